@@ -1,0 +1,1 @@
+"""RabbitMQ: its client, its management API, a private node of it."""

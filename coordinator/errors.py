@@ -1,0 +1,61 @@
+"""Every error of this project, with one base."""
+
+from __future__ import annotations
+
+
+class CoordinatorError(Exception):
+    """Base of all errors that a caller may want to tell apart; `str(error)` is one clear sentence."""
+
+
+class InvalidInputError(CoordinatorError):
+    """Input that does not validate.
+
+    Attributes:
+        problems: one `(field, what is wrong)` pair for each fault found, in the order of the input.
+    """
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{field}: {what}" for field, what in problems))
+
+
+class NotFoundError(CoordinatorError):
+    """An id that is not known.
+
+    Attributes:
+        kind: what was looked for: `seed`, `worker`, `batch` or `dead`.
+        ident: the id as it was given.
+    """
+
+    def __init__(self, kind: str, ident: str) -> None:
+        self.kind = kind
+        self.ident = ident
+        super().__init__(f"{kind} {ident!r} is not known")
+
+
+class BrokerUnavailableError(CoordinatorError):
+    """The broker is away, blocked, or lost the connection before it confirmed: nothing is known to be done."""
+
+
+class BrokerRefusedError(CoordinatorError):
+    """The broker answered and said no (a missing permission, a queue declared otherwise)."""
+
+
+class UnroutableError(BrokerRefusedError):
+    """A mandatory message was returned, because no queue takes its routing key."""
+
+
+class ManagementError(CoordinatorError):
+    """The management API answered with an error, or not at all.
+
+    Attributes:
+        status: the HTTP status, 0 when there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class PrivateBrokerError(CoordinatorError):
+    """The private broker could not be started, or ended by itself."""

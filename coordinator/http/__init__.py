@@ -1,0 +1,1 @@
+"""The HTTP shim: it translates routes to what the node does."""
