@@ -1,0 +1,377 @@
+"""The words of the contract as types: seeds, items, batches, policies, and what workers say of themselves."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+from typing_extensions import NotRequired, Required, TypedDict
+
+from coordinator.errors import InvalidInputError
+
+MAX_ITEMS = 1000
+MAX_TEXT = 65_536
+MAX_DEPTH = 32
+WORKER_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+
+Priority = Literal["low", "medium", "high"]
+Transport = Literal["amqp", "http"]
+
+
+def _no_control(text: str) -> str:
+    for character in text:
+        if unicodedata.category(character) in {"Cc", "Cs"}:
+            raise ValueError(f"must not hold the control character U+{ord(character):04X}")
+    return text
+
+
+def _seed_id(text: str) -> str:
+    _no_control(text)
+    size = len(text.encode())
+    if not 1 <= size <= 200:  # noqa: PLR2004 - the contract's own bound
+        raise ValueError(f"must be 1 to 200 bytes of UTF-8, not {size}")
+    return text
+
+
+def _tag(text: str) -> str:
+    if "," in text:
+        raise ValueError("must not hold a comma, which separates tags")
+    return _no_control(text)
+
+
+SeedId = Annotated[str, AfterValidator(_seed_id)]
+WorkerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_tag)]
+ItemText = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_no_control)]
+
+
+class Item(TypedDict):
+    """One thing to work on; further fields are kept and passed on untouched."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # pydantic's way to configure a TypedDict
+
+    id: Required[Annotated[ItemText, StringConstraints(min_length=1)]]
+    action: NotRequired[Literal["process", "scan"]]
+    url: NotRequired[ItemText | None]
+    metadata: NotRequired[dict[str, object] | None]
+
+
+class Throttle(BaseModel):
+    """At most `value` items dispatched in any window of one `period`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["throttle"]
+    period: Literal["second", "minute", "hour", "day"]
+    value: Annotated[int, Field(ge=1, le=10**9)]
+
+
+class Route(BaseModel):
+    """Batches of the seed go only to workers that have the tag `routeTo`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    type: Literal["route"]
+    route_to: Annotated[Tag, Field(alias="routeTo")]
+
+
+Policy = Annotated[Throttle | Route, Field(discriminator="type")]
+
+
+class SeedSpec(BaseModel):
+    """What a manager says of a seed: everything left out is at its default again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    priority: Priority = "medium"
+    policies: Annotated[tuple[Policy, ...], Field(max_length=32)] = ()
+    batch_size: Annotated[int, Field(alias="batchSize", ge=1, le=MAX_ITEMS)] = 100
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that batches of this seed carry: sorted, each once."""
+        return tuple(sorted({policy.route_to for policy in self.policies if isinstance(policy, Route)}))
+
+    @property
+    def throttles(self) -> tuple[Throttle, ...]:
+        """The throttles, all of which apply."""
+        return tuple(policy for policy in self.policies if isinstance(policy, Throttle))
+
+    @property
+    def largest_batch(self) -> int:
+        """How many items a batch may hold: `batchSize`, or less where a throttle would never let it pass."""
+        return min([self.batch_size, *(throttle.value for throttle in self.throttles)])
+
+
+class WorkerSpec(BaseModel):
+    """What a worker says of itself when it registers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tags: Annotated[tuple[Tag, ...], Field(max_length=32)] = ()
+    transport: Transport = "amqp"
+    callback: Annotated[str, StringConstraints(max_length=2000)] | None = None
+
+
+class HeldBatch(BaseModel):
+    """A batch that a worker holds unacked, `begun` when its handler has it; `since` is RFC 3339."""
+
+    batch: str
+    seed: str
+    count: Annotated[int, Field(ge=0)]
+    since: str
+    begun: bool = False
+
+
+class Presence(BaseModel):
+    """A worker's heartbeat."""
+
+    worker: WorkerId
+    tags: tuple[Tag, ...] = ()
+    transport: Transport = "amqp"
+    capacity: Annotated[int, Field(ge=0)] = 1
+    held: tuple[HeldBatch, ...] = ()
+    taken: dict[str, Annotated[int, Field(ge=0)]] = {}
+
+
+class ItemResult(BaseModel):
+    """What became of one item."""
+
+    id: str
+    status: Literal["ok", "failed"]
+    data: object | None = None
+    error: str | None = None
+
+
+class BatchResults(BaseModel):
+    """What a worker made of a batch."""
+
+    batch: str
+    seed: SeedId
+    worker: WorkerId
+    attempt: Annotated[int, Field(ge=1)]
+    results: tuple[ItemResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Items of one seed on their way to a worker.
+
+    `items` is the JSON text of the array, never decoded on the way through; `count` says how many it holds.
+    """
+
+    id: str
+    seed: str
+    epoch: int
+    attempt: int
+    tags: tuple[str, ...]
+    created: str
+    count: int
+    items: bytes
+
+    def encode(self, *, handle: str | None = None) -> bytes:
+        """The JSON of the contract; with a `handle`, that is its id and `batch` holds the batch's own."""
+        head: dict[str, object] = {"id": self.id if handle is None else handle}
+        if handle is not None:
+            head["batch"] = self.id
+        head |= {
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "attempt": self.attempt,
+            "tags": self.tags,
+            "created": self.created,
+        }
+        return b'%b,"items":%b}' % (orjson.dumps(head)[:-1], self.items)
+
+    def again(self) -> Batch:
+        """The same batch after a delivery that failed."""
+        return replace(self, attempt=self.attempt + 1)
+
+    def load_items(self) -> list[Item]:
+        """The items, decoded."""
+        items: list[Item] = orjson.loads(self.items)
+        return items
+
+
+class _BatchBody(BaseModel):
+    id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    seed: SeedId
+    epoch: Annotated[int, Field(ge=0)]
+    attempt: Annotated[int, Field(ge=1)]
+    tags: tuple[Tag, ...] = ()
+    created: str = ""
+    items: list[dict[str, object]]
+
+
+def decode_batch(body: bytes) -> Batch:
+    """Read a batch's body.
+
+    Raises:
+        InvalidInputError: it is not the JSON of a batch.
+    """
+    try:
+        whole = _BatchBody.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
+    except ValidationError as error:
+        raise invalid(error) from error
+    items = _items_text(body)
+    return Batch(
+        id=whole.id,
+        seed=whole.seed,
+        epoch=whole.epoch,
+        attempt=whole.attempt,
+        tags=whole.tags,
+        created=whole.created,
+        count=len(whole.items),
+        items=orjson.dumps(whole.items) if items is None else items,
+    )
+
+
+def _items_text(body: bytes) -> bytes | None:
+    """The items as they stand in a body that `Batch.encode` wrote, else None.
+
+    A quotation mark within a JSON string is escaped, so `,"items":` cannot come from a value of the head.
+    """
+    head, mark, rest = body.partition(b',"items":')
+    try:
+        orjson.loads(head + b"}")
+    except orjson.JSONDecodeError:
+        return None
+    return rest[:-1] if mark and rest.startswith(b"[") and rest.endswith(b"]}") else None
+
+
+_ITEMS = TypeAdapter(Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS)])
+
+
+def parse_items(body: bytes) -> list[Item]:
+    """Read a page: an array of 1 to 1,000 items, or one item.
+
+    Raises:
+        InvalidInputError: not JSON, or an item does not validate; every fault is named with its place.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
+    try:
+        items = _ITEMS.validate_python([value] if isinstance(value, dict) else value)
+    except ValidationError as error:
+        raise invalid(error) from error
+    _check_limits(items, long_text=len(body) > MAX_TEXT, nul=b"\\u0000" in body)
+    return items
+
+
+def _check_limits(items: list[Item], *, long_text: bool, nul: bool) -> None:
+    """Refuse what would be trouble further on: deep nesting, huge strings, and NUL, which no database takes.
+
+    Strings are looked at only when the body's own size or text says that one may offend.
+    """
+    stack: list[tuple[object, int, int]] = [(item, 0, index) for index, item in enumerate(items)]
+    while stack:
+        value, depth, index = stack.pop()
+        if isinstance(value, (dict, list)):
+            if depth > MAX_DEPTH:
+                raise InvalidInputError([(f"[{index}]", f"is nested deeper than {MAX_DEPTH} levels")])
+            children = [*value, *value.values()] if isinstance(value, dict) else value
+            stack.extend(
+                (child, depth + 1, index) for child in children if not isinstance(child, (int, float))
+            )
+        elif isinstance(value, str):
+            if long_text and len(value) > MAX_TEXT:
+                raise InvalidInputError([(f"[{index}]", f"holds a string longer than {MAX_TEXT} characters")])
+            if nul and "\0" in value:
+                raise InvalidInputError([(f"[{index}]", "holds a NUL character")])
+
+
+def invalid(error: ValidationError) -> InvalidInputError:
+    """A pydantic error as ours, field by field."""
+    return InvalidInputError(
+        [
+            (
+                ".".join(str(part) for part in fault["loc"]) or "body",
+                fault["msg"].removeprefix("Value error, "),
+            )
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+    )
+
+
+def parse_ids(body: object) -> list[str]:
+    """The ids of any of the three forms `{"id": x}`, `[{"id": x}, …]`, `{"id": [x, …]}`: in order, each once.
+
+    Raises:
+        InvalidInputError: none of these forms, or no id at all.
+    """
+    ids: list[object]
+    if isinstance(body, dict):
+        given = body.get("id")
+        ids = given if isinstance(given, list) else [given]
+    elif isinstance(body, list):
+        ids = [entry.get("id") if isinstance(entry, dict) else None for entry in body]
+    else:
+        raise InvalidInputError([("body", 'must be {"id": …} or a list of {"id": …}')])
+    if not ids:
+        raise InvalidInputError([("id", "must name at least one id")])
+    wrong = [
+        (f"id.{place}" if len(ids) > 1 else "id", "must be a string")
+        for place, ident in enumerate(ids)
+        if not isinstance(ident, str)
+    ]
+    if wrong:
+        raise InvalidInputError(wrong)
+    return list(dict.fromkeys(str(ident) for ident in ids))
+
+
+_SEED_ID: TypeAdapter[str] = TypeAdapter(SeedId)
+
+
+def check_seed_id(text: str, field: str = "id") -> str:
+    """The seed id itself.
+
+    Raises:
+        InvalidInputError: it is not one.
+    """
+    try:
+        return _SEED_ID.validate_python(text)
+    except ValidationError as error:
+        raise InvalidInputError([(field, fault) for _, fault in invalid(error).problems]) from error
+
+
+def check_worker_id(text: str, field: str = "id") -> str:
+    """The worker id itself.
+
+    Raises:
+        InvalidInputError: it is not one.
+    """
+    if not WORKER_ID.fullmatch(text):
+        raise InvalidInputError([(field, "must be 1 to 100 characters of A–Z a–z 0–9 . _ : -")])
+    return text
+
+
+def check_tags(given: list[str], field: str = "tags") -> frozenset[str]:
+    """Tags, each given by itself or several with commas between; empty ones do not count.
+
+    Raises:
+        InvalidInputError: one is not a tag.
+    """
+    tags = [part.strip() for text in given for part in text.split(",") if part.strip()]
+    try:
+        return frozenset(_TAGS.validate_python(tags))
+    except ValidationError as error:
+        raise InvalidInputError([(field, fault) for _, fault in invalid(error).problems]) from error
+
+
+_TAGS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Annotated[tuple[Tag, ...], Field(max_length=32)])
