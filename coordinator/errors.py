@@ -45,6 +45,14 @@ class UnroutableError(BrokerRefusedError):
     """A mandatory message was returned, because no queue takes its routing key."""
 
 
+class QueueMissingError(BrokerRefusedError):
+    """There is no queue or exchange of this name."""
+
+
+class QueueFullError(BrokerRefusedError):
+    """The broker refused a message, because its queue holds as many as it may."""
+
+
 class ManagementError(CoordinatorError):
     """The management API answered with an error, or not at all.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired, Required
 
 import orjson
 from pydantic import (
@@ -17,7 +17,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import TypedDict
 
 from coordinator.errors import InvalidInputError
 
@@ -286,9 +286,7 @@ def _check_limits(items: list[Item], *, long_text: bool, nul: bool) -> None:
             if depth > MAX_DEPTH:
                 raise InvalidInputError([(f"[{index}]", f"is nested deeper than {MAX_DEPTH} levels")])
             children = [*value, *value.values()] if isinstance(value, dict) else value
-            stack.extend(
-                (child, depth + 1, index) for child in children if not isinstance(child, (int, float))
-            )
+            stack.extend((child, depth + 1, index) for child in children if not isinstance(child, (int, float)))
         elif isinstance(value, str):
             if long_text and len(value) > MAX_TEXT:
                 raise InvalidInputError([(f"[{index}]", f"holds a string longer than {MAX_TEXT} characters")])
@@ -357,7 +355,7 @@ def check_worker_id(text: str, field: str = "id") -> str:
         InvalidInputError: it is not one.
     """
     if not WORKER_ID.fullmatch(text):
-        raise InvalidInputError([(field, "must be 1 to 100 characters of A–Z a–z 0–9 . _ : -")])
+        raise InvalidInputError([(field, "must be 1 to 100 characters of A-Z a-z 0-9 . _ : -")])
     return text
 
 

@@ -40,7 +40,7 @@ class Header:
     DIED: Final = "died"
 
 
-# The default of a broker differs by version (none before 4.0, 20 after it, and then it DROPS), so each queue says its own.
+# A broker's default differs by version (none before 4.0, 20 after it, and then it DROPS): each queue says its own.
 UNLIMITED_DELIVERIES: Final = 2_000_000_000
 WORK_BACKSTOP: Final = 600
 MAX_QUEUE_NAME: Final = 255
@@ -130,11 +130,7 @@ def work_queue_name(tags: tuple[str, ...] | frozenset[str]) -> str:
 
 def tags_of_work_queue(name: str) -> tuple[str, ...]:
     """The tags that a work queue's name holds: sorted."""
-    return (
-        tuple(sorted(unquote(part) for part in name.removeprefix(f"{WORK}.").split("+")))
-        if name != WORK
-        else ()
-    )
+    return tuple(sorted(unquote(part) for part in name.removeprefix(f"{WORK}.").split("+"))) if name != WORK else ()
 
 
 def work_queue(tags: tuple[str, ...]) -> Queue:

@@ -1,0 +1,106 @@
+"""Throttles: at most `value` items in any window of one period, several at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from coordinator.models import Throttle
+
+SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
+SLOTS = 1000
+"""Into how many slots a window is divided: spending within one slot is counted at its latest moment."""
+
+Spending = tuple[float, int]
+"""When (Unix time in seconds), and how many items."""
+
+
+class Window:
+    """What was spent within the last period.
+
+    A token bucket would allow twice the value in a window that spans a full bucket and its refill, so spending is
+    remembered item by item, merged within a slot to the slot's latest moment, which errs on the side of waiting.
+    """
+
+    def __init__(self, throttle: Throttle) -> None:
+        self.value = throttle.value
+        self.period = SECONDS[throttle.period]
+        self._spent: deque[Spending] = deque()
+        self._total = 0
+
+    def spend(self, now: float, items: int) -> None:
+        """Record what is dispatched."""
+        self._total += items
+        if self._spent and now - self._spent[-1][0] < self.period / SLOTS:
+            items += self._spent.pop()[1]
+        self._spent.append((now, items))
+
+    def room(self, now: float) -> int:
+        """How many items may go now."""
+        while self._spent and self._spent[0][0] <= now - self.period:
+            self._total -= self._spent.popleft()[1]
+        return max(0, self.value - self._total)
+
+    def wait(self, now: float, items: int) -> float:
+        """Seconds until this many items may go, 0 when they may now."""
+        missing = items - self.room(now)
+        for at, spent in self._spent:
+            if missing <= 0:
+                break
+            missing -= spent
+            if missing <= 0:
+                return at + self.period - now
+        return 0.0
+
+
+class Meter:
+    """All throttles of one seed."""
+
+    def __init__(self, throttles: Iterable[Throttle], spent: Iterable[Spending], now: float) -> None:
+        """Take up the throttles where an earlier owner left them.
+
+        Args:
+            throttles: the seed's.
+            spent: what the registry knows of earlier spending.
+            now: Unix time in seconds. Spending under a period of one second is not in the registry, so such a
+                window starts as if it had just been used up.
+        """
+        self._windows = [Window(throttle) for throttle in throttles]
+        past = sorted(spent)
+        for window in self._windows:
+            for at, items in past:
+                window.spend(at, items)
+            if not is_recorded(window.period):
+                window.spend(now, window.value)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether spending must be written down before it happens, because a window outlives a change of owner."""
+        return any(is_recorded(window.period) for window in self._windows)
+
+    def room(self, now: float) -> int | None:
+        """How many items may go now; None where nothing limits them."""
+        return min((window.room(now) for window in self._windows), default=None)
+
+    def spend(self, now: float, items: int) -> None:
+        """Record what is dispatched."""
+        for window in self._windows:
+            window.spend(now, items)
+
+    def wait(self, now: float, items: int) -> float:
+        """Seconds until this many items may go."""
+        return max((window.wait(now, items) for window in self._windows), default=0.0)
+
+
+def is_recorded(period: float) -> bool:
+    """Whether spending in a window of this length (seconds) is kept in the registry."""
+    return period > SECONDS["second"]
+
+
+def keep_spending(spent: tuple[Spending, ...], new: Spending, longest: float) -> tuple[Spending, ...]:
+    """Add a spending and forget what no window of up to `longest` seconds can see; merged by slots of that window."""
+    at, items = new
+    kept = [entry for entry in spent if entry[0] > at - longest]
+    if kept and at - kept[-1][0] < longest / SLOTS:
+        items += kept.pop()[1]
+    return (*kept, (at, items))
