@@ -180,6 +180,8 @@ class Batch:
     created: str
     count: int
     items: bytes
+    history: tuple[str, ...] = ()
+    """What happened to it before, a line for each delivery that failed; travels in a header, not in the body."""
 
     def encode(self, *, handle: str | None = None) -> bytes:
         """The JSON of the contract; with a `handle`, that is its id and `batch` holds the batch's own."""
@@ -195,9 +197,17 @@ class Batch:
         }
         return b'%b,"items":%b}' % (orjson.dumps(head)[:-1], self.items)
 
-    def again(self) -> Batch:
-        """The same batch after a delivery that failed."""
-        return replace(self, attempt=self.attempt + 1)
+    def again(self, note: str) -> Batch:
+        """The same batch after a delivery that failed, with a note of why."""
+        return replace(self, attempt=self.attempt + 1, history=(*self.history, note))
+
+    def under(self, epoch: int) -> Batch:
+        """The same batch under its seed's current epoch."""
+        return replace(self, epoch=epoch)
+
+    def with_history(self, history: tuple[str, ...]) -> Batch:
+        """The same batch with what its headers say of earlier deliveries."""
+        return replace(self, history=history)
 
     def load_items(self) -> list[Item]:
         """The items, decoded."""

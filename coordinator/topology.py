@@ -32,12 +32,13 @@ class Header:
     REDELIVERED: Final = "redelivered"
     CHECKED: Final = "checked"
     """How many items a page holds, said by a producer that has validated them."""
+    PAGE: Final = "page"
+    """A checked page's identity, where it is not its message id."""
     PUBLICATION: Final = "publication"
     """One sending of a batch: what tells a broker's repeated dead-letter from a batch that failed twice."""
     ALONE: Final = "alone"
     """This was the last offer, with nothing else in the hands of any worker."""
     HISTORY: Final = "history"
-    DIED: Final = "died"
 
 
 # A broker's default differs by version (none before 4.0, 20 after it, and then it DROPS): each queue says its own.

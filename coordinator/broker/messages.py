@@ -1,0 +1,83 @@
+"""Batches and pages as AMQP messages, and back."""
+
+from __future__ import annotations
+
+import orjson
+
+from coordinator.broker.connection import Delivery, Message
+from coordinator.errors import InvalidInputError
+from coordinator.models import Batch, decode_batch
+from coordinator.topology import Header
+
+MAX_HISTORY = 50
+
+
+def batch_message(batch: Batch, publication: str, *, redelivered: bool = False, alone: bool = False) -> Message:
+    """A batch as workers receive it."""
+    headers: dict[str, object] = {
+        Header.SEED: batch.seed,
+        Header.EPOCH: batch.epoch,
+        Header.ATTEMPT: batch.attempt,
+        Header.COUNT: batch.count,
+        Header.PUBLICATION: publication,
+    }
+    if batch.history:
+        headers[Header.HISTORY] = orjson.dumps(batch.history[-MAX_HISTORY:]).decode()
+    if redelivered:
+        headers[Header.REDELIVERED] = True
+    if alone:
+        headers[Header.ALONE] = True
+    return Message(body=batch.encode(), headers=headers, message_id=batch.id)
+
+
+def available_message(batch: Batch) -> Message:
+    """A batch that waits in its seed's queue, to go out unchanged."""
+    return batch_message(batch, publication="")
+
+
+def page_message(inner: bytes, count: int, page: str, user: str) -> Message:
+    """A page of items that were validated; `page` is its identity and `user` who vouches for it.
+
+    Args:
+        inner: the items' JSON text without the array's brackets.
+        count: how many they are.
+        page: what batch ids are derived from.
+        user: the publishing connection's own user, which the broker verifies.
+    """
+    headers = {Header.CHECKED: count, Header.PAGE: page}
+    return Message(body=b"[%b]" % inner, headers=headers, message_id=page, user_id=user)
+
+
+def read_batch(delivery: Delivery) -> Batch:
+    """The batch that a delivery holds.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    batch = decode_batch(delivery.body)
+    return batch.with_history(_history(delivery))
+
+
+def _history(delivery: Delivery) -> tuple[str, ...]:
+    text = delivery.headers.get(Header.HISTORY)
+    if not isinstance(text, str):
+        return ()
+    try:
+        entries = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError([(Header.HISTORY, "is not JSON")]) from error
+    return tuple(str(entry) for entry in entries) if isinstance(entries, list) else ()
+
+
+def publication_of(delivery: Delivery) -> str:
+    """Which sending of a batch this is; empty when it does not say."""
+    value = delivery.headers.get(Header.PUBLICATION)
+    return value if isinstance(value, str) else ""
+
+
+def death_reason(delivery: Delivery) -> str:
+    """Why the broker dead-lettered it, in the words of its log: `rejected`, or `lost` with its worker."""
+    deaths = delivery.headers.get("x-death")
+    if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict):
+        return "rejected" if deaths[0].get("reason") == "rejected" else "lost with its worker"
+    return "returned"

@@ -1,0 +1,41 @@
+"""What becomes of a batch that came back."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from coordinator.models import Batch
+
+SUSPECT_AFTER = 2
+"""A batch that failed more often than this goes out again one at a time, so that it takes few neighbours along."""
+
+
+class Verdict(Enum):
+    """Where a returned batch goes."""
+
+    AVAILABLE = "back to its seed's queue"
+    RESEND = "to its work queue at once"
+    SUSPECT = "to its work queue, one suspect at a time"
+    ALONE = "to its work queue, with nothing else in any worker's hands"
+    DEAD = "to the dead letters"
+
+
+def judge(batch: Batch, *, failed: bool, alone: bool, stale: bool, limit: int) -> Verdict:
+    """Decide where a returned batch goes.
+
+    Args:
+        batch: as it was delivered, its attempt not yet raised.
+        failed: rejected, or lost with its worker; else given back without fault.
+        alone: this delivery was the last offer.
+        stale: its seed was released or purged since.
+        limit: the attempt limit.
+    """
+    if failed and alone:
+        return Verdict.DEAD
+    if stale:
+        return Verdict.AVAILABLE
+    if not failed:
+        return Verdict.RESEND
+    if batch.attempt >= limit:
+        return Verdict.ALONE
+    return Verdict.SUSPECT if batch.attempt > SUSPECT_AFTER else Verdict.RESEND

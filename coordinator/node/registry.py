@@ -1,0 +1,122 @@
+"""The registry: the fold of a stream that every coordinator reads from its beginning and appends to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+from uuid import uuid4
+
+import structlog
+from pydantic import ValidationError
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.domain.registry import EVENT, Event, Marker, State
+from coordinator.errors import BrokerUnavailableError
+
+log = structlog.get_logger(__name__)
+
+PREFETCH: Final = 500
+READ_BACK: Final = 10.0
+REPLAY: Final = 60.0
+SNAPSHOT_EVERY: Final = 2000
+"""Events between snapshots. At some 300 bytes each, the retention in `topology` holds hundreds of such stretches."""
+
+E = TypeVar("E")
+
+
+class Registry:
+    """The state of all seeds and workers, at most a moment behind the stream."""
+
+    def __init__(self, reading: Channel, writing: Channel) -> None:
+        self.state = State()
+        self._reading = reading
+        self._writing = writing
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._listeners: list[Callable[[Event], None]] = []
+        self._snapshot: asyncio.Event = asyncio.Event()
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have each further event, after it was folded."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Replay the stream.
+
+        Raises:
+            BrokerUnavailableError: the replay did not end in time, or its head was cut and holds no snapshot.
+        """
+        await self._reading.consume(topology.REGISTRY, self._read, prefetch=PREFETCH, offset="first")
+        await self.append(Marker, timeout=REPLAY)
+        if not self.state.is_complete:
+            raise BrokerUnavailableError("the registry's stream has lost its head and holds no snapshot of it")
+        log.info("registry.replayed", offset=self.state.offset, seeds=len(self.state.seeds))
+
+    async def append(self, make: Callable[..., Event], *, timeout: float = READ_BACK, **fields: object) -> None:  # noqa: ASYNC109
+        """Append an event and wait until it is folded here: then all that was appended before it is, too.
+
+        Args:
+            make: the event's class.
+            timeout: seconds to wait.
+            fields: the event's own.
+
+        Raises:
+            BrokerUnavailableError: it may have been appended or not.
+        """
+        event = make(id=uuid4().hex, at=time.time(), **fields)
+        folded = asyncio.get_running_loop().create_future()
+        self._waiting[event.id] = folded
+        try:
+            await self._publish(event)
+            async with asyncio.timeout(timeout):
+                await folded
+        except TimeoutError as error:
+            raise BrokerUnavailableError("the registry's stream did not deliver in time") from error
+        finally:
+            self._waiting.pop(event.id, None)
+
+    async def sync(self) -> None:
+        """Wait until everything that is in the stream now is folded."""
+        await self.append(Marker)
+
+    async def keep_snapshots(self) -> None:
+        """Write a snapshot whenever enough has happened since the last; two coordinators doing so at once is harmless."""
+        while True:
+            await self._snapshot.wait()
+            self._snapshot.clear()
+            await self._publish(self.state.snapshot(uuid4().hex, time.time()))
+            log.info("registry.snapshot", upto=self.state.offset)
+
+    async def _publish(self, event: Event) -> None:
+        await self._writing.publish("", topology.REGISTRY, Message(EVENT.dump_json(event)), mandatory=True)
+
+    def _read(self, delivery: Delivery) -> None:
+        offset = delivery.headers.get("x-stream-offset")
+        try:
+            event = EVENT.validate_json(delivery.body)
+        except ValidationError as error:
+            log.error("registry.unreadable", offset=offset, problem=str(error))
+            event = Marker(id="", at=0.0)
+        if isinstance(offset, int) and self.state.fold(offset, event):
+            for listener in self._listeners:
+                listener(event)
+        if self.state.since_snapshot >= SNAPSHOT_EVERY:
+            self._snapshot.set()
+        folded = self._waiting.get(event.id)
+        if folded is not None and not folded.done():
+            folded.set_result(None)
+        self._credit(delivery)
+
+    def _credit(self, delivery: Delivery) -> None:
+        """Acking is what lets a stream send more; it forgets nothing."""
+        if delivery.tag % (PREFETCH // 4) == 0 or not self.state.is_complete:
+            task = asyncio.get_running_loop().create_task(delivery.channel.ack(delivery.tag, multiple=True))
+            task.add_done_callback(_quiet)
+
+
+def _quiet(task: asyncio.Task[None]) -> None:
+    """A lost channel ends the whole session by itself; the ack that noticed first need not say so too."""
+    if not task.cancelled() and task.exception() is not None:
+        log.debug("registry.ack_failed", problem=str(task.exception()))
