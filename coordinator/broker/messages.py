@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 
 from coordinator.broker.connection import Delivery, Message
@@ -30,9 +32,9 @@ def batch_message(batch: Batch, publication: str, *, redelivered: bool = False, 
     return Message(body=batch.encode(), headers=headers, message_id=batch.id)
 
 
-def available_message(batch: Batch) -> Message:
-    """A batch that waits in its seed's queue, to go out unchanged."""
-    return batch_message(batch, publication="")
+def available_message(batch: Batch, user: str) -> Message:
+    """A batch that waits in its seed's queue, to go out unchanged; `user` is the publishing connection's own."""
+    return replace(batch_message(batch, publication=""), user_id=user)
 
 
 def page_message(inner: bytes, count: int, page: str, user: str) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -148,6 +149,19 @@ class Buffer:
             self._pieces.popleft()
             self.items -= piece.count
         return head
+
+    def first_batch(self) -> Batch | None:
+        """The batch that goes next unchanged, if a batch that came back is first in line."""
+        return self._pieces[0].batch if self._pieces else None
+
+    def put_back(self, pieces: Sequence[Piece]) -> None:
+        """Undo a take."""
+        self._pieces.extendleft(reversed(pieces))
+        self.items += sum(piece.count for piece in pieces)
+
+    def ripens_at(self, linger: float) -> float:
+        """When the first page has waited long enough, by the clock that its arrival was told in."""
+        return self._pieces[0].arrived + linger if self._pieces else math.inf
 
     def drain(self) -> list[Piece]:
         """Remove and return everything."""

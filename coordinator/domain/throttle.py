@@ -74,13 +74,22 @@ class Meter:
                 window.spend(now, window.value)
 
     @property
+    def capacity(self) -> int | None:
+        """The most that may ever go at once; None where nothing limits it."""
+        return min((window.value for window in self._windows), default=None)
+
+    @property
     def is_recorded(self) -> bool:
         """Whether spending must be written down before it happens, because a window outlives a change of owner."""
         return any(is_recorded(window.period) for window in self._windows)
 
-    def room(self, now: float) -> int | None:
-        """How many items may go now; None where nothing limits them."""
-        return min((window.room(now) for window in self._windows), default=None)
+    def allows(self, now: float, items: int) -> bool:
+        """Whether this many items may go now.
+
+        A batch that came back is never split, so one larger than a throttle that was set since goes when its
+        window is empty.
+        """
+        return all(window.room(now) >= min(items, window.value) for window in self._windows)
 
     def spend(self, now: float, items: int) -> None:
         """Record what is dispatched."""
@@ -88,7 +97,8 @@ class Meter:
             window.spend(now, items)
 
     def wait(self, now: float, items: int) -> float:
-        """Seconds until this many items may go."""
+        """Seconds until this many items may go, or as many as ever may."""
+        items = min(items, self.capacity or items)
         return max((window.wait(now, items) for window in self._windows), default=0.0)
 
 

@@ -82,7 +82,7 @@ class Registry:
         await self.append(Marker)
 
     async def keep_snapshots(self) -> None:
-        """Write a snapshot whenever enough has happened since the last; two coordinators doing so at once is harmless."""
+        """Write a snapshot whenever enough has happened since the last; two by two coordinators do no harm."""
         while True:
             await self._snapshot.wait()
             self._snapshot.clear()
@@ -96,8 +96,8 @@ class Registry:
         offset = delivery.headers.get("x-stream-offset")
         try:
             event = EVENT.validate_json(delivery.body)
-        except ValidationError as error:
-            log.error("registry.unreadable", offset=offset, problem=str(error))
+        except ValidationError:
+            log.exception("registry.unreadable", offset=offset)
             event = Marker(id="", at=0.0)
         if isinstance(offset, int) and self.state.fold(offset, event):
             for listener in self._listeners:

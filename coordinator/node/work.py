@@ -14,7 +14,7 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Depth
-from coordinator.broker.messages import available_message, batch_message
+from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.tags import TagSet
 from coordinator.errors import CoordinatorError
@@ -27,6 +27,8 @@ LEAST = 4
 """Batches that a work queue may always hold, so that a consumer that comes finds something."""
 LOOKAHEAD = 0.1
 """Seconds of its consumers' work that a work queue should hold."""
+SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.2
+"""Seconds between two looks at a full work queue: longer and longer while nothing leaves it."""
 
 
 class StaleBatchError(CoordinatorError):
@@ -41,12 +43,14 @@ class _Window:
     at: float
     sent: int = 0
     rate: float = 0.0
+    pause: float = SHORTEST_LOOK
 
     def saw(self, depth: Depth, now: float) -> None:
         drained = max(0, self.depth.ready + self.sent - depth.ready)
         elapsed = max(now - self.at, 1e-3)
         share = min(1.0, elapsed / 0.2)
         self.rate += share * (drained / elapsed - self.rate)
+        self.pause = SHORTEST_LOOK if drained else min(LONGEST_LOOK, self.pause * 2)
         self.depth, self.at, self.sent = depth, now, 0
 
 
@@ -112,12 +116,6 @@ class Work:
             listener(queue)
         return publication
 
-    async def make_available(self, batch: Batch) -> None:
-        """Put a batch back into its seed's queue, where it waits to go out again unchanged."""
-        await self._publishing.publish(
-            "", topology.seed_queue_name(batch.seed), available_message(batch), mandatory=True
-        )
-
     async def settled(self, seed: str) -> None:
         """Wait until no send of this seed is under way."""
         if self._leaving[seed]:
@@ -136,6 +134,16 @@ class Work:
             return 0
         target = min(self._most, max(LEAST, math.ceil(window.rate * LOOKAHEAD)))
         return target - window.depth.ready - window.sent
+
+    def fetched(self, queue: str, publication: str) -> None:
+        """A batch was taken out of this work queue here, so there is room for another at once."""
+        self._windows[queue].sent -= 1
+        self.ledger.left_queue(publication)
+
+    def look_due(self, queue: str) -> float:
+        """When to look at a full work queue again, by the monotonic clock."""
+        window = self._windows[queue]
+        return window.at + window.pause
 
     async def look(self, queue: str) -> int:
         """Ask the broker how many batches wait in this work queue."""

@@ -1,0 +1,58 @@
+"""What is published into seeds' queues: items that are available, now or again."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.broker.messages import available_message, page_message
+from coordinator.domain.packing import Piece
+from coordinator.models import Batch
+
+
+class Available:
+    """Writes to the queues of seeds, in the name of `user`: what the broker verifies and owners trust."""
+
+    def __init__(self, publishing: Channel, user: str) -> None:
+        self._publishing = publishing
+        self.user = user
+
+    async def put_batch(self, batch: Batch) -> None:
+        """Let a batch wait in its seed's queue, to go out again unchanged.
+
+        Raises:
+            UnroutableError: the seed has no queue.
+            BrokerUnavailableError: it may have arrived or not.
+        """
+        await self._put(batch.seed, available_message(batch, self.user))
+
+    async def put_page(self, seed: str, inner: bytes, count: int) -> None:
+        """Add validated items: `inner` is their JSON text without the array's brackets."""
+        await self._put(seed, page_message(inner, count, uuid4().hex, self.user))
+
+    async def put_message(self, seed: str, message: Message) -> None:
+        """Add a message as it came from elsewhere, to be validated by the seed's owner."""
+        await self._put(seed, message)
+
+    async def give_back(self, seed: str, piece: Piece) -> None:
+        """Put a piece back and settle the page it came from.
+
+        It is published anew, not requeued: a requeued page would come marked as redelivered, though nothing failed.
+        """
+        if piece.batch is not None:
+            await self.put_batch(piece.batch)
+        else:
+            await self._put(seed, page_message(piece.inner, piece.count, piece.id, self.user))
+        await settle([piece])
+
+    async def _put(self, seed: str, message: Message) -> None:
+        await self._publishing.publish("", topology.seed_queue_name(seed), message, mandatory=True)
+
+
+async def settle(pieces: list[Piece]) -> None:
+    """Ack the pages of which all pieces are done."""
+    for piece in pieces:
+        delivery = piece.ticket.tag
+        if piece.ticket.done() and isinstance(delivery, Delivery):
+            await delivery.ack()

@@ -1,0 +1,178 @@
+"""Dead letters: what nobody could take, whole, with its reason and history."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+import orjson
+import structlog
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Connection, Delivery, Message
+from coordinator.broker.messages import batch_message, read_batch
+from coordinator.errors import InvalidInputError, NotFoundError
+from coordinator.models import Batch
+from coordinator.node.available import Available
+from coordinator.topology import Header
+
+log = structlog.get_logger(__name__)
+
+SHOWN_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One dead letter as it is listed; `body` is its beginning where it is not a batch."""
+
+    id: str
+    kind: str
+    seed: str
+    reason: str
+    at: str
+    attempt: int | None
+    count: int | None
+    history: tuple[str, ...]
+    body: str | None
+
+
+class DeadLetters:
+    """The `dead` queue. It is read by taking messages and giving them back, one reader at a time."""
+
+    def __init__(self, connection: Connection, publishing: Channel, available: Available) -> None:
+        self._connection = connection
+        self._publishing = publishing
+        self._available = available
+        self._reading = asyncio.Lock()
+
+    async def bury_batch(self, batch: Batch, reason: str) -> None:
+        """Keep a batch that failed to the last."""
+        headers = {
+            **batch_message(batch, publication="").headers,
+            Header.REASON: reason,
+            "kind": "batch",
+            "at": _now(),
+            Header.HISTORY: orjson.dumps(batch.history).decode(),
+        }
+        await self._publish(Message(batch.encode(), headers, message_id=batch.id))
+        log.warning("batch.dead", batch=batch.id, seed=batch.seed, attempt=batch.attempt, reason=reason)
+
+    async def bury_message(self, delivery: Delivery, kind: str, seed: str, reason: str) -> None:
+        """Keep a malformed message whole; `kind` says what it was taken for: `page`, `return`, `command`."""
+        ident = uuid4().hex
+        headers = {
+            **{name: value for name, value in delivery.headers.items() if not name.startswith("x-")},
+            Header.SEED: seed,
+            Header.REASON: reason[:SHOWN_BYTES],
+            "kind": kind,
+            "at": _now(),
+            "original-id": delivery.message_id or "",
+        }
+        await self._publish(Message(delivery.body, headers, message_id=ident))
+        log.warning("message.dead", dead=ident, kind=kind, seed=seed, reason=reason[:200])
+
+    async def list(self, offset: int, limit: int) -> tuple[list[DeadLetter], int]:
+        """Some dead letters, oldest first, and how many there are."""
+        found: list[DeadLetter] = []
+
+        async def look(delivery: Delivery, index: int) -> bool:
+            if index >= offset:
+                found.append(_describe(delivery))
+            return len(found) < limit
+
+        total = await self._walk(look)
+        return found, total
+
+    async def retry(self, ident: str) -> None:
+        """Send a dead batch again with attempt 1, or a malformed page to its seed again.
+
+        Raises:
+            NotFoundError: there is no such dead letter.
+        """
+        await self._settle(ident, self._revive)
+        log.info("dead.retried", dead=ident)
+
+    async def drop(self, ident: str) -> None:
+        """Discard a dead letter.
+
+        Raises:
+            NotFoundError: there is no such dead letter.
+        """
+
+        async def nothing(_: Delivery) -> None:
+            pass
+
+        await self._settle(ident, nothing)
+        log.info("dead.dropped", dead=ident)
+
+    async def _revive(self, delivery: Delivery) -> None:
+        seed, kind = str(delivery.headers.get(Header.SEED, "")), delivery.headers.get("kind")
+        if kind == "batch":
+            batch = read_batch(delivery)
+            await self._available.put_batch(replace(batch, attempt=1, history=()))
+        elif kind == "command":
+            await self._publishing.publish(topology.COMMANDS, delivery.routing_key, delivery.copy(), mandatory=True)
+        else:
+            original = str(delivery.headers.get("original-id") or "") or delivery.message_id
+            await self._available.put_message(seed, Message(delivery.body, message_id=original))
+
+    async def _publish(self, message: Message) -> None:
+        await self._publishing.publish("", topology.DEAD, message, mandatory=True)
+
+    async def _settle(self, ident: str, act: Callable[[Delivery], Awaitable[None]]) -> None:
+        settled = False
+
+        async def look(delivery: Delivery, _: int) -> bool:
+            nonlocal settled
+            if delivery.message_id == ident:
+                await act(delivery)
+                await delivery.ack()
+                settled = True
+            return not settled
+
+        await self._walk(look)
+        if not settled:
+            raise NotFoundError("dead", ident)
+
+    async def _walk(self, look: Callable[[Delivery, int], Awaitable[bool]]) -> int:
+        """Show each dead letter in turn until `look` has enough; closing the channel puts them back in their order."""
+        async with self._reading:
+            depth = await self._connection.depth(topology.DEAD)
+            total = depth.ready if depth else 0
+            channel = await self._connection.channel()
+            try:
+                for index in range(total):
+                    delivery = await channel.get(topology.DEAD)
+                    if delivery is None or not await look(delivery, index):
+                        break
+            finally:
+                await channel.close()
+            return total
+
+
+def _describe(delivery: Delivery) -> DeadLetter:
+    headers = delivery.headers
+    attempt, count, history = headers.get(Header.ATTEMPT), headers.get(Header.COUNT), headers.get(Header.HISTORY)
+    try:
+        lines = orjson.loads(history) if isinstance(history, str) else []
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError([(Header.HISTORY, "is not JSON")]) from error
+    is_batch = headers.get("kind") == "batch"
+    return DeadLetter(
+        id=delivery.message_id or "",
+        kind=str(headers.get("kind", "message")),
+        seed=str(headers.get(Header.SEED, "")),
+        reason=str(headers.get(Header.REASON, "")),
+        at=str(headers.get("at", "")),
+        attempt=attempt if isinstance(attempt, int) and is_batch else None,
+        count=count if isinstance(count, int) and is_batch else None,
+        history=tuple(str(line) for line in lines) if isinstance(lines, list) else (),
+        body=None if is_batch else delivery.body[:SHOWN_BYTES].decode(errors="replace"),
+    )
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,259 @@
+"""Dispatch: the pages of the seeds owned here become batches in the work queues, in fair turns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+import structlog
+
+from coordinator import topology
+from coordinator.broker.connection import Connection, Delivery
+from coordinator.domain.fairness import WEIGHTS, Turns
+from coordinator.domain.packing import Piece
+from coordinator.domain.registry import Event, SeedCreated, SeedReleased, SeedResumed, SeedSet, SeedsSpent
+from coordinator.errors import InvalidInputError, QueueFullError
+from coordinator.models import Batch
+from coordinator.node.available import Available, settle
+from coordinator.node.dead import DeadLetters
+from coordinator.node.lines import Channels, Line, read_page
+from coordinator.node.registry import Registry
+from coordinator.node.work import StaleBatchError, Work
+
+log = structlog.get_logger(__name__)
+
+BURST = 64
+"""Batches published at once, whose confirms are awaited together."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    line: Line
+    pieces: list[Piece]
+    batch: Batch
+
+
+class Dispatcher:
+    """All lines of this coordinator, and the loop that serves them."""
+
+    def __init__(  # noqa: PLR0913 - its collaborators, each used
+        self,
+        connection: Connection,
+        registry: Registry,
+        work: Work,
+        available: Available,
+        dead: DeadLetters,
+        trusted: frozenset[str],
+        linger: float,
+    ) -> None:
+        self.lines: dict[str, Line] = {}
+        self._channels = Channels(connection)
+        self._registry = registry
+        self._work = work
+        self._available = available
+        self._dead = dead
+        self._trusted = trusted
+        self._linger = linger
+        self._turns = Turns()
+        self._wake = asyncio.Event()
+        self._bursting = asyncio.Lock()
+        self._tending: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._changed: asyncio.Queue[str] = asyncio.Queue()
+        self._malformed: asyncio.Queue[tuple[str, Delivery, str]] = asyncio.Queue()
+        self._full: set[str] = set()
+        self._next_look = math.inf
+        registry.listen(self._on_event)
+
+    async def start(self) -> None:
+        """Consume the queues of all running seeds.
+
+        A queue is consumed only from here on, so whatever it brings comes after all releases that were replayed.
+        """
+        for tags in sorted(self._registry.state.tag_sets):
+            await self._work.declare(tags)
+        async with asyncio.TaskGroup() as group:
+            for seed in self._registry.state.seeds:
+                group.create_task(self.tend(seed))
+
+    async def run(self) -> None:
+        """Serve the lines until cancelled."""
+        while True:
+            await self._work.is_open.wait()
+            if not await self._burst():
+                await self._rest()
+
+    async def keep_up(self) -> None:
+        """Follow the registry: take up seeds that come into being or run again, and new policies."""
+        while True:
+            await self.tend(await self._changed.get())
+
+    async def bury(self) -> None:
+        """Put malformed pages away."""
+        while True:
+            seed, delivery, reason = await self._malformed.get()
+            await self._dead.bury_message(delivery, "page", seed, reason)
+            await delivery.ack()
+
+    async def tend(self, ident: str) -> None:
+        """Have a line for a seed that runs, and none for one that does not."""
+        async with self._tending[ident]:
+            seed = self._registry.state.seeds.get(ident)
+            line = self.lines.get(ident)
+            if seed is None or seed.state != "running":
+                if line is not None:
+                    await self._close(line)
+            elif line is None:
+                await self._work.declare(seed.spec.tags)
+                self.lines[ident] = line = Line(seed, self._on_page)
+                await line.open(self._channels)
+            elif line.spec != seed.spec:
+                await self._work.declare(seed.spec.tags)
+                line.configure(seed)
+                self._wake.set()
+
+    async def discard(self, ident: str) -> int:
+        """Drop the pages at hand of a seed that is being purged; returns how many items they held."""
+        async with self._tending[ident]:
+            line = self.lines.get(ident)
+            if line is None:
+                return 0
+            pieces = await self._halt(line)
+            await settle(pieces)
+            return sum(piece.count for piece in pieces)
+
+    def buffered(self, ident: str) -> tuple[int, int]:
+        """Items of a seed that are at hand here, and the pages they came in."""
+        line = self.lines.get(ident)
+        return (line.buffer.items, len(line.buffer)) if line else (0, 0)
+
+    def poke(self) -> None:
+        """There may be room now."""
+        self._wake.set()
+
+    async def _close(self, line: Line) -> None:
+        pieces = await self._halt(line)
+        for piece in pieces:
+            await self._available.give_back(line.id, piece)
+
+    async def _halt(self, line: Line) -> list[Piece]:
+        """Stop a line once its open confirms have come; returns what was at hand."""
+        await line.close(self._channels)
+        async with self._bursting:
+            self.lines.pop(line.id, None)
+            self._turns.remove(line.id)
+            return line.buffer.drain()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, (SeedCreated, SeedSet, SeedReleased, SeedResumed)):
+            self._changed.put_nowait(event.seed)
+
+    def _on_page(self, line: Line, delivery: Delivery) -> None:
+        try:
+            piece = read_page(delivery, line.id, self._trusted)
+        except InvalidInputError as error:
+            self._malformed.put_nowait((line.id, delivery, str(error)))
+            return
+        line.add(piece)
+        self._turns.add(line.id)
+        self._wake.set()
+
+    async def _burst(self) -> int:
+        """Send what may go now and await the confirms; returns how many batches went."""
+        self._wake.clear()
+        async with self._bursting:
+            await self._sync()
+            parcels = self._plan()
+            if parcels:
+                await self._record(parcels)
+                async with asyncio.TaskGroup() as group:
+                    for parcel in parcels:
+                        group.create_task(self._send(parcel))
+        for line in [parcel.line for parcel in parcels if not len(parcel.line.buffer)]:
+            self._turns.remove(line.id)
+        return len(parcels)
+
+    async def _sync(self) -> None:
+        """Before a line's first batch: read the registry up to now, so that no release of its time goes unseen."""
+        fresh = [line for line in self.lines.values() if not line.is_synced and len(line.buffer)]
+        if fresh:
+            await self._registry.sync()
+            for line in fresh:
+                line.is_synced = True
+
+    def _plan(self) -> list[_Parcel]:
+        self._full.clear()
+        self._next_look = math.inf
+        now, wall = time.monotonic(), time.time()
+        parcels: list[_Parcel] = []
+        while len(parcels) < BURST:
+            ident = self._turns.next(lambda seed: self._cost(seed, now, wall), self._weight)
+            if ident is None:
+                break
+            line = self.lines[ident]
+            pieces = line.buffer.take(line.spec.largest_batch)
+            batch = line.make_batch(pieces, self._registry.state.seeds[ident].epoch)
+            line.meter.spend(wall, batch.count)
+            self._work.reserve(topology.work_queue_name(batch.tags))
+            parcels.append(_Parcel(line, pieces, batch))
+        return parcels
+
+    def _weight(self, seed: str) -> int:
+        return WEIGHTS[self.lines[seed].spec.priority]
+
+    def _cost(self, ident: str, now: float, wall: float) -> int:
+        """Items of the seed's next batch, 0 when it cannot go now; notes what to wait for then."""
+        line = self.lines.get(ident)
+        seed = self._registry.state.seeds.get(ident)
+        if line is None or seed is None or seed.state != "running":
+            return 0
+        size = line.spec.largest_batch
+        if not line.buffer.is_ripe(size, now, self._linger) and not line.is_cramped:
+            self._next_look = min(self._next_look, line.buffer.ripens_at(self._linger))
+            return 0
+        queue = line.next_queue()
+        if self._work.room(queue) <= 0:
+            self._full.add(queue)
+            return 0
+        count = line.buffer.next_count(size)
+        if not line.meter.allows(wall, count):
+            self._next_look = min(self._next_look, now + line.meter.wait(wall, count))
+            return 0
+        return count
+
+    async def _record(self, parcels: list[_Parcel]) -> None:
+        """Write throttled spending down before it happens, so that a next owner cannot spend it again."""
+        items: defaultdict[str, int] = defaultdict(int)
+        for parcel in parcels:
+            if parcel.line.meter.is_recorded:
+                items[parcel.line.id] += parcel.batch.count
+        if items:
+            await self._registry.append(SeedsSpent, items=dict(items))
+
+    async def _send(self, parcel: _Parcel) -> None:
+        try:
+            await self._work.send(parcel.batch, redelivered=parcel.pieces[0].redelivered)
+        except (StaleBatchError, QueueFullError) as error:
+            # Whoever released the seed waits for this burst, and then gives back what is in the buffer.
+            log.info("batch.kept", batch=parcel.batch.id, seed=parcel.batch.seed, reason=str(error))
+            parcel.line.buffer.put_back(parcel.pieces)
+            return
+        await settle(parcel.pieces)
+
+    async def _rest(self) -> None:
+        """Wait until something may have changed: a page, room in a full work queue, a throttle, or a page's patience."""
+        cramped = [line for line in self.lines.values() if line.is_cramped]
+        for line in cramped:
+            await line.widen()
+        full = [queue for queue in self._full if queue in self._work.queues]
+        until = min([self._next_look, *(self._work.look_due(queue) for queue in full)], default=math.inf)
+        now = time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if until == math.inf else max(0.0, until - now)):
+                await self._wake.wait()
+        due = [queue for queue in full if self._work.look_due(queue) <= time.monotonic()]
+        for queue in due:
+            await self._work.look(queue)

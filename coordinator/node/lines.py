@@ -1,0 +1,164 @@
+"""A seed's line: its pages at hand at its owner, from the seed's queue to the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable
+from typing import Final
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Connection, Delivery
+from coordinator.broker.messages import read_batch
+from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch_id, page_id
+from coordinator.domain.registry import Seed
+from coordinator.domain.throttle import Meter
+from coordinator.errors import InvalidInputError
+from coordinator.models import MAX_ITEMS, Batch, parse_items
+from coordinator.topology import Header
+
+SEEDS_A_CHANNEL: Final = 50
+FEW_PAGES, MANY_PAGES = 10, 250
+"""Prefetch of a seed's queue: few pages, or many where they are so small that few do not fill a batch."""
+
+
+class Channels:
+    """Channels for consumers of seed queues: several, because one page held too long closes its whole channel."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._open: list[tuple[Channel, int]] = []
+        self._lock = asyncio.Lock()
+
+    async def take(self) -> Channel:
+        """A channel with a place for one more seed."""
+        async with self._lock:
+            for index, (channel, seeds) in enumerate(self._open):
+                if seeds < SEEDS_A_CHANNEL:
+                    self._open[index] = (channel, seeds + 1)
+                    return channel
+            channel = await self._connection.channel()
+            self._open.append((channel, 1))
+            return channel
+
+    def give_back(self, channel: Channel) -> None:
+        """Free a place."""
+        self._open = [(one, seeds - 1 if one is channel else seeds) for one, seeds in self._open]
+
+
+def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
+    """A message of a seed's queue as a piece: a page, or a batch that came back.
+
+    What the headers claim counts only from a trusted user, whom the broker has verified.
+
+    Raises:
+        InvalidInputError: it is malformed.
+    """
+    ticket = Ticket(delivery)
+    is_ours = delivery.user_id is not None and delivery.user_id in trusted
+    arrived, again = time.monotonic(), delivery.redelivered
+    if is_ours and Header.ATTEMPT in delivery.headers:
+        batch = read_batch(delivery)
+        if batch.seed != seed:
+            raise InvalidInputError([("seed", f"is {batch.seed!r} in the queue of {seed!r}")])
+        return Piece(batch.id, b"", batch.count, ticket, arrived, redelivered=again, batch=batch)
+    count = delivery.headers.get(Header.CHECKED)
+    if not (is_ours and isinstance(count, int) and 1 <= count <= MAX_ITEMS):
+        count = len(parse_items(delivery.body))
+    named = delivery.headers.get(Header.PAGE) if is_ours else None
+    return Piece(
+        id=named if isinstance(named, str) else page_id(delivery.message_id, delivery.body),
+        inner=array_inner(delivery.body),
+        count=count,
+        ticket=ticket,
+        arrived=arrived,
+        solo=again,
+        redelivered=again,
+    )
+
+
+class Line:
+    """One seed at its owner: a consumer of its queue, the pages it brought, and the seed's throttles."""
+
+    def __init__(self, seed: Seed, on_page: Callable[[Line, Delivery], None]) -> None:
+        self.id = seed.id
+        self.spec = seed.spec
+        self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
+        self.buffer = Buffer()
+        self.is_synced = False
+        self.pages_seen = 0
+        self.items_seen = 0
+        self._on_page = on_page
+        self._channel: Channel | None = None
+        self._consumer = ""
+        self.prefetch = FEW_PAGES
+
+    @property
+    def queue(self) -> str:
+        """The work queue that its batches go to."""
+        return topology.work_queue_name(self.spec.tags)
+
+    def next_queue(self) -> str:
+        """The work queue that its next batch goes to: a batch that came back keeps its tags."""
+        returned = self.buffer.first_batch()
+        return self.queue if returned is None else topology.work_queue_name(returned.tags)
+
+    async def open(self, channels: Channels) -> None:
+        """Consume the seed's queue."""
+        self._channel = await channels.take()
+        await self._consume()
+
+    async def close(self, channels: Channels) -> None:
+        """Stop consuming; what it brought stays in the buffer."""
+        if self._channel is not None:
+            await self._channel.cancel(self._consumer)
+            channels.give_back(self._channel)
+            self._channel = None
+
+    async def widen(self) -> None:
+        """Let more pages come, where they are small: the consumer is renewed, since its prefetch is for life."""
+        self.prefetch = max(FEW_PAGES, min(MANY_PAGES, self.spec.batch_size))
+        if self._channel is not None:
+            await self._channel.cancel(self._consumer)
+            await self._consume()
+
+    @property
+    def is_cramped(self) -> bool:
+        """Whether all the pages that may come at once do not fill a batch."""
+        return self.prefetch == FEW_PAGES <= len(self.buffer) and self.buffer.items < self.spec.largest_batch
+
+    def configure(self, seed: Seed) -> None:
+        """Take up new policies."""
+        if seed.spec != self.spec:
+            self.spec = seed.spec
+            self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
+
+    def add(self, piece: Piece) -> None:
+        """Take a page in."""
+        self.pages_seen += 1
+        self.items_seen += piece.count
+        self.buffer.add(piece)
+
+    def make_batch(self, pieces: list[Piece], epoch: int) -> Batch:
+        """The next batch out of these pieces."""
+        returned = pieces[0].batch
+        if returned is not None:
+            return returned.under(epoch)
+        return Batch(
+            id=batch_id(self.id, pieces),
+            seed=self.id,
+            epoch=epoch,
+            attempt=1,
+            tags=self.spec.tags,
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            count=sum(piece.count for piece in pieces),
+            items=b"[%b]" % b",".join(piece.inner for piece in pieces),
+        )
+
+    async def _consume(self) -> None:
+        if self._channel is None:
+            raise InvalidInputError([("seed", f"the line of {self.id!r} is not open")])
+        self._consumer = await self._channel.consume(
+            topology.seed_queue_name(self.id), lambda delivery: self._on_page(self, delivery), prefetch=self.prefetch
+        )
