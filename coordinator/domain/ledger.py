@@ -7,14 +7,14 @@ hold; what else is unacked is with stock clients, and the latest delivered are t
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One publication of a batch to a work queue; `at` is Unix time in seconds."""
+    """One publication of a batch to a work queue; `at` is when it was published or delivered (Unix time in seconds)."""
 
     publication: str
     batch: str
@@ -30,17 +30,6 @@ class _Lane:
     sent: OrderedDict[str, Sending] = field(default_factory=OrderedDict)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Items of one seed; `exact` is False where a figure is an estimate."""
-
-    available: int
-    queued: int
-    sent: int
-    taken: int
-    exact: bool
-
-
 class Ledger:
     """The account of one coordinator's publications."""
 
@@ -52,12 +41,12 @@ class Ledger:
         """A batch was confirmed by its work queue."""
         self._lanes.setdefault(queue, _Lane()).queued[sending.publication] = sending
 
-    def saw_depth(self, queue: str, ready: int) -> None:
+    def saw_depth(self, queue: str, ready: int, now: float) -> None:
         """So many batches wait in the queue: all but the last ones have been delivered."""
         lane = self._lanes.get(queue)
         while lane is not None and len(lane.queued) > ready:
             publication, sending = lane.queued.popitem(last=False)
-            lane.sent[publication] = sending
+            lane.sent[publication] = replace(sending, at=now)
 
     def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
         """So many deliveries of the queue are unacked, and the batches `held` are with workers that say so.
@@ -66,7 +55,7 @@ class Ledger:
             queue: the work queue.
             unacked: the broker's figure, which lags.
             held: ids of batches in the hands of library workers and HTTP leases.
-            before: what was published after this moment (Unix time in seconds) the figure does not show yet.
+            before: what was delivered after this moment (Unix time in seconds) the figure does not show yet.
         """
         lane = self._lanes.get(queue)
         if lane is None:
@@ -77,12 +66,12 @@ class Ledger:
         for publication in others[: len(others) - strangers]:
             self._take(lane.sent.pop(publication))
 
-    def left_queue(self, publication: str) -> None:
+    def left_queue(self, publication: str, now: float) -> None:
         """This very publication was delivered (an HTTP lease)."""
         for lane in self._lanes.values():
             sending = lane.queued.pop(publication, None)
             if sending is not None:
-                lane.sent[publication] = sending
+                lane.sent[publication] = replace(sending, at=now)
 
     def acked(self, publication: str) -> None:
         """This very publication was acked."""
@@ -102,15 +91,35 @@ class Ledger:
                 for publication in [one for one, sending in side.items() if sending.seed == seed]:
                     del side[publication]
 
-    def counts(self, seed: str) -> tuple[int, int, int]:
-        """Items of a seed that are queued, sent and taken."""
-        queued = sum(one.count for lane in self._lanes.values() for one in lane.queued.values() if one.seed == seed)
-        sent = sum(one.count for lane in self._lanes.values() for one in lane.sent.values() if one.seed == seed)
-        return queued, sent, self._taken.get(seed, 0)
+    def is_out(self, publication: str) -> bool:
+        """Whether this publication is still queued or sent, as far as known."""
+        return any(publication in lane.queued or publication in lane.sent for lane in self._lanes.values())
 
-    def sent(self) -> dict[str, list[Sending]]:
-        """What was delivered and not acked, as far as known, by work queue."""
-        return {queue: list(lane.sent.values()) for queue, lane in self._lanes.items() if lane.sent}
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was published is known to be settled."""
+        return not any(lane.queued or lane.sent for lane in self._lanes.values())
+
+    def busy(self) -> list[str]:
+        """The work queues with something queued or sent, by name."""
+        return [queue for queue, lane in self._lanes.items() if lane.queued or lane.sent]
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Items queued and sent, by seed."""
+        totals: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for lane in self._lanes.values():
+            for place, side in enumerate((lane.queued, lane.sent)):
+                for sending in side.values():
+                    totals[sending.seed][place] += sending.count
+        return {seed: (queued, sent) for seed, (queued, sent) in totals.items()}
+
+    def taken(self, seed: str) -> int:
+        """Items of a seed that are known or taken to be acked."""
+        return self._taken.get(seed, 0)
+
+    def sent(self) -> list[Sending]:
+        """What was delivered and not acked, as far as known; the longest first."""
+        return sorted((one for lane in self._lanes.values() for one in lane.sent.values()), key=lambda one: one.at)
 
     def _remove(self, publication: str) -> Sending | None:
         for lane in self._lanes.values():

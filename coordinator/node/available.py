@@ -7,8 +7,9 @@ from uuid import uuid4
 from coordinator import topology
 from coordinator.broker.connection import Channel, Delivery, Message
 from coordinator.broker.messages import available_message, page_message
-from coordinator.domain.packing import Piece
+from coordinator.domain.packing import Piece, page_id
 from coordinator.models import Batch
+from coordinator.topology import Header
 
 
 class Available:
@@ -30,6 +31,16 @@ class Available:
     async def put_page(self, seed: str, inner: bytes, count: int) -> None:
         """Add validated items: `inner` is their JSON text without the array's brackets."""
         await self._put(seed, page_message(inner, count, uuid4().hex, self.user))
+
+    async def relay(self, seed: str, delivery: Delivery, *, trusted: bool) -> None:
+        """Add a page that came by another way; what its headers claim is vouched for anew only if its user is trusted.
+
+        The broker takes nobody else's user id from us, so a stranger's page goes on without one.
+        """
+        page = page_id(delivery.message_id, delivery.body)
+        headers = {**delivery.headers, Header.PAGE: page} if trusted else {}
+        user = self.user if trusted else None
+        await self._put(seed, Message(delivery.body, headers, message_id=delivery.message_id, user_id=user))
 
     async def put_message(self, seed: str, message: Message) -> None:
         """Add a message as it came from elsewhere, to be validated by the seed's owner."""

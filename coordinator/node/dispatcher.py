@@ -42,6 +42,7 @@ class Dispatcher:
 
     def __init__(  # noqa: PLR0913 - its collaborators, each used
         self,
+        *,
         connection: Connection,
         registry: Registry,
         work: Work,
@@ -244,7 +245,7 @@ class Dispatcher:
         await settle(parcel.pieces)
 
     async def _rest(self) -> None:
-        """Wait until something may have changed: a page, room in a full work queue, a throttle, or a page's patience."""
+        """Wait until something may have changed: a page, room in a full queue, a throttle, or a page's patience."""
         cramped = [line for line in self.lines.values() if line.is_cramped]
         for line in cramped:
             await line.widen()

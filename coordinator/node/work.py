@@ -116,6 +116,11 @@ class Work:
             listener(queue)
         return publication
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether any send is under way."""
+        return bool(self._leaving)
+
     async def settled(self, seed: str) -> None:
         """Wait until no send of this seed is under way."""
         if self._leaving[seed]:
@@ -125,20 +130,21 @@ class Work:
 
     def reserve(self, queue: str) -> None:
         """Count a batch that is about to be sent against the queue's room."""
-        self._windows[queue].sent += 1
+        if queue in self._windows:
+            self._windows[queue].sent += 1
 
     def room(self, queue: str) -> int:
         """How many more batches this work queue should get now."""
         window = self._windows.get(queue)
         if window is None:
-            return 0
+            return LEAST
         target = min(self._most, max(LEAST, math.ceil(window.rate * LOOKAHEAD)))
         return target - window.depth.ready - window.sent
 
     def fetched(self, queue: str, publication: str) -> None:
         """A batch was taken out of this work queue here, so there is room for another at once."""
         self._windows[queue].sent -= 1
-        self.ledger.left_queue(publication)
+        self.ledger.left_queue(publication, time.time())
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
@@ -149,7 +155,7 @@ class Work:
         """Ask the broker how many batches wait in this work queue."""
         depth = await self._connection.depth(queue) or Depth(0, 0)
         self._windows[queue].saw(depth, time.monotonic())
-        self.ledger.saw_depth(queue, depth.ready)
+        self.ledger.saw_depth(queue, depth.ready, time.time())
         if depth.ready:
             for listener in self._arrivals:
                 listener(queue)
