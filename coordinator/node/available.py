@@ -38,7 +38,7 @@ class Available:
         The broker takes nobody else's user id from us, so a stranger's page goes on without one.
         """
         page = page_id(delivery.message_id, delivery.body)
-        headers = {**delivery.headers, Header.PAGE: page} if trusted else {}
+        headers = {Header.PAGE: page, **delivery.headers} if trusted else {}
         user = self.user if trusted else None
         await self._put(seed, Message(delivery.body, headers, message_id=delivery.message_id, user_id=user))
 

@@ -1,0 +1,184 @@
+"""Leases: deliveries held here for workers that speak HTTP, until they ack by handle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from secrets import token_urlsafe
+
+import structlog
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Delivery
+from coordinator.broker.messages import publication_of, read_batch
+from coordinator.domain.tags import eligible
+from coordinator.errors import InvalidInputError
+from coordinator.models import Batch
+from coordinator.node.available import Available
+from coordinator.node.registry import Registry
+from coordinator.node.work import Work
+
+log = structlog.get_logger(__name__)
+
+EXPIRY_STEP = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lease:
+    """A batch in the hands of an HTTP worker; `since` is Unix time in seconds, `until` monotonic."""
+
+    handle: str
+    worker: str
+    batch: Batch
+    publication: str
+    delivery: Delivery
+    since: float
+    until: float
+
+
+class Leases:
+    """The table of held deliveries.
+
+    Nothing consumes on behalf of idle workers: a call that waits costs a place in a list, and is woken when
+    something is known to have come into one of its work queues.
+    """
+
+    def __init__(
+        self, *, channel: Channel, registry: Registry, work: Work, available: Available, instance: str, timeout: float
+    ) -> None:
+        """Make an empty table.
+
+        Args:
+            channel: on which the deliveries are taken and settled.
+            registry: tells which seeds run.
+            work: the work queues.
+            available: where batches of released seeds go.
+            instance: this coordinator's id, which its handles begin with.
+            timeout: seconds that a batch may go without ack.
+        """
+        self._channel = channel
+        self._registry = registry
+        self._work = work
+        self._available = available
+        self._instance = instance
+        self._timeout = timeout
+        self._leases: dict[str, Lease] = {}
+        self._waiting: dict[asyncio.Event, frozenset[str]] = {}
+        work.on_arrival(self._wake_one)
+
+    async def fetch(self, worker: str, tags: frozenset[str], most: int, wait: float) -> list[Lease]:
+        """Take up to `most` batches that a worker with these tags may get, waiting up to `wait` seconds for the first."""
+        queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
+        deadline = time.monotonic() + wait
+        while True:
+            woken = asyncio.Event()
+            self._waiting[woken] = frozenset(queues)
+            try:
+                leases = await self._take(worker, queues, most)
+                left = deadline - time.monotonic()
+                if leases or left <= 0:
+                    return leases
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await woken.wait()
+            finally:
+                del self._waiting[woken]
+            queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
+
+    async def ack(self, handle: str) -> bool:
+        """The worker has taken the batch; False when this handle is not held (any more)."""
+        lease = self._leases.pop(handle, None)
+        if lease is None:
+            return False
+        await lease.delivery.ack()
+        self._work.ledger.acked(lease.publication)
+        return True
+
+    async def give_back(self, handle: str) -> bool:
+        """The worker gives the batch back without fault; False when this handle is not held (any more)."""
+        lease = self._leases.pop(handle, None)
+        if lease is None:
+            return False
+        await self._put_back(lease)
+        return True
+
+    async def take_back(self, seed: str) -> int:
+        """Take what is held of a released seed from the workers; returns how many items."""
+        mine = self._pop(lease for lease in self._leases.values() if lease.batch.seed == seed)
+        for lease in mine:
+            await self._put_back(lease)
+        return sum(lease.batch.count for lease in mine)
+
+    async def release(self, worker: str) -> list[Lease]:
+        """Take everything from a worker that failed; it goes back with its attempt raised."""
+        mine = self._pop(lease for lease in self._leases.values() if lease.worker == worker)
+        for lease in mine:
+            await lease.delivery.reject()
+        return mine
+
+    async def expire(self) -> None:
+        """Take back what was not acked in time, until cancelled."""
+        while True:
+            await asyncio.sleep(EXPIRY_STEP)
+            now = time.monotonic()
+            for lease in self._pop(lease for lease in self._leases.values() if lease.until <= now):
+                log.warning("lease.expired", batch=lease.batch.id, seed=lease.batch.seed, worker=lease.worker)
+                await lease.delivery.reject()
+
+    def held(self) -> list[Lease]:
+        """All that is held, the longest first."""
+        return sorted(self._leases.values(), key=lambda lease: lease.since)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a call waits for batches."""
+        return bool(self._waiting)
+
+    async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
+        leases: list[Lease] = []
+        for queue in queues:
+            while len(leases) < most:
+                delivery = await self._channel.get(queue)
+                if delivery is None:
+                    break
+                lease = await self._lease(worker, queue, delivery)
+                if lease is not None:
+                    leases.append(lease)
+        return leases
+
+    async def _lease(self, worker: str, queue: str, delivery: Delivery) -> Lease | None:
+        self._work.fetched(queue, publication_of(delivery))
+        try:
+            batch = read_batch(delivery)
+        except InvalidInputError:
+            await delivery.reject()
+            return None
+        handle = f"{self._instance}.{token_urlsafe(16)}"
+        now = time.monotonic()
+        lease = Lease(handle, worker, batch, publication_of(delivery), delivery, time.time(), now + self._timeout)
+        if self._registry.state.is_stale(batch.seed, batch.epoch):
+            await self._put_back(lease)
+            return None
+        self._leases[handle] = lease
+        return lease
+
+    async def _put_back(self, lease: Lease) -> None:
+        if lease.batch.seed in self._registry.state.seeds:
+            await self._available.put_batch(lease.batch)
+        await lease.delivery.ack()
+        self._work.ledger.came_back(lease.publication)
+
+    def _pop(self, leases: Iterable[Lease]) -> list[Lease]:
+        taken = list(leases)
+        for lease in taken:
+            del self._leases[lease.handle]
+        return taken
+
+    def _wake_one(self, queue: str) -> None:
+        for woken, queues in self._waiting.items():
+            if queue in queues and not woken.is_set():
+                woken.set()
+                return

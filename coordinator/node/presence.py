@@ -1,0 +1,130 @@
+"""Presence: what workers say of themselves, every two seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import orjson
+import structlog
+from pydantic import ValidationError
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.domain.registry import WORKER_MEMORY, WorkerSeen
+from coordinator.domain.tags import eligible
+from coordinator.errors import InvalidInputError, UnroutableError
+from coordinator.models import Presence, Transport, check_worker_id, invalid
+from coordinator.node.dead import DeadLetters
+from coordinator.node.registry import Registry
+
+log = structlog.get_logger(__name__)
+
+FRESH = 15.0
+"""Seconds that a presence message is taken as true."""
+NOTED_EVERY = 3600.0
+"""Seconds between entries in the registry of a worker that stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A presence message and when it came (Unix time in seconds)."""
+
+    presence: Presence
+    at: float
+
+
+class Roster:
+    """Which workers there are and what they hold."""
+
+    def __init__(self, registry: Registry, publishing: Channel, dead: DeadLetters) -> None:
+        self._registry = registry
+        self._publishing = publishing
+        self._dead = dead
+        self._heard: dict[str, Heard] = {}
+        self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+
+    async def run(self, channel: Channel) -> None:
+        """Listen until cancelled."""
+        own = await channel.declare_own_queue("", [(topology.PRESENCE, "")])
+        await channel.consume(own, self._inbox.put_nowait, prefetch=200)
+        while True:
+            delivery = await self._inbox.get()
+            try:
+                presence = Presence.model_validate_json(delivery.body)
+            except ValidationError as error:
+                await self._dead.bury_message(delivery, "presence", "", str(invalid(error)))
+            else:
+                await self._hear(presence, delivery)
+            await delivery.ack()
+
+    def heard(self, worker: str) -> Heard | None:
+        """The last presence of a worker, if it is recent enough to be true."""
+        found = self._heard.get(worker)
+        return found if found is not None and time.time() - found.at < FRESH else None
+
+    def present(self) -> list[Heard]:
+        """All recent presence messages."""
+        limit = time.time() - FRESH
+        return [heard for heard in self._heard.values() if heard.at >= limit]
+
+    def held(self) -> set[str]:
+        """Ids of the batches that library workers hold unacked."""
+        return {batch.batch for heard in self.present() for batch in heard.presence.held}
+
+    def in_hand(self, seed: str) -> int:
+        """Items of a seed that workers have taken and not finished."""
+        return sum(heard.presence.taken.get(seed, 0) for heard in self.present())
+
+    def forget(self, worker: str) -> None:
+        """Drop what a removed worker said."""
+        self._heard.pop(worker, None)
+
+    async def note(self, worker: str, tags: tuple[str, ...], transport: Transport) -> None:
+        """Record a sign of life, if the registry does not say the same already.
+
+        Raises:
+            InvalidInputError: the id is none.
+        """
+        known = self._registry.state.workers.get(worker)
+        now = time.time()
+        if (
+            known is None
+            or now - known.seen > min(NOTED_EVERY, WORKER_MEMORY)
+            or (known.spec.tags, known.spec.transport) != (tags, transport)
+        ):
+            await self._registry.append(WorkerSeen, worker=worker, tags=tags, transport=transport)
+            if known is None:
+                log.info("worker.seen", worker=worker, tags=list(tags), transport=transport)
+
+    async def _hear(self, presence: Presence, delivery: Delivery) -> None:
+        self._heard[presence.worker] = Heard(presence, time.time())
+        await self.note(presence.worker, tuple(sorted(presence.tags)), presence.transport)
+        if delivery.reply_to:
+            await self._tell_queues(presence, delivery.reply_to)
+
+    async def _tell_queues(self, presence: Presence, reply_to: str) -> None:
+        """A worker that has just begun asks which work queues its tags allow."""
+        for tags in eligible(frozenset(presence.tags), self._registry.state.tag_sets):
+            try:
+                await self._publishing.publish("", reply_to, tags_notice(tags), mandatory=True)
+            except UnroutableError:
+                return
+
+
+def tags_notice(tags: tuple[str, ...]) -> Message:
+    """The notice that there is a work queue for these tags."""
+    notice = {"type": "tags.added", "tags": tags, "queue": topology.work_queue_name(tags)}
+    return Message(orjson.dumps(notice))
+
+
+def read_worker_name(connection_name: str) -> str | None:
+    """The worker id that a connection's name tells, if it tells one."""
+    kind, _, ident = connection_name.partition(":")
+    if kind != "worker":
+        return None
+    try:
+        return check_worker_id(ident)
+    except InvalidInputError:
+        return None

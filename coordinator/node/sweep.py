@@ -1,0 +1,97 @@
+"""The sweep: takes the batches of released and purged seeds out of the work queues, and leaves the others be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+import structlog
+
+from coordinator.broker.connection import Channel, Connection, Delivery
+from coordinator.broker.messages import publication_of, read_batch
+from coordinator.errors import InvalidInputError, QueueFullError
+from coordinator.models import Batch
+from coordinator.node.available import Available
+from coordinator.node.registry import Registry
+from coordinator.node.work import StaleBatchError, Work
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one sweep found: items made available again and items discarded, by seed, and the ids of their batches."""
+
+    returned: Counter[str] = field(default_factory=Counter)
+    discarded: Counter[str] = field(default_factory=Counter)
+    batches: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Sweeper:
+    """Runs sweeps, one at a time; those who ask while one runs share the next."""
+
+    def __init__(self, connection: Connection, registry: Registry, work: Work, available: Available) -> None:
+        self._connection = connection
+        self._registry = registry
+        self._work = work
+        self._available = available
+        self._running = asyncio.Lock()
+        self._next: asyncio.Task[Swept] | None = None
+
+    async def sweep(self) -> Swept:
+        """Sweep all work queues; only a sweep that begins after this call counts."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._begin(), name="sweep")
+        return await asyncio.shield(self._next)
+
+    async def _begin(self) -> Swept:
+        async with self._running:
+            self._next = None
+            swept = Swept()
+            channel = await self._connection.channel()
+            try:
+                for queue in self._work.queues:
+                    await self._sweep_queue(channel, queue, swept)
+            finally:
+                await channel.close()
+            return swept
+
+    async def _sweep_queue(self, channel: Channel, queue: str, swept: Swept) -> None:
+        """Take out as many batches as wait now; what is put back goes behind them and is not met again."""
+        taken: list[Delivery] = []
+        for _ in range(await self._work.look(queue)):
+            delivery = await channel.get(queue)
+            if delivery is None:
+                break
+            taken.append(delivery)
+        async with asyncio.TaskGroup() as group:
+            for delivery in taken:
+                group.create_task(self._sort(delivery, swept))
+
+    async def _sort(self, delivery: Delivery, swept: Swept) -> None:
+        try:
+            batch = read_batch(delivery)
+        except InvalidInputError:
+            # What is no batch goes where all that fails goes, and is put away from there.
+            await delivery.reject()
+            return
+        if self._registry.state.is_stale(batch.seed, batch.epoch):
+            await self._take_out(batch, swept)
+        else:
+            try:
+                await self._work.send(batch, redelivered=delivery.headers.get("redelivered") is True)
+            except StaleBatchError:
+                await self._take_out(batch, swept)
+            except QueueFullError:
+                await self._available.put_batch(batch)
+        self._work.ledger.came_back(publication_of(delivery))
+        await delivery.ack()
+
+    async def _take_out(self, batch: Batch, swept: Swept) -> None:
+        if batch.seed in self._registry.state.seeds:
+            await self._available.put_batch(batch)
+            swept.returned[batch.seed] += batch.count
+        else:
+            swept.discarded[batch.seed] += batch.count
+        swept.batches.append((batch.seed, batch.id))
