@@ -181,7 +181,7 @@ class Channel:
                 wait=False,
             )
 
-    async def consume(  # noqa: PLR0913 - the parameters of basic.consume
+    async def consume(
         self,
         queue: str,
         on_delivery: OnDelivery,

@@ -40,7 +40,7 @@ class _Parcel:
 class Dispatcher:
     """All lines of this coordinator, and the loop that serves them."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators, each used
+    def __init__(
         self,
         *,
         connection: Connection,

@@ -70,7 +70,7 @@ class Leases:
         work.on_arrival(self._wake_one)
 
     async def fetch(self, worker: str, tags: frozenset[str], most: int, wait: float) -> list[Lease]:
-        """Take up to `most` batches that a worker with these tags may get, waiting up to `wait` seconds for the first."""
+        """Take up to `most` batches that a worker with these tags may get; wait up to `wait` seconds for the first."""
         queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
         deadline = time.monotonic() + wait
         while True:

@@ -32,7 +32,7 @@ REMEMBERED = 20_000
 class Returns:
     """The reader of the `returns` queue."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators, each used
+    def __init__(
         self,
         *,
         registry: Registry,

@@ -1,0 +1,200 @@
+"""Commands: release, resume, purge. The same for managers on the broker and on HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import orjson
+import structlog
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.domain.registry import SeedPurged, SeedReleased, SeedResumed
+from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
+from coordinator.models import check_seed_id, check_worker_id, parse_ids
+from coordinator.node.dead import DeadLetters
+from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.leases import Leases
+from coordinator.node.presence import Roster
+from coordinator.node.registry import Registry
+from coordinator.node.seeds import Seeds
+from coordinator.node.sweep import Sweeper
+from coordinator.node.work import Work
+from coordinator.node.workers import Workers
+
+log = structlog.get_logger(__name__)
+
+OK, NOT_FOUND, INVALID, UNAVAILABLE = 200, 404, 406, 503
+PREFETCH = 50
+
+RELEASE_WORKER: Final = "release.worker"
+RELEASE_SEED: Final = "release.seed"
+RESUME_SEED: Final = "resume.seed"
+PURGE_SEED: Final = "purge.seed"
+
+Answer = dict[str, object]
+
+
+class Commands:
+    """Carries commands out, id by id."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        seeds: Seeds,
+        dispatcher: Dispatcher,
+        work: Work,
+        sweeper: Sweeper,
+        leases: Leases,
+        roster: Roster,
+        workers: Workers,
+        publishing: Channel,
+    ) -> None:
+        self._registry = registry
+        self._seeds = seeds
+        self._dispatcher = dispatcher
+        self._work = work
+        self._sweeper = sweeper
+        self._leases = leases
+        self._roster = roster
+        self._workers = workers
+        self._publishing = publishing
+        self._acts: dict[str, tuple[Callable[[str], str], Callable[[str], Awaitable[Answer]]]] = {
+            RELEASE_WORKER: (check_worker_id, self._release_worker),
+            RELEASE_SEED: (check_seed_id, self._release_seed),
+            RESUME_SEED: (check_seed_id, self._resume_seed),
+            PURGE_SEED: (check_seed_id, self._purge_seed),
+        }
+
+    async def carry_out(self, name: str, ids: list[str]) -> tuple[int, Answer]:
+        """Carry a command out on these ids; returns the HTTP status and the answer's JSON.
+
+        Raises:
+            InvalidInputError: an id is none; then nothing is done.
+            BrokerUnavailableError: nothing, or not all, is known to be done; calling again is harmless.
+        """
+        check, act = self._acts[name]
+        for ident in ids:
+            check(ident)
+        results = await asyncio.gather(*(self._one(act, ident) for ident in ids))
+        missing = sum(result["status"] == NOT_FOUND for result in results)
+        message = f"{name}: {len(results) - missing} done" + (f", {missing} not found" if missing else "")
+        return (NOT_FOUND if missing else OK), {"message": message, "results": results}
+
+    @staticmethod
+    async def _one(act: Callable[[str], Awaitable[Answer]], ident: str) -> Answer:
+        try:
+            return {"id": ident, "status": OK, **await act(ident)}
+        except NotFoundError as error:
+            return {"id": ident, "status": NOT_FOUND, "message": str(error)}
+
+    async def _release_worker(self, ident: str) -> Answer:
+        batches = await self._workers.release(ident)
+        return {"message": "released; what it had not acked goes to others", "batches": batches}
+
+    async def _release_seed(self, ident: str) -> Answer:
+        """Stop the seed, then take its items back from wherever no worker has begun them."""
+        self._seeds.get(ident)
+        await self._registry.append(SeedReleased, seed=ident)
+        await self._dispatcher.tend(ident)
+        await self._work.settled(ident)
+        swept = await self._sweeper.sweep()
+        returned = swept.returned[ident] + await self._leases.take_back(ident)
+        epoch = self._seeds.get(ident).epoch
+        await self._tell({"type": "seed.released", "seed": ident, "epoch": epoch})
+        sent = self._work.ledger.counts().get(ident, (0, 0))[1]
+        held = sent + self._roster.in_hand(ident)
+        log.info("seed.released", seed=ident, epoch=epoch, returned=returned, held=held)
+        return {
+            "message": "released; its items stay available until it is resumed",
+            "epoch": epoch,
+            "returned": returned,
+            "held": held,
+            "batches": [batch for seed, batch in swept.batches if seed == ident],
+        }
+
+    async def _resume_seed(self, ident: str) -> Answer:
+        seed = self._seeds.get(ident)
+        if seed.state == "released":
+            await self._registry.append(SeedResumed, seed=ident)
+            await self._dispatcher.tend(ident)
+            await self._tell({"type": "seed.resumed", "seed": ident, "epoch": seed.epoch})
+            log.info("seed.resumed", seed=ident)
+        return {"message": "running"}
+
+    async def _purge_seed(self, ident: str) -> Answer:
+        """Forget the seed, and discard what of it no worker has."""
+        self._seeds.get(ident)
+        await self._registry.append(SeedPurged, seed=ident)
+        purged = await self._dispatcher.discard(ident)
+        await self._work.settled(ident)
+        pages = await self._publishing.delete_queue(topology.seed_queue_name(ident))
+        purged += self._seeds.estimate(ident, pages)
+        swept = await self._sweeper.sweep()
+        purged += swept.discarded[ident]
+        self._work.ledger.forget(ident)
+        self._seeds.forget(ident)
+        log.info("seed.purged", seed=ident, items=purged)
+        return {"message": "purged and forgotten", "purged": purged}
+
+    async def _tell(self, notice: dict[str, object]) -> None:
+        await self._publishing.publish(topology.CONTROL, "", Message(orjson.dumps(notice)))
+
+
+class CommandReader:
+    """Reads commands from the broker, carries them out and answers."""
+
+    def __init__(self, commands: Commands, publishing: Channel, dead: DeadLetters) -> None:
+        self._commands = commands
+        self._publishing = publishing
+        self._dead = dead
+        self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+
+    async def run(self, channel: Channel) -> None:
+        """Read until cancelled. A command is acked once it is carried out, so a crash before that repeats it."""
+        await channel.consume(topology.COMMANDS, self._inbox.put_nowait, prefetch=PREFETCH)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._handle(await self._inbox.get()))
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            status, answer = await self._carry_out(delivery)
+        except InvalidInputError as error:
+            status, answer = INVALID, describe(error)
+            if not delivery.reply_to:
+                await self._dead.bury_message(delivery, "command", "", str(error))
+        except ManagementError as error:
+            status, answer = UNAVAILABLE, {"message": str(error)}
+            log.warning("command.failed", command=delivery.routing_key, problem=str(error))
+        if delivery.reply_to:
+            await self._reply(delivery, answer | {"status": status})
+        await delivery.ack()
+
+    async def _carry_out(self, delivery: Delivery) -> tuple[int, Answer]:
+        name = delivery.routing_key
+        if name not in {RELEASE_WORKER, RELEASE_SEED, RESUME_SEED, PURGE_SEED}:
+            raise InvalidInputError([("routing key", f"{name!r} is no command")])
+        try:
+            body = orjson.loads(delivery.body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
+        return await self._commands.carry_out(name, parse_ids(body))
+
+    async def _reply(self, delivery: Delivery, answer: Answer) -> None:
+        message = Message(orjson.dumps(answer), correlation_id=delivery.correlation_id)
+        try:
+            await self._publishing.publish("", delivery.reply_to or "", message, mandatory=True)
+        except UnroutableError:
+            log.info("command.reply_unwanted", command=delivery.routing_key)
+
+
+def describe(error: InvalidInputError) -> Answer:
+    """An answer that names what is wrong, field by field."""
+    return {
+        "message": str(error),
+        "errors": [{"field": field, "message": what} for field, what in error.problems],
+    }

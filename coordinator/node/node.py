@@ -1,0 +1,84 @@
+"""The running coordinator: one session after another, for as long as it is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from secrets import token_hex
+
+import structlog
+
+from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
+from coordinator.node.session import Session, open_session
+from coordinator.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+DEFAULT_TICK = 5.5
+"""Seconds by which a broker's figures lag by default: its quorum queues count every 5 s."""
+
+EXPECTED = (BrokerUnavailableError, BrokerRefusedError, ManagementError)
+
+
+class Node:
+    """A coordinator. Its session is None while the broker is away."""
+
+    def __init__(self, settings: Settings, broker_tick: float = DEFAULT_TICK) -> None:
+        self.settings = settings
+        self.instance = token_hex(4)
+        self.problem = "has not connected yet"
+        self._tick = broker_tick
+        self._session: Session | None = None
+        self._ready = asyncio.Event()
+
+    @property
+    def session(self) -> Session:
+        """The running session.
+
+        Raises:
+            BrokerUnavailableError: there is none now.
+        """
+        if self._session is None:
+            raise BrokerUnavailableError(f"not connected to the broker: {self.problem}")
+        return self._session
+
+    async def wait_ready(self) -> None:
+        """Wait until a session runs."""
+        await self._ready.wait()
+
+    async def run(self) -> None:
+        """Keep a session running until cancelled; each failed try waits longer than the one before."""
+        failures = 0
+        while True:
+            try:
+                async with open_session(self.settings, self.instance, self._tick) as session:
+                    self._session = session
+                    self._ready.set()
+                    failures = 0
+                    log.info("node.ready", instance=self.instance, seeds=len(session.registry.state.seeds))
+                    await asyncio.Event().wait()
+            except* EXPECTED as group:
+                self.problem = _sentence(group)
+            finally:
+                self._session = None
+                self._ready.clear()
+            failures += 1
+            pause = _pause(failures)
+            log.warning("node.disconnected", problem=self.problem, retry_in=round(pause, 1))
+            await asyncio.sleep(pause)
+
+
+def _pause(failures: int) -> float:
+    """Seconds to wait before the next try: longer each time, and not in step with other coordinators."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _sentence(group: BaseExceptionGroup[BaseException]) -> str:
+    """The first error of a group, in one sentence."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _sentence(error)
+        if isinstance(error, CoordinatorError):
+            return str(error)
+    return str(group)

@@ -1,0 +1,242 @@
+"""A session: everything a coordinator does on one pair of connections to the broker.
+
+When a connection ends, deliveries, consumers and open confirms end with it, so the session ends as a whole, and a
+new one begins from what the broker holds. Nothing else needs to survive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Connection
+from coordinator.broker.management import Management
+from coordinator.domain.registry import Event, SeedSet
+from coordinator.errors import BrokerUnavailableError
+from coordinator.node.available import Available
+from coordinator.node.commands import CommandReader, Commands
+from coordinator.node.dead import DeadLetters
+from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.leases import Leases
+from coordinator.node.monitor import watch_queues, watch_workers
+from coordinator.node.presence import Roster, tags_notice
+from coordinator.node.registry import Registry
+from coordinator.node.returns import Returns
+from coordinator.node.seeds import Intake, Seeds
+from coordinator.node.suspects import Suspects
+from coordinator.node.sweep import Sweeper
+from coordinator.node.work import Work
+from coordinator.node.workers import Workers
+from coordinator.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The parts of a running coordinator."""
+
+    instance: str
+    registry: Registry
+    work: Work
+    available: Available
+    seeds: Seeds
+    dead: DeadLetters
+    dispatcher: Dispatcher
+    leases: Leases
+    roster: Roster
+    workers: Workers
+    commands: Commands
+    publishing: Channel
+    writer: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Links:
+    """The connections and channels of a session; an alarm of the broker blocks the publishing connection alone."""
+
+    reader: Connection
+    writer: Connection
+    publishing: Channel
+    management: Management
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
+    """Connect, declare what must exist, and disconnect in the end.
+
+    Raises:
+        BrokerUnavailableError: no broker answers.
+        BrokerRefusedError: a queue or exchange exists otherwise, or this user may not.
+        ManagementError: the management API refuses or does not answer.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        reader = await Connection.open(settings.amqp_urls(), f"coordinator:{instance}:reads")
+        stack.push_async_callback(reader.close)
+        writer = await Connection.open(settings.amqp_urls(), f"coordinator:{instance}:writes")
+        stack.push_async_callback(writer.close)
+        management = Management(settings.management(), settings.vhost())
+        stack.push_async_callback(management.close)
+        publishing = await writer.channel()
+        for exchange in topology.EXCHANGES:
+            await publishing.declare_exchange(exchange)
+            if exchange.name == topology.NEW_SEEDS:
+                await management.keep_unrouted_items()
+        for queue in topology.QUEUES:
+            await publishing.declare_queue(queue)
+        yield _Links(reader, writer, publishing, management)
+
+
+@contextlib.asynccontextmanager
+async def open_session(settings: Settings, instance: str, broker_tick: float) -> AsyncIterator[Session]:
+    """Run a session: ready when entered, and ended as a whole when any part of it ends.
+
+    Args:
+        settings: the settings.
+        instance: this coordinator's id.
+        broker_tick: seconds by which the broker's figures of unacked messages lag.
+
+    Raises:
+        BrokerUnavailableError: a connection ended; also every error of `connected`.
+    """
+    async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
+        registry = Registry(await links.reader.channel(), links.publishing)
+        await registry.start()
+        session, loops = await _assemble(settings, instance, links, registry, broker_tick)
+        tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
+        tasks.append(group.create_task(_until_closed(links.reader, links.writer), name="connections"))
+        await session.dispatcher.start()
+        tasks.append(group.create_task(session.dispatcher.run(), name="dispatch"))
+        yield session
+        for task in tasks:
+            task.cancel()
+
+
+async def _assemble(
+    settings: Settings, instance: str, links: _Links, registry: Registry, broker_tick: float
+) -> tuple[Session, dict[str, Coroutine[Any, Any, None]]]:
+    reader, publishing, management = links.reader, links.publishing, links.management
+    user = links.writer.user
+    trusted = frozenset({user, *filter(None, settings.trusted_producers.split(","))})
+    work = Work(links.writer, publishing, registry, settings.window)
+    available = Available(publishing, user)
+    dead = DeadLetters(reader, publishing, available)
+    seeds = Seeds(reader, publishing, registry)
+    dispatcher = Dispatcher(
+        connection=reader,
+        registry=registry,
+        work=work,
+        available=available,
+        dead=dead,
+        trusted=trusted,
+        linger=settings.linger,
+    )
+    leases = Leases(
+        channel=await reader.channel(),
+        registry=registry,
+        work=work,
+        available=available,
+        instance=instance,
+        timeout=settings.ack_timeout,
+    )
+    roster = Roster(registry, publishing, dead)
+    workers = Workers(registry=registry, management=management, leases=leases, roster=roster, settings=settings)
+    suspects = Suspects(
+        work=work,
+        available=available,
+        management=management,
+        patience=settings.last_offer_patience,
+        broker_tick=broker_tick,
+    )
+    returns = Returns(
+        registry=registry,
+        work=work,
+        available=available,
+        seeds=seeds,
+        dead=dead,
+        suspects=suspects,
+        limit=settings.attempt_limit,
+    )
+    commands = Commands(
+        registry=registry,
+        seeds=seeds,
+        dispatcher=dispatcher,
+        work=work,
+        sweeper=Sweeper(reader, registry, work, available),
+        leases=leases,
+        roster=roster,
+        workers=workers,
+        publishing=publishing,
+    )
+    channel = await reader.channel()
+    loops = {
+        "snapshots": registry.keep_snapshots(),
+        "registry": dispatcher.keep_up(),
+        "malformed": dispatcher.bury(),
+        "intake": Intake(seeds, available, dead, trusted).run(channel),
+        "returns": returns.run(channel),
+        "suspects": suspects.run(),
+        "leases": leases.expire(),
+        "presence": roster.run(channel),
+        "commands": CommandReader(commands, publishing, dead).run(channel),
+        "queues": watch_queues(work, leases),
+        "workers": watch_workers(
+            work=work, workers=workers, leases=leases, roster=roster, api=management, tick=broker_tick
+        ),
+        "notices": _announce_tags(registry, publishing),
+    }
+    session = Session(
+        instance=instance,
+        registry=registry,
+        work=work,
+        available=available,
+        seeds=seeds,
+        dead=dead,
+        dispatcher=dispatcher,
+        leases=leases,
+        roster=roster,
+        workers=workers,
+        commands=commands,
+        publishing=publishing,
+        writer=links.writer,
+    )
+    return session, loops
+
+
+async def _announce_tags(registry: Registry, publishing: Channel) -> None:
+    """Tell workers of each work queue that comes into being."""
+    known = set(registry.state.tag_sets)
+    changed: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+
+    def notice(event: Event) -> None:
+        if isinstance(event, SeedSet) and event.spec.tags not in known:
+            known.add(event.spec.tags)
+            changed.put_nowait(event.spec.tags)
+
+    registry.listen(notice)
+    while True:
+        tags = await changed.get()
+        await publishing.declare_queue(topology.work_queue(tags))
+        await publishing.publish(topology.CONTROL, "", tags_notice(tags))
+
+
+async def _until_closed(*connections: Connection) -> None:
+    """Wait until one of the connections ends.
+
+    Raises:
+        BrokerUnavailableError: always, when it comes to that.
+    """
+    waiting = [asyncio.create_task(connection.closed.wait()) for connection in connections]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    reasons = ", ".join(connection.reason for connection in connections if connection.closed.is_set())
+    raise BrokerUnavailableError(f"the connection to the broker ended: {reasons}")

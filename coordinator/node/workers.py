@@ -1,0 +1,179 @@
+"""Workers: their registration with a broker user of their own, and their release."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import time
+from dataclasses import dataclass
+from secrets import token_urlsafe
+from urllib.parse import quote
+
+import structlog
+
+from coordinator import topology
+from coordinator.broker.management import BrokerConnection, Management
+from coordinator.domain.registry import Worker, WorkerRegistered, WorkerRemoved
+from coordinator.errors import NotFoundError
+from coordinator.models import HeldBatch, WorkerSpec, check_worker_id
+from coordinator.node.leases import Lease, Leases
+from coordinator.node.presence import Roster, read_worker_name
+from coordinator.node.registry import Registry
+from coordinator.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker as it is read; `held` are the batches it holds unacked, as far as it or its leases say."""
+
+    worker: Worker
+    is_connected: bool
+    capacity: int | None
+    held: tuple[HeldBatch, ...]
+
+
+class Workers:
+    """The workers of the cluster."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        management: Management,
+        leases: Leases,
+        roster: Roster,
+        settings: Settings,
+    ) -> None:
+        self._registry = registry
+        self._management = management
+        self._leases = leases
+        self._roster = roster
+        self._settings = settings
+        self._connected: dict[str, list[BrokerConnection]] = {}
+
+    async def look(self) -> None:
+        """Ask the broker who is connected under a worker's name, and note them.
+
+        Raises:
+            ManagementError: the API does not answer.
+        """
+        connected: dict[str, list[BrokerConnection]] = {}
+        for connection in await self._management.connections():
+            ident = read_worker_name(connection.client_name)
+            if ident is not None:
+                connected.setdefault(ident, []).append(connection)
+        self._connected = connected
+        for ident in connected:
+            known = self._registry.state.workers.get(ident)
+            spec = known.spec if known is not None else WorkerSpec()
+            await self._roster.note(ident, spec.tags, spec.transport)
+
+    async def register(self, ident: str, spec: WorkerSpec) -> str | None:
+        """Make a worker known; returns the AMQP URL of its own broker user, or None for a worker that speaks HTTP.
+
+        The user is made anew with a new password, which lifts an earlier release.
+
+        Raises:
+            InvalidInputError: the id is none.
+            ManagementError: the broker did not make the user.
+        """
+        check_worker_id(ident)
+        spec = spec.model_copy(update={"tags": tuple(sorted(set(spec.tags)))})
+        url = user = None
+        if spec.transport == "amqp":
+            user, password = worker_user(self._settings.vhost(), ident), token_urlsafe(24)
+            await self._management.make_user(user, password, permissions(ident, spec.tags))
+            url = self._settings.url_for_worker(user, password)
+        await self._registry.append(WorkerRegistered, worker=ident, spec=spec, user=user)
+        log.info("worker.registered", worker=ident, tags=list(spec.tags), transport=spec.transport)
+        return url
+
+    async def remove(self, ident: str) -> None:
+        """Forget a worker and its broker user; what it holds goes back as from one that failed.
+
+        Raises:
+            NotFoundError: it is not known.
+        """
+        await self.release(ident)
+        await self._registry.append(WorkerRemoved, worker=ident)
+        self._roster.forget(ident)
+
+    async def release(self, ident: str) -> int:
+        """Cut a worker off, so that all it holds unacked goes to others; returns how many batches it said it held.
+
+        Raises:
+            NotFoundError: it is not known.
+            ManagementError: the broker could not be told.
+        """
+        worker = self._registry.state.worker(ident, time.time())
+        await self.look()
+        connections = self._connected.get(ident, [])
+        if worker is None and not connections:
+            raise NotFoundError("worker", ident)
+        held = len(self._roster.heard(ident).presence.held) if self._roster.heard(ident) else 0  # type: ignore[union-attr]
+        own_user = worker.user if worker is not None else None
+        if own_user is not None:
+            await self._management.delete_user(own_user)
+        for connection in connections:
+            await self._management.close_connection(connection.name, f"worker {ident} was released")
+        leases = await self._leases.release(ident)
+        self._roster.forget(ident)
+        log.info("worker.released", worker=ident, connections=len(connections), held=held, leases=len(leases))
+        return held + len(leases)
+
+    def get(self, ident: str) -> WorkerView:
+        """A worker.
+
+        Raises:
+            NotFoundError: it is not known.
+        """
+        worker = self._registry.state.worker(ident, time.time())
+        if worker is None:
+            raise NotFoundError("worker", ident)
+        return self._view(worker)
+
+    def is_known(self, ident: str) -> bool:
+        """Whether a worker is known: neither removed nor silent for a week."""
+        return self._registry.state.worker(ident, time.time()) is not None
+
+    def all(self) -> list[WorkerView]:
+        """All known workers, by id."""
+        now = time.time()
+        known = [self._registry.state.worker(ident, now) for ident in sorted(self._registry.state.workers)]
+        return [self._view(worker) for worker in known if worker is not None]
+
+    def _view(self, worker: Worker) -> WorkerView:
+        heard = self._roster.heard(worker.id)
+        leased = [held_lease(lease) for lease in self._leases.held() if lease.worker == worker.id]
+        return WorkerView(
+            worker=worker,
+            is_connected=heard is not None or worker.id in self._connected or bool(leased),
+            capacity=heard.presence.capacity if heard else None,
+            held=(*(heard.presence.held if heard else ()), *leased),
+        )
+
+
+def held_lease(lease: Lease) -> HeldBatch:
+    """A lease as its worker would report it."""
+    since = dt.datetime.fromtimestamp(lease.since, dt.UTC).isoformat(timespec="milliseconds")
+    return HeldBatch(batch=lease.batch.id, seed=lease.batch.seed, count=lease.batch.count, since=since, begun=True)
+
+
+def worker_user(vhost: str, ident: str) -> str:
+    """The broker user of a worker: users are the whole broker's, so the virtual host is part of the name."""
+    return f"worker:{vhost}:{ident}"
+
+
+def permissions(ident: str, tags: tuple[str, ...]) -> dict[str, str]:
+    """The least that a worker needs, as regular expressions over names of queues and exchanges."""
+    own = re.escape(topology.worker_queue_name(ident))
+    names = "|".join(re.escape(quote(tag, safe="")) for tag in tags)
+    tagged = rf"(\.({names})(\+({names}))*)?" if names else ""
+    writable = (topology.RETURNS, topology.ITEMS, topology.RESULTS, topology.PRESENCE)
+    return {
+        "configure": f"^{own}$",
+        "write": f"^({own}|{'|'.join(writable)})$",
+        "read": f"^({own}|{topology.CONTROL}|{topology.WORK}{tagged})$",
+    }
