@@ -1,0 +1,122 @@
+"""What a RabbitMQ node of our own is started with: its files and its environment, as pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+HOST = "127.0.0.1"
+USER = "coordinator"
+
+# ERL_FLAGS also reach the short-lived second VM by which RabbitMQ makes sure of a name server. Without them
+# that VM would listen on every interface, and leave behind a name server that outlives the node.
+_ERLANG_FLAGS = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+
+_CONF = """\
+listeners.tcp.1 = {host}:{amqp_port}
+management.tcp.ip = {host}
+management.tcp.port = {management_port}
+default_user = {user}
+default_pass = {password}
+default_user_tags.administrator = true
+consumer_timeout = 86400000
+collect_statistics_interval = 1000
+disk_free_limit.absolute = 50MB
+log.console = false
+log.file.level = warning
+"""
+
+# Neither has a key in rabbitmq.conf. The first is how often a quorum queue's figures are brought up to date (5 s
+# unless told), the second how soon a dead letter that found no queue is tried again (3 minutes).
+_ADVANCED = """\
+[{rabbit, [
+  {quorum_tick_interval, 1000},
+  {dead_letter_worker_publisher_confirm_timeout, 3000}
+]}].
+"""
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """One node: its name, its folder, its secrets and its ports (all on loopback).
+
+    Attributes:
+        name: the Erlang node's name, `something@localhost`; unique on the machine.
+        folder: holds all that the node reads and writes.
+        password: of the user `coordinator`, the only one.
+        cookie: lets Erlang nodes talk to each other; nodes of one cluster share it.
+        amqp_port: for AMQP clients.
+        management_port: for the management API.
+        distribution_port: for other nodes and rabbitmqctl.
+        epmd_port: of the name server; nodes of one cluster share it.
+    """
+
+    name: str
+    folder: Path
+    password: str = field(repr=False)
+    cookie: str = field(repr=False)
+    amqp_port: int
+    management_port: int
+    distribution_port: int
+    epmd_port: int
+
+
+def node_config(settings: NodeSettings) -> dict[str, str]:
+    """Give the files of a node's folder.
+
+    Returns:
+        The text of each file by its name. Some hold secrets: write all of them for their owner only.
+    """
+    conf = _CONF.format(
+        host=HOST,
+        user=USER,
+        password=settings.password,
+        amqp_port=settings.amqp_port,
+        management_port=settings.management_port,
+    )
+    return {
+        "rabbitmq.conf": conf,
+        "advanced.config": _ADVANCED,
+        "enabled_plugins": "[rabbitmq_management].\n",
+        ".erlang.cookie": settings.cookie,
+    }
+
+
+def node_environment(settings: NodeSettings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment variables that keep a node within its folder.
+
+    Args:
+        settings: the node.
+        inherited: the caller's own environment. What would configure another node or another VM is left out.
+
+    Returns:
+        All variables of the node's process; none is a secret.
+    """
+    folder = settings.folder
+    foreign = ("RABBITMQ_", "ERL_", "LC_", "NOTIFY_SOCKET", "CONF_ENV_FILE", "HOME")
+    return {
+        **{name: value for name, value in inherited.items() if not name.startswith(foreign)},
+        "HOME": str(folder),  # where the VM looks for its cookie; another user's cookie there kills it
+        "LANG": "C.UTF-8",
+        "ERL_FLAGS": _ERLANG_FLAGS,
+        "ERL_EPMD_ADDRESS": HOST,
+        "ERL_EPMD_PORT": str(settings.epmd_port),
+        "ERL_CRASH_DUMP_SECONDS": "0",
+        "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the VM, instead of a shell that waits for it
+        "RABBITMQ_NODENAME": settings.name,
+        "RABBITMQ_DIST_PORT": str(settings.distribution_port),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOGS": str(folder / "log" / "rabbit.log"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        # Both name what is not there; unset, the files of /etc/rabbitmq would be read.
+        "RABBITMQ_CONFIG_FILES": str(folder / "conf.d"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+    }

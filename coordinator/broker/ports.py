@@ -1,0 +1,94 @@
+"""TCP ports of this machine's loopback: which are free, which answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import secrets
+import socket
+
+from coordinator.broker.node_config import HOST, USER
+from coordinator.errors import PrivateBrokerError
+
+# Below what systems hand out to outgoing connections, so that a port stays free between its choice and its
+# use, and while its node restarts.
+_FIRST_PORT, _LAST_PORT = 20_000, 32_000
+_ATTEMPTS = 200
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with socket.socket() as probe:
+        # As servers do: else the connections of a node just killed make its port look taken for a minute.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def choose_ports(wanted: dict[str, int], *, required: frozenset[str]) -> dict[str, int]:
+    """Choose a free port for each name.
+
+    Args:
+        wanted: the port preferred for each name, 0 for any.
+        required: the names that must have the port they want.
+
+    Returns:
+        A port for each name, no two alike.
+
+    Raises:
+        PrivateBrokerError: a required port is taken, or none is free.
+    """
+    chosen: dict[str, int] = {}
+    for name, port in wanted.items():
+        if port and port not in chosen.values() and is_free(port):
+            chosen[name] = port
+        elif name in required:
+            raise PrivateBrokerError(f"port {port} is in use, and the private broker was told to take it")
+        else:
+            chosen[name] = _any_port(set(chosen.values()) | set(wanted.values()))
+    return chosen
+
+
+def _any_port(taken: set[int]) -> int:
+    for _ in range(_ATTEMPTS):
+        port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
+        if port not in taken and is_free(port):
+            return port
+    raise PrivateBrokerError(f"no free port was found from {_FIRST_PORT} to {_LAST_PORT}")
+
+
+async def amqp_answers(port: int) -> bool:
+    """Whether something accepts connections on this port."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    await _close(writer)
+    return True
+
+
+async def management_answers(port: int, password: str) -> bool:
+    """Whether RabbitMQ's management API lets our user in on this port."""
+    credentials = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    request = f"GET /api/overview HTTP/1.0\r\nHost: {HOST}\r\nAuthorization: Basic {credentials}\r\n\r\n"
+    try:
+        reader, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    try:
+        writer.write(request.encode())
+        return b" 200 " in await reader.readline()
+    except ConnectionError:
+        return False
+    finally:
+        await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
