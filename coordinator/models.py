@@ -16,6 +16,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    with_config,
 )
 from typing_extensions import TypedDict
 
@@ -31,6 +32,8 @@ Transport = Literal["amqp", "http"]
 
 
 def _no_control(text: str) -> str:
+    if text.isprintable():  # almost every text, and far quicker than a look at each character
+        return text
     for character in text:
         if unicodedata.category(character) in {"Cc", "Cs"}:
             raise ValueError(f"must not hold the control character U+{ord(character):04X}")
@@ -57,10 +60,9 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValida
 ItemText = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_no_control)]
 
 
+@with_config(ConfigDict(extra="allow"))
 class Item(TypedDict):
     """One thing to work on; further fields are kept and passed on untouched."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # pydantic's way to configure a TypedDict
 
     id: Required[Annotated[ItemText, StringConstraints(min_length=1)]]
     action: NotRequired[Literal["process", "scan"]]

@@ -1,0 +1,184 @@
+"""What a worker does with an item: the handler, how it is found, and how it is run so that its faults stay its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+from typing import Literal
+
+import orjson
+import structlog
+
+from coordinator.errors import CoordinatorError, InvalidInputError
+from coordinator.models import MAX_ITEMS, Item, ItemResult, parse_items
+
+BUILT_IN = {"filesystem": "worker_stub.filesystem:handle", "null": "worker_stub.handlers:null"}
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Whose item it is.
+
+    Attributes:
+        worker: id of the worker that runs the handler.
+        seed: id of the item's seed.
+        batch: id of the item's batch.
+        attempt: 1 on the batch's first delivery, one more after each that failed.
+        redelivered: whether the broker says that it delivered this batch before.
+    """
+
+    worker: str
+    seed: str
+    batch: str
+    attempt: int
+    redelivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a handler made of one item.
+
+    Attributes:
+        data: anything that is JSON, for whoever reads the results.
+        discovered: items found on the way, any number; they are submitted to the item's own seed.
+        status: `failed` is an answer like `ok`: the item is not tried again.
+        error: what went wrong, for a person to read.
+    """
+
+    data: object | None = None
+    discovered: tuple[Item, ...] | list[Item] = ()
+    status: Literal["ok", "failed"] = "ok"
+    error: str | None = None
+
+
+# `async def` or a plain function; what it returns is a Result, or the data of one.
+Handler = Callable[[Item, Context], object]
+
+
+class RejectBatch(CoordinatorError):  # noqa: N818 - handlers `raise RejectBatch(...)`; it is a wish, not a fault
+    """Raised by a handler to give the whole batch back as failed: it is tried again, here or elsewhere."""
+
+
+async def null(item: Item, context: Context) -> None:
+    """Do nothing: the handler to measure everything else with."""
+
+
+def load_handler(name: str) -> Handler:
+    """Find a handler: `module:function`, or a built-in one by its short name, `filesystem` or `null`.
+
+    The current directory is importable, and comes first, as with `python -m`.
+
+    Raises:
+        InvalidInputError: the form is wrong, the module cannot be imported, or it has no such callable.
+    """
+    module_name, _, attribute = BUILT_IN.get(name, name).partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
+        short = ", ".join(BUILT_IN)
+        raise InvalidInputError([("handler", f"must be module:function or one of {short}, not {name!r}")])
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # someone else's module: it may raise anything as it is imported
+        raise InvalidInputError([("handler", f"cannot import {module_name}: {_sentence(error)}")]) from error
+    try:
+        found = reduce(getattr, attribute.split("."), module)
+    except AttributeError as error:
+        raise InvalidInputError([("handler", f"{module_name} has no {attribute}")]) from error
+    if not callable(found):
+        raise InvalidInputError([("handler", f"{module_name}:{attribute} is not callable")])
+    handler: Handler = found
+    return handler
+
+
+async def run_item(handler: Handler, item: Item, context: Context) -> Result:
+    """Run the handler on one item: a coroutine function on the loop, a plain function in a thread.
+
+    Cancelling does not stop a thread: a plain function runs to its end, and what it returns is dropped.
+
+    Returns:
+        What the handler made, ready to be sent: its data plain JSON values, its discovered items validated. A handler
+        that raised, or returned what cannot be sent, made a `failed` result without data and discovered items.
+
+    Raises:
+        RejectBatch: the handler gives the whole batch back.
+    """
+    try:
+        made = await _call(handler, item, context)
+        result = made if isinstance(made, Result) else Result(data=made)
+        if len(result.discovered) > MAX_ITEMS:  # too long a list to keep the loop, and its heartbeats, waiting
+            return await asyncio.to_thread(_checked, result)
+        return _checked(result)
+    except RejectBatch:
+        raise
+    except Exception as error:  # noqa: BLE001 - the task's boundary: a handler may raise anything, one item fails
+        ids = {"worker": context.worker, "seed": context.seed, "batch": context.batch, "item": item["id"]}
+        _log.error("handler.failed", **ids, attempt=context.attempt, exc_info=error)
+        return Result(status="failed", error=_sentence(error))
+
+
+def to_item_result(item: Item, result: Result) -> ItemResult:
+    """The entry of the batch's results that tells what became of the item."""
+    return ItemResult(id=item["id"], status=result.status, data=result.data, error=result.error)
+
+
+async def _call(handler: Handler, item: Item, context: Context) -> object:
+    if inspect.iscoroutinefunction(handler):
+        return await handler(item, context)
+    made = await asyncio.to_thread(_call_plain, handler, item, context)
+    return await made if inspect.isawaitable(made) else made
+
+
+def _call_plain(handler: Handler, item: Item, context: Context) -> object:
+    try:
+        return handler(item, context)
+    except StopIteration as error:  # no future can carry one: whoever awaits the thread would wait for ever
+        raise RuntimeError("the handler raised StopIteration") from error
+
+
+def _checked(result: Result) -> Result:
+    """The result as it will be sent, so that no fault of a handler comes to light as late as the sending.
+
+    Raises:
+        InvalidInputError: something in it cannot be sent.
+    """
+    if result.status not in {"ok", "failed"}:
+        raise InvalidInputError([("status", f"must be ok or failed, not {result.status!r}")])
+    try:
+        data = orjson.loads(orjson.dumps(result.data))
+    except orjson.JSONEncodeError as error:
+        raise InvalidInputError([("data", f"cannot be written as JSON: {error}")]) from error
+    error_text = None if result.error is None else _printable(str(result.error))
+    return replace(result, data=data, discovered=_checked_items(result.discovered), error=error_text)
+
+
+def _checked_items(discovered: tuple[Item, ...] | list[Item]) -> tuple[Item, ...]:
+    """The items as they will be read back, looked at a page at a time, for that is what the contract's reader takes."""
+    items: list[Item] = []
+    for start in range(0, len(discovered), MAX_ITEMS):
+        try:
+            items += parse_items(orjson.dumps(list(discovered[start : start + MAX_ITEMS])))
+        except orjson.JSONEncodeError as error:
+            raise InvalidInputError([("discovered", f"cannot be written as JSON: {error}")]) from error
+        except InvalidInputError as error:
+            place = f"discovered[{start}:]" if start else "discovered"
+            raise InvalidInputError([(f"{place} {where}", what) for where, what in error.problems]) from error
+    return tuple(items)
+
+
+def _sentence(error: Exception) -> str:
+    return _printable(f"{type(error).__name__}: {error}")
+
+
+def _printable(text: str) -> str:
+    """The text with what UTF-8 cannot carry escaped, such as the stray bytes of a file name in an OSError."""
+    return text.encode("utf-8", "backslashreplace").decode()
