@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NotRequired, Required
+from typing import Annotated, Literal, NotRequired, Required, TypeVar
 
 import orjson
 from pydantic import (
@@ -317,6 +317,23 @@ def invalid(error: ValidationError) -> InvalidInputError:
             for fault in error.errors(include_url=False, include_input=False, include_context=False)
         ]
     )
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse_model(model: type[M], body: bytes) -> M:
+    """The JSON text as a model.
+
+    Raises:
+        InvalidInputError: it is not JSON, or does not validate.
+    """
+    try:
+        return model.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
+    except ValidationError as error:
+        raise invalid(error) from error
 
 
 def parse_ids(body: object) -> list[str]:

@@ -197,9 +197,7 @@ class PrivateBroker:
                     and await management_answers(settings.management_port, settings.password)
                 ):
                     if node.ended.is_set():
-                        raise PrivateBrokerError(
-                            f"the private broker ended while it started\n{self._log_tail()}"
-                        )
+                        raise PrivateBrokerError(f"the private broker ended while it started\n{self._log_tail()}")
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError as error:
             what = f"the private broker did not answer within {seconds:g} s"

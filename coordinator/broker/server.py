@@ -48,6 +48,4 @@ def find_epmd() -> Path | None:
 def _is_server(script: Path) -> bool:
     """Whether this is the script itself, which reads its neighbour `rabbitmq-env`, and no wrapper."""
     target = script.resolve()
-    return (
-        os.access(target, os.X_OK) and target.name == _SCRIPT and (target.parent / "rabbitmq-env").is_file()
-    )
+    return os.access(target, os.X_OK) and target.name == _SCRIPT and (target.parent / "rabbitmq-env").is_file()

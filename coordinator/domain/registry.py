@@ -288,7 +288,8 @@ class State:
         known = self.workers.get(event.worker) or Worker(event.worker)
         match event:
             case WorkerSeen(worker=ident, tags=tags, transport=transport, at=at):
-                spec = known.spec.model_copy(update={"tags": tags, "transport": transport})
+                said = {"tags": tags, "transport": transport}
+                spec = known.spec if known.registered else known.spec.model_copy(update=said)
                 self.workers[ident] = replace(known, spec=spec, seen=max(known.seen, at))
             case WorkerRegistered(worker=ident, spec=spec, user=user, at=at):
                 self.workers[ident] = replace(known, spec=spec, user=user, registered=True, seen=max(known.seen, at))

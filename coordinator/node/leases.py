@@ -77,7 +77,7 @@ class Leases:
             woken = asyncio.Event()
             self._waiting[woken] = frozenset(queues)
             try:
-                leases = await self._take(worker, queues, most)
+                leases = await self._take_unhindered(worker, queues, most)
                 left = deadline - time.monotonic()
                 if leases or left <= 0:
                     return leases
@@ -136,6 +136,19 @@ class Leases:
     def is_awaited(self) -> bool:
         """Whether a call waits for batches."""
         return bool(self._waiting)
+
+    async def _take_unhindered(self, worker: str, queues: list[str], most: int) -> list[Lease]:
+        """Take batches to the end even when the caller gives up, and give them back then.
+
+        A request to the broker that is cancelled half-way closes its channel, and with it goes every lease.
+        """
+        taking = asyncio.ensure_future(self._take(worker, queues, most))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            for lease in await taking:
+                await self.give_back(lease.handle)
+            raise
 
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
         leases: list[Lease] = []

@@ -87,8 +87,6 @@ class Line:
         self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
         self.buffer = Buffer()
         self.is_synced = False
-        self.pages_seen = 0
-        self.items_seen = 0
         self._on_page = on_page
         self._channel: Channel | None = None
         self._consumer = ""
@@ -133,12 +131,6 @@ class Line:
         if seed.spec != self.spec:
             self.spec = seed.spec
             self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
-
-    def add(self, piece: Piece) -> None:
-        """Take a page in."""
-        self.pages_seen += 1
-        self.items_seen += piece.count
-        self.buffer.add(piece)
 
     def make_batch(self, pieces: list[Piece], epoch: int) -> Batch:
         """The next batch out of these pieces."""

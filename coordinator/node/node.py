@@ -43,6 +43,11 @@ class Node:
             raise BrokerUnavailableError(f"not connected to the broker: {self.problem}")
         return self._session
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a session runs."""
+        return self._session is not None
+
     async def wait_ready(self) -> None:
         """Wait until a session runs."""
         await self._ready.wait()

@@ -24,7 +24,9 @@ log = structlog.get_logger(__name__)
 FRESH = 15.0
 """Seconds that a presence message is taken as true."""
 NOTED_EVERY = 3600.0
-"""Seconds between entries in the registry of a worker that stays as it is."""
+"""Seconds between entries in the registry of a worker that stays as it is, or as it registered."""
+CHANGES_NOTED_EVERY = 10.0
+"""Seconds between entries of a worker that says something else each time, as callers do that share an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,11 @@ class Roster:
             InvalidInputError: the id is none.
         """
         known = self._registry.state.workers.get(worker)
-        now = time.time()
-        if (
-            known is None
-            or now - known.seen > min(NOTED_EVERY, WORKER_MEMORY)
-            or (known.spec.tags, known.spec.transport) != (tags, transport)
-        ):
+        silence = time.time() - known.seen if known is not None else WORKER_MEMORY
+        is_same = known is not None and (
+            known.registered or (known.spec.tags, known.spec.transport) == (tags, transport)
+        )
+        if silence > (NOTED_EVERY if is_same else CHANGES_NOTED_EVERY):
             await self._registry.append(WorkerSeen, worker=worker, tags=tags, transport=transport)
             if known is None:
                 log.info("worker.seen", worker=worker, tags=list(tags), transport=transport)

@@ -133,6 +133,7 @@ async def _assemble(
         registry=registry,
         work=work,
         available=available,
+        seeds=seeds,
         dead=dead,
         trusted=trusted,
         linger=settings.linger,

@@ -1,0 +1,82 @@
+"""Routes of workers: fetch, ack, give back, results; and who holds what."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from coordinator import topology
+from coordinator.broker.connection import Message
+from coordinator.errors import NotFoundError
+from coordinator.http.answers import Json
+from coordinator.http.requests import (
+    acting_session,
+    body_of,
+    count_of,
+    ids_of,
+    number_of,
+    session_of,
+    unless_gone,
+)
+from coordinator.http.views import held_batches, page_of
+from coordinator.models import BatchResults, check_tags, check_worker_id, parse_model
+from coordinator.node.session import Session
+
+MAX_BATCHES, MAX_WAIT = 1000, 60.0
+
+
+async def fetch(request: Request) -> Response:
+    """Fetch batches, waiting for the first if asked to."""
+    session = session_of(request)
+    tags = check_tags(request.query_params.getlist("tags"))
+    most = count_of(request, "batches", 1, 1, MAX_BATCHES)
+    wait = number_of(request, "wait", 0.0, 0.0, MAX_WAIT)
+    address = request.client.host if request.client else "unknown"
+    worker = check_worker_id(request.query_params.get("worker") or address, "worker")
+    if request.app.state.node.settings.require_registration and not session.workers.is_known(worker):
+        raise NotFoundError("worker", worker)
+    await session.roster.note(worker, tuple(sorted(tags)), "http")
+    leases = await unless_gone(request, session.leases.fetch(worker, tags, most, wait)) or []
+    body = b'{"batches":[%b]}' % b",".join(lease.batch.encode(handle=lease.handle) for lease in leases)
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def ack(request: Request) -> Response:
+    """The worker has taken these batches; an alarm of the broker stops no ack."""
+    session = session_of(request)
+    ids = await ids_of(request)
+    return _settled(ids, [await session.leases.ack(handle) for handle in ids], "acked")
+
+
+async def give_back(request: Request) -> Response:
+    """The worker gives these batches back without fault."""
+    session = await acting_session(request)
+    ids = await ids_of(request)
+    return _settled(ids, [await session.leases.give_back(handle) for handle in ids], "given back")
+
+
+async def results(request: Request) -> Response:
+    """What an HTTP worker made of a batch, confirmed before the answer."""
+    session = await acting_session(request)
+    body = await body_of(request)
+    made = parse_model(BatchResults, body)
+    await session.publishing.publish(topology.RESULTS, made.seed, Message(body))
+    return Json({"message": "accepted", "accepted": len(made.results)}, 202)
+
+
+async def held(request: Request) -> Response:
+    """Which worker holds which batch, and since when."""
+    session: Session = session_of(request)
+    return Json(page_of(request, "batches", held_batches(session)))
+
+
+def _settled(ids: list[str], found: list[bool], done: str) -> Response:
+    outcomes = [
+        {"id": ident, "status": 200, "message": done}
+        if ok
+        else {"id": ident, "status": 404, "message": "not held: acked, released or taken back, or never given"}
+        for ident, ok in zip(ids, found, strict=True)
+    ]
+    missing = found.count(False)
+    message = f"{len(ids) - missing} {done}" + (f", {missing} not held" if missing else "")
+    return Json({"message": message, "results": outcomes}, 404 if missing else 200)

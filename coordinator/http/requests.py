@@ -1,0 +1,197 @@
+"""Reading requests: ids in paths and bodies, bounded bodies, the session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+from urllib.parse import unquote
+
+import orjson
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from coordinator.errors import BrokerUnavailableError, InvalidInputError
+from coordinator.models import invalid, parse_ids
+from coordinator.node.node import Node
+from coordinator.node.session import Session
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes of a body that is not a stream of items."""
+MAX_IDS = 10_000
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+
+class IdConvertor(Convertor[str]):
+    """An id in a path: it may hold slashes, encoded or not; a last segment `items` or `retry` is the route's own."""
+
+    regex = r".+(?<!/items)(?<!/retry)"
+
+    def convert(self, value: str) -> str:
+        """Decode it; bytes that are no UTF-8 become what no id may hold."""
+        return unquote(value, errors="surrogateescape")
+
+    def to_string(self, value: str) -> str:
+        """Not needed: no URL is built from a route."""
+        raise NotImplementedError(value)
+
+
+register_url_convertor("ident", IdConvertor())
+
+
+class RawPaths:
+    """Routes by the path as it was sent: `/` and `%2F` in an id are told apart before they are decoded."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            scope["path"] = scope["raw_path"].decode("ascii", "replace")
+        await self.app(scope, receive, send)
+
+
+def session_of(request: Request) -> Session:
+    """The node's session.
+
+    Raises:
+        BrokerUnavailableError: there is none now.
+    """
+    node: Node = request.app.state.node
+    return node.session
+
+
+async def acting_session(request: Request) -> Session:
+    """The node's session, for a call that publishes.
+
+    Raises:
+        BrokerUnavailableError: there is none now, or the broker has blocked publishers; nothing was done.
+    """
+    session = session_of(request)
+    if await session.writer.is_blocked():
+        raise BrokerUnavailableError("the broker has an alarm and takes nothing now")
+    return session
+
+
+async def body_of(request: Request) -> bytes:
+    """The body, within its bound.
+
+    Raises:
+        HTTPException: 413, it is larger.
+    """
+    chunks = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise HTTPException(413, f"the body is over its limit of {MAX_BODY} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def json_of(request: Request) -> object:
+    """The body's JSON.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    body = await body_of(request)
+    try:
+        value: object = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
+    return value
+
+
+async def model_of(request: Request, model: type[M], *, ignored: frozenset[str] = frozenset()) -> M:
+    """The body as a model; an empty body is all defaults.
+
+    Args:
+        request: the request.
+        model: what the body must be.
+        ignored: fields that a client may send back as it read them.
+    """
+    body = await body_of(request)
+    try:
+        value = orjson.loads(body) if body.strip() else {}
+        if isinstance(value, dict):
+            value = {name: one for name, one in value.items() if name not in ignored}
+        return TypeAdapter(model).validate_python(value)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+async def ids_of(request: Request) -> list[str]:
+    """The ids that a call names: the one in its path, or those in its body.
+
+    Raises:
+        InvalidInputError: the body has none of the three forms.
+        HTTPException: 413, there are too many.
+    """
+    ident = request.path_params.get("id")
+    if ident is not None:
+        return [ident]
+    ids = parse_ids(await json_of(request))
+    if len(ids) > MAX_IDS:
+        raise HTTPException(413, f"the list is over its limit of {MAX_IDS} ids")
+    return ids
+
+
+def number_of(request: Request, name: str, default: float, least: float, most: float) -> float:
+    """A number in the query.
+
+    Raises:
+        InvalidInputError: it is none, or out of its bounds.
+    """
+    text = request.query_params.get(name)
+    try:
+        value = float(text) if text is not None else default
+    except ValueError:
+        raise InvalidInputError([(name, f"must be a number, not {text!r}")]) from None
+    if not least <= value <= most:
+        raise InvalidInputError([(name, f"must be {least:g} to {most:g}, not {value:g}")])
+    return value
+
+
+def count_of(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """A whole number in the query.
+
+    Raises:
+        InvalidInputError: it is none, or out of its bounds.
+    """
+    value = number_of(request, name, default, least, most)
+    if value != int(value):
+        raise InvalidInputError([(name, f"must be a whole number, not {value:g}")])
+    return int(value)
+
+
+async def unless_gone(request: Request, work: Coroutine[object, object, T]) -> T | None:
+    """Do the work, but stop when the client goes away; then None.
+
+    The body must have been read before.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait({task})
+        return None if task.cancelled() else task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,80 @@
+"""Routes of seeds: read, set, purge, add items, release and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from coordinator.errors import InvalidInputError
+from coordinator.http.answers import Json
+from coordinator.http.ingest import Ingest
+from coordinator.http.requests import acting_session, ids_of, model_of, session_of
+from coordinator.http.views import page_bounds, seed_view
+from coordinator.models import SeedSpec, check_seed_id
+from coordinator.node.commands import PURGE_SEED
+
+READ_ONLY = frozenset({"id", "state", "epoch", "owner", "counts", "message"})
+"""What a client may send back as it read it."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def command(name: str) -> Handler:
+    """The route of a command on the ids in the path or the body."""
+
+    async def carry_out(request: Request) -> Response:
+        ids = await ids_of(request)
+        session = await acting_session(request)
+        status, answer = await session.commands.carry_out(name, ids)
+        return Json(answer, status)
+
+    return carry_out
+
+
+async def read(request: Request) -> Response:
+    """Read a seed."""
+    session = session_of(request)
+    seed = session.seeds.get(check_seed_id(request.path_params["id"]))
+    return Json(await seed_view(session, seed, session.work.ledger.counts()))
+
+
+async def put(request: Request) -> Response:
+    """Create a seed or replace its policies."""
+    ident = check_seed_id(request.path_params["id"])
+    spec = await model_of(request, SeedSpec, ignored=READ_ONLY)
+    session = await acting_session(request)
+    seed = await session.seeds.set(ident, spec)
+    await session.dispatcher.tend(ident)
+    return Json(await seed_view(session, seed, session.work.ledger.counts()))
+
+
+async def purge(request: Request) -> Response:
+    """Discard a seed's available and unsent items and forget it."""
+    session = await acting_session(request)
+    status, answer = await session.commands.carry_out(PURGE_SEED, [request.path_params["id"]])
+    return Json(answer, status)
+
+
+async def add_items(request: Request) -> Response:
+    """Add items, streamed."""
+    ident = check_seed_id(request.path_params["id"])
+    session = await acting_session(request)
+    ingest = Ingest(session, ident)
+    try:
+        await ingest.run(request.stream())
+    except InvalidInputError as error:
+        errors = [{"field": field, "message": what} for field, what in error.problems]
+        return Json({"message": str(error), "errors": errors, "accepted": ingest.confirmed}, 406)
+    return Json({"message": f"{ingest.confirmed} items accepted", "accepted": ingest.confirmed}, 202)
+
+
+async def all_seeds(request: Request) -> Response:
+    """List seeds."""
+    session = session_of(request)
+    offset, limit = page_bounds(request)
+    seeds = session.seeds.all()
+    counts = session.work.ledger.counts()
+    views = [await seed_view(session, seed, counts) for seed in seeds[offset : offset + limit]]
+    return Json({"seeds": views, "count": {"totalItems": len(seeds)}})

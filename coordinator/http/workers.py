@@ -1,0 +1,60 @@
+"""Routes of workers' registration, and of dead letters."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from coordinator.http.answers import Json
+from coordinator.http.requests import acting_session, model_of, session_of
+from coordinator.http.views import dead_views, page_bounds, page_of, worker_view
+from coordinator.models import WorkerSpec, check_worker_id
+
+READ_ONLY = frozenset({"id", "registered", "connected", "capacity", "lastSeen", "held", "message", "amqpUrl"})
+
+
+async def read(request: Request) -> Response:
+    """Read a worker."""
+    return Json(worker_view(session_of(request).workers.get(check_worker_id(request.path_params["id"]))))
+
+
+async def register(request: Request) -> Response:
+    """Register a worker; its AMQP URL is told this once."""
+    ident = check_worker_id(request.path_params["id"])
+    spec = await model_of(request, WorkerSpec, ignored=READ_ONLY)
+    session = await acting_session(request)
+    url = await session.workers.register(ident, spec)
+    return Json({**worker_view(session.workers.get(ident)), "amqpUrl": url})
+
+
+async def remove(request: Request) -> Response:
+    """Forget a worker."""
+    ident = check_worker_id(request.path_params["id"])
+    session = await acting_session(request)
+    await session.workers.remove(ident)
+    return Json({"message": f"worker {ident} is removed"})
+
+
+async def all_workers(request: Request) -> Response:
+    """List workers."""
+    return Json(page_of(request, "workers", [worker_view(view) for view in session_of(request).workers.all()]))
+
+
+async def all_dead(request: Request) -> Response:
+    """List dead letters."""
+    offset, limit = page_bounds(request)
+    return Json(await dead_views(session_of(request), offset, limit))
+
+
+async def retry_dead(request: Request) -> Response:
+    """Send a dead batch again with attempt 1."""
+    session = await acting_session(request)
+    await session.dead.retry(request.path_params["id"])
+    return Json({"message": "sent again"})
+
+
+async def drop_dead(request: Request) -> Response:
+    """Discard a dead letter."""
+    session = await acting_session(request)
+    await session.dead.drop(request.path_params["id"])
+    return Json({"message": "dropped"})
