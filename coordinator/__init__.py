@@ -1,1 +1,1 @@
-"""A work coordinator for crawlers: it hands items out in batches over RabbitMQ, and takes them back on command."""
+"""A work coordinator for crawlers: hands items out in batches over RabbitMQ, takes them back on command."""

@@ -34,7 +34,7 @@ class NotFoundError(CoordinatorError):
 
 
 class BrokerUnavailableError(CoordinatorError):
-    """The broker is away, blocked, or lost the connection before it confirmed: nothing is known to be done."""
+    """The broker is away, blocked, or was lost before it confirmed: nothing is known to be done."""
 
 
 class BrokerRefusedError(CoordinatorError):

@@ -30,8 +30,8 @@ log.console = false
 log.file.level = warning
 """
 
-# Neither has a key in rabbitmq.conf. The first is how often a quorum queue's figures are brought up to date (5 s
-# unless told), the second how soon a dead letter that found no queue is tried again (3 minutes).
+# Neither has a key in rabbitmq.conf. The first is how often a quorum queue's figures are brought up to date
+# (each 5 s unless told), the second how soon a dead letter that found no queue is tried again (3 minutes).
 _ADVANCED = """\
 [{rabbit, [
   {quorum_tick_interval, 1000},

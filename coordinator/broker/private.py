@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["BrokerUrls", "PrivateBroker", "find_server"]
 
 _POLL_SECONDS = 0.05
-_TAIL_LINES = 20
+_TAIL_LINES = 40
 _NOT_STARTED = "the private broker is not started"
 
 
@@ -55,8 +55,8 @@ class PrivateBroker:
     started outlives it. Any number may run side by side.
 
     Args:
-        folder: holds the node's data, password and ports for the next broker on this folder. It is made if it is
-            missing. None: a temporary folder, removed at the end.
+        folder: holds the node's data, password and ports for the next broker on this folder. It is made if it
+            is missing. None: a temporary folder, removed at the end.
         amqp_port: the port for AMQP, 0 for any that is free.
         management_port: the port for the management API, 0 for any that is free.
     """

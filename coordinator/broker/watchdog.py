@@ -1,7 +1,7 @@
 """Keeps a private RabbitMQ node for as long as the program that asked for it lives, and no longer.
 
 Run as `python -m coordinator.broker.watchdog`, by `coordinator.broker.watched` alone. Its standard input is a
-pipe from that program: the first line is the order, as JSON; its end is the sign to stop, which comes also when
+pipe from that program: the first line is the order, as JSON; its end is the sign to stop, which also comes if
 that program is killed. `keep` before the end means that a temporary folder will be needed again. Its standard
 output tells the node's process id (`node 123`) and, when the node is gone, `ended`.
 """
@@ -120,8 +120,8 @@ class Watchdog:
 def _die_with_parent() -> None:
     """Have the kernel kill this process with the thread that forked it.
 
-    Runs between fork and exec, which is safe as long as no other thread runs: both children are started before
-    the watchdog's only other thread is.
+    Runs between fork and exec, which is safe as long as no other thread runs: both children are started
+    before the watchdog's only other thread is.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

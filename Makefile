@@ -1,0 +1,51 @@
+# The commands of this project. CONTRIBUTING.md tells more.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup setup-stock lock format test lint coverage check demo clean
+
+UV ?= uv
+BIN := .venv/bin
+UV_COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header pyproject.toml
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+		while IFS='|' read -r name what; do printf 'make %-12s %s\n' "$$name" "$$what"; done
+
+setup: ## make .venv with all dependencies, and find or install RabbitMQ
+	@scripts/setup
+
+setup-stock: ## install the stock AMQP clients that some integration tests talk with
+	@scripts/setup-stock
+
+lock: ## pin all dependencies anew in requirements/ (needs uv: UV=path)
+	$(UV_COMPILE) -o requirements/runtime.txt
+	$(UV_COMPILE) --group dev -o requirements/dev.txt
+
+format: setup ## format the code, and fix what the linter can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+test: setup ## run all tests, or some: make test TESTS=tests/unit
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(or $(TESTS),tests) $(PYTEST_ARGS)
+
+lint: setup ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+coverage: setup ## report what the last `make test` covered
+	@$(BIN)/coverage combine -q --keep
+	$(BIN)/coverage report
+
+check: lint test coverage ## everything: style, types, tests and their coverage
+
+demo: setup ## run the whole system on this machine (DEMO_ARGS=--help tells the options)
+	$(BIN)/coordinator demo $(DEMO_ARGS)
+
+clean: ## remove all that these commands made in this folder
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache dist htmlcov .coverage .coverage.*
+	rm -rf tests/integration/stock/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

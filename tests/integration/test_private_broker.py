@@ -1,0 +1,238 @@
+"""The private broker for real: processes, ports, files, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
+from coordinator.errors import PrivateBrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+START_AND_TELL = """
+import asyncio, json, sys
+from coordinator.broker.private import PrivateBroker
+
+async def main():
+    async with PrivateBroker() as broker:
+        print(json.dumps({"pid": broker.pid, "folder": str(broker.folder)}), flush=True)
+        await broker.wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _server() -> None:
+    if find_server() is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("rabbitmq-server is not installed")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pair() -> AsyncIterator[tuple[PrivateBroker, PrivateBroker]]:
+    """Two brokers side by side."""
+    async with PrivateBroker() as one, PrivateBroker() as other:
+        yield one, other
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until the condition holds, and fail when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - processes and folders have no event to wait on
+            await asyncio.sleep(0.02)
+
+
+def processes_of(folder: Path) -> set[int]:
+    """Give the ids of all processes that work in this folder: node, name server and helpers."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "cwd").readlink().is_relative_to(folder):
+                    found.add(int(entry.name))
+            except OSError:
+                continue  # it just ended, or is another user's
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there, and no zombie."""
+    try:
+        return state_and_parent(pid)[0] != "Z"
+    except OSError:
+        return False
+
+
+def state_and_parent(pid: int) -> tuple[str, int]:
+    """Give a process's state, a letter, and its parent's id."""
+    state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
+def command_lines() -> list[bytes]:
+    """Give the command line of each process of the machine."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it just ended
+            lines.append(file.read_bytes())
+    return lines
+
+
+def listening_addresses(pids: set[int]) -> set[str]:
+    """Give the `address:port` of each listening socket of these processes."""
+    lines = subprocess.run(["ss", "-Hltnp"], check=True, capture_output=True, text=True).stdout.splitlines()  # noqa: S607
+    return {line.split()[3] for line in lines if any(f"pid={pid}," in line for pid in pids)}
+
+
+async def declare_queue(urls: BrokerUrls) -> None:
+    """Declare the durable queue `kept`."""
+    async with httpx.AsyncClient(base_url=urls.management) as client:
+        (await client.put("/api/queues/%2F/kept", json={"durable": True})).raise_for_status()
+
+
+async def has_queue(urls: BrokerUrls) -> bool:
+    """Whether the queue `kept` is there."""
+    async with httpx.AsyncClient(base_url=urls.management) as client:
+        return (await client.get("/api/queues/%2F/kept")).is_success
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_two_run_side_by_side(pair: tuple[PrivateBroker, PrivateBroker]) -> None:
+    """Two brokers share no port, password or folder, and each answers with its own."""
+    ports = {urlsplit(url).port for broker in pair for url in (broker.urls.amqp, broker.urls.management)}
+    assert len(ports) == 4
+    assert pair[0].folder != pair[1].folder
+    await declare_queue(pair[0].urls)
+    assert await has_queue(pair[0].urls)
+    assert not await has_queue(pair[1].urls)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_only_loopback_is_listened_on(pair: tuple[PrivateBroker, PrivateBroker]) -> None:
+    """Four ports each (AMQP, management, distribution, name server), none of them open to the network."""
+    addresses = listening_addresses(processes_of(pair[0].folder))
+    assert len({address.rpartition(":")[2] for address in addresses}) == 4
+    assert all(address.startswith(("127.0.0.1:", "[::1]:")) for address in addresses)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_password_is_in_no_command_line(pair: tuple[PrivateBroker, PrivateBroker]) -> None:
+    """Other users can read every command line, so no process shows a secret there."""
+    state = json.loads((pair[0].folder / "private-broker.json").read_text())
+    lines = command_lines()
+    assert any(b"beam.smp" in line for line in lines)
+    assert not any(state[secret].encode() in line for line in lines for secret in ("password", "cookie"))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_there_is_one_user_and_no_guest(pair: tuple[PrivateBroker, PrivateBroker]) -> None:
+    """Only our user exists, as administrator."""
+    async with httpx.AsyncClient(base_url=pair[0].urls.management) as client:
+        users = (await client.get("/api/users")).json()
+    assert [(user["name"], user["tags"]) for user in users] == [("coordinator", ["administrator"])]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("kind", ["quorum", "stream"])
+async def test_replicated_queues_work(pair: tuple[PrivateBroker, PrivateBroker], kind: str) -> None:
+    """Quorum queues and streams can be declared from the start."""
+    async with httpx.AsyncClient(base_url=pair[0].urls.management) as client:
+        body = {"durable": True, "arguments": {"x-queue-type": kind}}
+        assert (await client.put(f"/api/queues/%2F/{kind}", json=body)).status_code == 201
+
+
+async def test_stop_leaves_nothing() -> None:
+    """After stop() no process and no temporary folder is left, and it may be called again."""
+    broker = PrivateBroker()
+    await broker.start()
+    folder, processes = broker.folder, processes_of(broker.folder)
+    assert broker.pid in processes
+    with pytest.raises(PrivateBrokerError, match="already started"):
+        await broker.start()
+    await broker.stop()
+    await broker.stop()
+    assert not folder.exists()
+    await eventually(lambda: not any(map(is_alive, processes)))
+    with pytest.raises(PrivateBrokerError, match="not started"):
+        _ = broker.pid
+
+
+async def test_it_ends_with_a_killed_parent() -> None:
+    """When the program that started it is killed, node, name server, helpers and folder go too."""
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", START_AND_TELL, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    told = json.loads(await asyncio.wait_for(parent.stdout.readline(), 60))
+    folder = Path(told["folder"])
+    processes = processes_of(folder)
+    assert told["pid"] in processes
+    assert len(processes) >= 3
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    await eventually(lambda: not any(map(is_alive, processes)) and not folder.exists())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+async def test_it_ends_with_a_killed_watchdog() -> None:
+    """When the watchdog itself is killed, the kernel ends its children, and the broker counts as ended."""
+    async with PrivateBroker() as broker:
+        processes = processes_of(broker.folder)
+        os.kill(state_and_parent(broker.pid)[1], signal.SIGKILL)
+        await asyncio.wait_for(broker.wait(), 10)
+        await eventually(lambda: not any(map(is_alive, processes)))
+
+
+async def test_a_given_folder_keeps_its_data(tmp_path: Path) -> None:
+    """The next broker on a folder has the same URLs and data; two at once are refused."""
+    async with PrivateBroker(tmp_path / "node") as first:
+        await declare_queue(first.urls)
+        with pytest.raises(PrivateBrokerError, match=rf"already runs \(pid {os.getpid()}\)"):
+            await PrivateBroker(tmp_path / "node").start()
+    async with PrivateBroker(tmp_path / "node") as second:
+        assert second.urls == first.urls
+        assert await has_queue(second.urls)
+
+
+async def test_kill_and_restart() -> None:
+    """A node that was killed, or still runs, comes back on the same ports with the same data."""
+    async with PrivateBroker() as broker:
+        urls, pid = broker.urls, broker.pid
+        await declare_queue(urls)
+        await broker.kill()
+        assert not is_alive(pid)
+        assert await broker.restart() == urls
+        assert await has_queue(urls)
+        assert await broker.restart() == urls
+        assert await has_queue(urls)
+
+
+async def test_a_start_that_fails_tells_why_and_leaves_nothing(tmp_path: Path) -> None:
+    """A broken configuration shows in the error, which holds the end of the node's log."""
+    folder = tmp_path / "node"
+    broker = PrivateBroker(folder)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PrivateBrokerError, match=f"port {port} is in use"):
+            await PrivateBroker(folder, amqp_port=port).start()
+    (folder / "data").touch()  # where the node wants to make a folder
+    with pytest.raises(PrivateBrokerError, match=r"ended while it started\n(.*\n)*.*data"):
+        await broker.start()
+    await eventually(lambda: not processes_of(folder))
+    with pytest.raises(PrivateBrokerError, match=r"did not answer within 0\.01 s"):
+        await PrivateBroker().start(timeout=0.01)
