@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import version
@@ -25,6 +26,11 @@ class Endpoint:
     statuses: dict[int, str]
     body: str | None = None
     query: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def template(self) -> str:
+        """The path as OpenAPI writes it."""
+        return re.sub(r":\w+}", "}", self.path)
 
 
 BODIES: dict[str, Schema] = {
@@ -69,7 +75,7 @@ def describe(endpoints: list[Endpoint], prefixes: tuple[str, ...]) -> Schema:
     paths: dict[str, Schema] = {}
     for prefix in prefixes:
         for endpoint in endpoints:
-            path = prefix + endpoint.path.replace(":ident", "")
+            path = prefix + endpoint.template
             entry = paths.setdefault(path, {})
             for method in endpoint.methods:
                 entry[method.lower()] = _operation(endpoint)

@@ -28,9 +28,9 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class IdConvertor(Convertor[str]):
-    """An id in a path: it may hold slashes, encoded or not; a last segment `items` or `retry` is the route's own."""
+    """An id in a path: it may hold slashes, encoded or not."""
 
-    regex = r".+(?<!/items)(?<!/retry)"
+    regex = ".+"
 
     def convert(self, value: str) -> str:
         """Decode it; bytes that are no UTF-8 become what no id may hold."""
@@ -41,7 +41,14 @@ class IdConvertor(Convertor[str]):
         raise NotImplementedError(value)
 
 
+class SeedIdConvertor(IdConvertor):
+    """A seed's id where a last segment `/items` is a route of its own; an id that ends so is sent encoded."""
+
+    regex = ".+(?<!/items)"
+
+
 register_url_convertor("ident", IdConvertor())
+register_url_convertor("seed", SeedIdConvertor())
 
 
 class RawPaths:

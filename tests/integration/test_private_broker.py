@@ -174,9 +174,7 @@ async def test_stop_leaves_nothing() -> None:
 
 async def test_it_ends_with_a_killed_parent() -> None:
     """When the program that started it is killed, node, name server, helpers and folder go too."""
-    parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", START_AND_TELL, stdout=subprocess.PIPE
-    )
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", START_AND_TELL, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     told = json.loads(await asyncio.wait_for(parent.stdout.readline(), 60))
     folder = Path(told["folder"])

@@ -61,10 +61,7 @@ def test_what_configures_another_node_is_not_inherited() -> None:
 def test_secrets_are_not_shown() -> None:
     """Neither settings nor URLs print a password."""
     urls = BrokerUrls(amqp="amqp://me:secret@127.0.0.1:1/%2F", management="http://me:secret@127.0.0.1:2")
-    assert (
-        repr(urls)
-        == "BrokerUrls(amqp='amqp://me:***@127.0.0.1:1/%2F', management='http://me:***@127.0.0.1:2')"
-    )
+    assert repr(urls) == "BrokerUrls(amqp='amqp://me:***@127.0.0.1:1/%2F', management='http://me:***@127.0.0.1:2')"
     assert "the-password" not in repr(SETTINGS)
     assert "the-cookie" not in repr(SETTINGS)
 
@@ -142,9 +139,7 @@ async def test_a_missing_server_is_named() -> None:
 
 
 @pytest.mark.usefixtures("_nowhere")
-def test_the_server_is_found_where_rabbitmq_home_says(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_server_is_found_where_rabbitmq_home_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A generic build that is unpacked somewhere is named by RABBITMQ_HOME."""
     script = make_program(tmp_path / "home/sbin/rabbitmq-server")
     make_program(tmp_path / "home/sbin/rabbitmq-env")

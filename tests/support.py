@@ -1,0 +1,186 @@
+"""What the tests share: a virtual host of their own on a real broker, a running coordinator, a stock worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+from uuid import uuid4
+
+import httpx
+import orjson
+import uvicorn
+from pydantic import SecretStr
+
+from coordinator.broker.connection import Connection, Delivery, Message
+from coordinator.broker.private import BrokerUrls
+from coordinator.http.app import create_app
+from coordinator.node.node import Node
+from coordinator.settings import Settings
+
+DEADLINE = 20.0
+PREFIX = "/aspire_api/manager"
+PRIVATE_TICK = 1.5
+
+
+async def eventually(holds: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
+    """Wait until something holds; fail with what was waited for."""
+    begun = asyncio.get_running_loop().time()
+    pause = asyncio.Event()
+    while not holds():
+        if asyncio.get_running_loop().time() - begun > deadline:
+            raise AssertionError(f"waited {deadline:g} s in vain: {what}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await pause.wait()
+
+
+@contextlib.asynccontextmanager
+async def own_vhost(urls: BrokerUrls, **settings: Any) -> AsyncIterator[Settings]:  # noqa: ANN401 - any setting
+    """A virtual host for one test, as settings of a coordinator."""
+    name = f"test-{uuid4().hex[:12]}"
+    parts = urlsplit(urls.amqp)
+    management = urlsplit(urls.management)
+    base = f"{management.scheme}://{management.netloc.rpartition('@')[2]}"
+    user = parts.username or "guest"
+    async with httpx.AsyncClient(base_url=base, auth=(user, parts.password or "guest"), trust_env=False) as http:
+        (await http.put(f"/api/vhosts/{name}")).raise_for_status()
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        (await http.put(f"/api/permissions/{name}/{quote(user)}", json=everything)).raise_for_status()
+        try:
+            amqp = urlunsplit((parts.scheme, parts.netloc, f"/{name}", "", ""))
+            yield Settings(amqp_url=SecretStr(amqp), management_url=SecretStr(urls.management), **settings)
+        finally:
+            for one in (await http.get("/api/users")).json():
+                if str(one["name"]).startswith(f"worker:{name}:"):
+                    await http.delete(f"/api/users/{quote(str(one['name']), safe='')}")
+            await http.delete(f"/api/vhosts/{name}")
+
+
+@contextlib.asynccontextmanager
+async def running_node(settings: Settings) -> AsyncIterator[Node]:
+    """A coordinator in this process, ready."""
+    node = Node(settings, PRIVATE_TICK)
+    task = asyncio.create_task(node.run())
+    ready = asyncio.create_task(node.wait_ready())
+    try:
+        await asyncio.wait({task, ready}, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+        assert ready.done(), node.problem
+        yield node
+    finally:
+        ready.cancel()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@contextlib.asynccontextmanager
+async def serving(node: Node) -> AsyncIterator[str]:
+    """The shim of this node on a free port of loopback; gives its base URL."""
+    config = uvicorn.Config(create_app(node), host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.create_task(server.serve())
+    await eventually(lambda: server.started, "the HTTP server")
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await task
+
+
+@dataclass
+class StockWorker:
+    """A worker that is nothing but an AMQP client: it keeps what it was given, and acks when told."""
+
+    connection: Connection
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    @classmethod
+    async def consume(
+        cls, settings: Settings, queue: str = "work", *, prefetch: int = 5, name: str = "stock"
+    ) -> StockWorker:
+        """Connect and consume a work queue."""
+        worker = cls(await Connection.open(settings.amqp_urls(), name))
+        channel = await worker.connection.channel()
+        await channel.consume(queue, worker.deliveries.append, prefetch=prefetch)
+        return worker
+
+    @property
+    def batches(self) -> list[dict[str, Any]]:
+        """The bodies of what came, decoded."""
+        return [orjson.loads(delivery.body) for delivery in self.deliveries]
+
+    async def ack_all(self) -> None:
+        """Ack what has come and forget it."""
+        taken, self.deliveries[:] = list(self.deliveries), []
+        for delivery in taken:
+            await delivery.ack()
+
+    async def close(self) -> None:
+        """Disconnect; what is unacked fails."""
+        await self.connection.close()
+
+
+@dataclass
+class Drain:
+    """A stock worker that acks everything at once and remembers the items."""
+
+    connection: Connection
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    async def begin(cls, settings: Settings, *queues: str, prefetch: int = 20) -> Drain:
+        """Connect and consume these work queues."""
+        drain = cls(await Connection.open(settings.amqp_urls(), "drain"))
+        channel = await drain.connection.channel()
+        loop = asyncio.get_running_loop()
+        tasks: set[asyncio.Task[None]] = set()
+
+        def take(delivery: Delivery) -> None:
+            drain.seen.append(orjson.loads(delivery.body))
+            task = loop.create_task(delivery.ack())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        for queue in queues or ("work",):
+            await channel.consume(queue, take, prefetch=prefetch)
+        return drain
+
+    def items(self, seed: str | None = None) -> list[str]:
+        """Ids of the items that came, in order."""
+        return [item["id"] for batch in self.seen if seed in {None, batch["seed"]} for item in batch["items"]]
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self.connection.close()
+
+
+async def publish_items(settings: Settings, seed: str, pages: list[list[dict[str, Any]]]) -> None:
+    """Publish pages as a stock producer does, confirmed."""
+    connection = await Connection.open(settings.amqp_urls(), "producer")
+    try:
+        channel = await connection.channel()
+        await asyncio.gather(
+            *(channel.publish("items", seed, Message(orjson.dumps(page)), mandatory=True) for page in pages)
+        )
+    finally:
+        await connection.close()
+
+
+def items(count: int, prefix: str = "i") -> list[dict[str, Any]]:
+    """So many items with ids of their own."""
+    return [{"id": f"{prefix}{number}"} for number in range(count)]
+
+
+def in_ci() -> bool:
+    """Whether this runs in CI, where a missing broker is a failure."""
+    return bool(os.environ.get("CI"))
