@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
@@ -16,6 +17,7 @@ import aio_pika
 import structlog
 from aio_pika import exceptions as amqp
 from aiormq.exceptions import ChannelAccessRefused
+from pamqp import constants
 from pamqp.commands import Basic
 from yarl import URL
 
@@ -40,6 +42,10 @@ RPC_TIMEOUT: Final = 10.0
 CONFIRM_TIMEOUT: Final = 30.0
 HEARTBEAT: Final = 10
 PERSISTENT: Final = 2
+
+# The client library refuses queue names that any broker takes, such as those with `=` or letters beyond ASCII, and
+# seed ids may hold these.
+constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
 
 
 @contextlib.asynccontextmanager
