@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from coordinator import logs
-from coordinator.cli import broker, commands, lists, serve, submit
+from coordinator.cli import broker, commands, demo, lists, serve, submit
 from coordinator.cli.common import NOT_FOUND_CODE, examples, shown
 from coordinator.errors import CoordinatorError, NotFoundError
 
@@ -48,6 +48,7 @@ def _coordinator(
 
 serve.add_to(app)
 broker.add_to(app)
+demo.add_to(app)
 submit.add_to(app)
 lists.add_to(app)
 commands.add_to(app)
