@@ -101,7 +101,7 @@ async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> N
         watching = asyncio.create_task(_show(stage, progress, bar))
         try:
             await _reach(stage, total // 20)
-            await kill_a_worker(stage, ["worker-1", "worker-3"])
+            await kill_a_worker(stage, "worker-1")
             await _reach(stage, total // 6)
             await take_a_fair_turn(stage, few, "medium")
             await _crew_up(stage)
@@ -111,12 +111,12 @@ async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> N
         finally:
             watching.cancel()
     stage.say(f"the crawl is through: {stage.done} of {total} entries")
-    await serve_a_tag(stage, few, TAG, "worker-4")
+    await serve_a_tag(stage, few, TAG, "worker-3")
 
 
 async def _crew_up(stage: Stage) -> None:
-    """A new worker takes the place of the one that was killed, whichever it was: it has the tag."""
-    await stage.crew.hire("worker-4", "--tags", TAG)
+    """A new worker takes the place of the one that was killed."""
+    await stage.crew.hire("worker-4")
     stage.say("hired worker-4 in its place")
 
 
