@@ -161,7 +161,7 @@ class Channel:
         return self._inner.is_closed
 
     async def wait_closed(self) -> None:
-        """Wait until it can no longer be used: for some errors the broker closes a channel, and its connection lives."""
+        """Wait until it can no longer be used; for some errors the broker closes a channel, and its connection lives."""
         await asyncio.wait([self._inner.closing])
 
     async def publish(
@@ -250,7 +250,7 @@ class Channel:
             BrokerUnavailableError: the channel is gone, and its deliveries with it.
         """
         async with _ours():
-            await self._inner.basic_ack(tag, multiple=multiple, wait=False)
+            await self._inner.basic_ack(tag, multiple=multiple, wait=True)  # written, or a close would drop it
 
     async def reject(self, tag: int, *, requeue: bool) -> None:
         """Settle one delivery as failed.
@@ -259,7 +259,7 @@ class Channel:
             BrokerUnavailableError: the channel is gone, and its deliveries with it.
         """
         async with _ours():
-            await self._inner.basic_reject(tag, requeue=requeue, wait=False)
+            await self._inner.basic_reject(tag, requeue=requeue, wait=True)  # written, or a close would drop it
 
     async def declare_exchange(self, exchange: Exchange) -> None:
         """Declare a durable exchange.
