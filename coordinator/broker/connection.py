@@ -161,7 +161,7 @@ class Channel:
         return self._inner.is_closed
 
     async def wait_closed(self) -> None:
-        """Wait until it can no longer be used; for some errors the broker closes a channel, and its connection lives."""
+        """Wait until it can no longer be used; some errors close a channel and leave its connection."""
         await asyncio.wait([self._inner.closing])
 
     async def publish(
