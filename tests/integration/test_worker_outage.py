@@ -26,6 +26,12 @@ async def own_broker() -> AsyncIterator[PrivateBroker]:
         yield broker
 
 
+def knows_its_streams(folder: Path) -> bool:
+    """Whether a crash of this broker would leave its streams to be found."""
+    names = folder.glob("data/*/coordination/*/names.dets")
+    return any(b"rabbit_stream_coordinator" in path.read_bytes() for path in names)
+
+
 @pytest.mark.timeout(300)  # a broker starts twice, and its stream takes a while to be found again
 async def test_worker_survives_a_crash_of_the_broker(own_broker: PrivateBroker, tmp_path: Path) -> None:
     """The broker is killed and comes back: what was taken is told then, what was not comes again, and work goes on."""
@@ -48,6 +54,8 @@ async def test_worker_survives_a_crash_of_the_broker(own_broker: PrivateBroker, 
             await eventually(
                 lambda: plain.busy and first.worker.presence().taken == {"t": 5}, "a batch taken, another unacked"
             )
+            # A broker killed within a second of its first stream's making forgets where that stream is.
+            await eventually(lambda: knows_its_streams(own_broker.folder), "the place of streams, on disk")
             await own_broker.kill()
             taken.gate.set()
             plain.gate.set()
