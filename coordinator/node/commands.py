@@ -109,12 +109,6 @@ class Commands:
         bound_by_capacity(self._work, self._leases, self._roster)
         sent = self._work.ledger.counts().get(ident, (0, 0))[1]
         held = sent + self._roster.in_hand(ident)
-        print(
-            sent,
-            self._roster.in_hand(ident),
-            [(h.presence.worker, h.presence.capacity, h.presence.taken) for h in self._roster.present()],
-            self._work.consumers("work"),
-        )
         log.info("seed.released", seed=ident, epoch=epoch, returned=returned, held=held)
         return {
             "message": "released; its items stay available until it is resumed",
