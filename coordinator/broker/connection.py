@@ -50,9 +50,17 @@ constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
 
 @contextlib.asynccontextmanager
 async def _ours() -> AsyncIterator[None]:
-    """Turn the client library's errors into ours; order matters, the special ones come first."""
+    """Turn the client library's errors into ours; order matters, the special ones come first.
+
+    The library waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
+    what was waited for. A task that is told to end would go on forever, so it is told again.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
     except amqp.PublishError as error:
         raise UnroutableError("no queue takes this message") from error
     except amqp.DeliveryError as error:
