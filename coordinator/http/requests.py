@@ -47,8 +47,15 @@ class SeedIdConvertor(IdConvertor):
     regex = ".+(?<!/items)"
 
 
+class DeadIdConvertor(IdConvertor):
+    """A dead letter's id, with the same rule for a last segment `/retry`."""
+
+    regex = ".+(?<!/retry)"
+
+
 register_url_convertor("ident", IdConvertor())
 register_url_convertor("seed", SeedIdConvertor())
+register_url_convertor("dead", DeadIdConvertor())
 
 
 class RawPaths:
