@@ -67,3 +67,31 @@ class ManagementError(CoordinatorError):
 
 class PrivateBrokerError(CoordinatorError):
     """The private broker could not be started, or ended by itself."""
+
+
+class RejectedItemError(InvalidInputError):
+    """An item among those that were submitted does not validate; its place is part of each problem's field.
+
+    Attributes:
+        accepted: how many items before it were confirmed: all of them. Those after it were not sent.
+    """
+
+    def __init__(self, problems: list[tuple[str, str]], accepted: int) -> None:
+        self.accepted = accepted
+        super().__init__(problems)
+
+
+class NoReplyError(CoordinatorError):
+    """No coordinator has answered a command yet. The command stays queued, and one that is back carries it out."""
+
+
+class HttpError(CoordinatorError):
+    """A coordinator's HTTP side answered with an error, or not at all.
+
+    Attributes:
+        status: the HTTP status, 0 when there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from secrets import token_hex
 
 import structlog
 
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.node.session import Session, open_session
+from coordinator.retry import pause
 from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 DEFAULT_TICK = 5.5
 """Seconds by which a broker's figures lag by default: its quorum queues count every 5 s."""
 
@@ -69,14 +68,9 @@ class Node:
                 self._session = None
                 self._ready.clear()
             failures += 1
-            pause = _pause(failures)
-            log.warning("node.disconnected", problem=self.problem, retry_in=round(pause, 1))
-            await asyncio.sleep(pause)
-
-
-def _pause(failures: int) -> float:
-    """Seconds to wait before the next try: longer each time, and not in step with other coordinators."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+            wait = pause(failures)
+            log.warning("node.disconnected", problem=self.problem, retry_in=round(wait, 1))
+            await asyncio.sleep(wait)
 
 
 def _sentence(group: BaseExceptionGroup[BaseException]) -> str:

@@ -1,0 +1,216 @@
+"""Adding items to seeds over AMQP: validated here, sent in pages, counted when the broker has confirmed them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from uuid import uuid4
+
+import orjson
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Connection
+from coordinator.broker.messages import page_message
+from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueMissingError, RejectedItemError
+from coordinator.models import Item, check_seed_id, parse_items
+
+PAGE_ITEMS: Final = 100
+PAGE_BYTES: Final = 1_000_000
+"""The most that a page holds, and so the largest item: far below what any broker refuses."""
+IN_FLIGHT: Final = 50
+"""Pages that may wait for their confirms at once."""
+
+OnConfirmed = Callable[[int], None]
+_T = TypeVar("_T")
+
+
+class Producer:
+    """Adds items to seeds, by a connection that lasts as long as the `async with` block.
+
+    Owners of seeds relay its pages without validating them again when they trust its broker user.
+
+    Args:
+        amqp_urls: AMQP URLs of the nodes of one cluster, tried in order.
+        name: the connection's name in the broker's lists.
+    """
+
+    def __init__(self, amqp_urls: Sequence[str], name: str = "producer") -> None:
+        self._urls = amqp_urls
+        self._name = name
+        self._link: tuple[Connection, Channel] | None = None
+
+    async def __aenter__(self) -> Self:
+        connection = await Connection.open(self._urls, self._name)
+        self._link = connection, await connection.channel()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._link is not None:
+            await self._link[0].close()
+            self._link = None
+
+    async def submit(
+        self,
+        seed: str,
+        items: Iterable[Item] | AsyncIterable[Item],
+        on_confirmed: OnConfirmed | None = None,
+    ) -> int:
+        """Add items to a seed, which comes into being with its first ones.
+
+        Args:
+            seed: the seed's id.
+            items: consumed as fast as the broker confirms.
+            on_confirmed: told of each page that was confirmed, with the number of its items.
+
+        Returns:
+            How many they were, all confirmed.
+
+        Raises:
+            RejectedItemError: an item does not validate; those before it are confirmed, those after it not sent.
+            InvalidInputError: the seed id is none.
+            UnroutableError: no queue takes items, not even those of new seeds.
+            QueueMissingError: no coordinator has ever run on this broker.
+            BrokerUnavailableError: the broker went away; what `on_confirmed` was told is safe, and of the rest
+                some pages may have arrived.
+        """
+        return await self._send(seed, _pages(items, _from_item, "item"), on_confirmed)
+
+    async def submit_lines(
+        self,
+        seed: str,
+        lines: Iterable[bytes] | AsyncIterable[bytes],
+        on_confirmed: OnConfirmed | None = None,
+    ) -> int:
+        """Add items that are lines of JSON, passed on as they are written; blank lines do not count.
+
+        Arguments, result and errors are those of `submit`.
+        """
+        return await self._send(seed, _pages(lines, _from_line, "line"), on_confirmed)
+
+    async def _send(self, seed: str, pages: AsyncIterator[list[bytes]], on_confirmed: OnConfirmed | None) -> int:
+        check_seed_id(seed, "seed")
+        if self._link is None:
+            raise BrokerUnavailableError("the producer is not connected: use it in an `async with` block")
+        connection, channel = self._link
+        confirmed = 0
+
+        async def publish(page: list[bytes]) -> None:
+            nonlocal confirmed
+            message = page_message(b",".join(page), len(page), uuid4().hex, connection.user)
+            await channel.publish(topology.ITEMS, seed, message, mandatory=True)
+            confirmed += len(page)
+            if on_confirmed is not None:
+                on_confirmed(len(page))
+
+        try:
+            async with _Flight() as flight:
+                async for page in pages:
+                    await flight.add(publish(page))
+        except InvalidInputError as error:
+            raise RejectedItemError(error.problems, confirmed) from error
+        except QueueMissingError as error:
+            raise QueueMissingError("nothing takes items: no coordinator has ever run on this broker") from error
+        return confirmed
+
+
+class _Flight:
+    """Publications under way, a bounded number of them; the first that fails ends all."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if exc is None or isinstance(exc, InvalidInputError):
+                await self._land(0)  # also before a bad item is told of: what came before it shall be confirmed
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def add(self, publication: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(publication))
+        await self._land(IN_FLIGHT - 1)
+
+    async def _land(self, most: int) -> None:
+        """Wait until at most so many are under way."""
+        while len(self._tasks) > most:
+            done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            errors = [error for task in done if (error := task.exception()) is not None]
+            if errors:
+                raise errors[0]
+
+
+async def _pages(
+    entries: Iterable[_T] | AsyncIterable[_T], encode: Callable[[_T], bytes], noun: str
+) -> AsyncIterator[list[bytes]]:
+    """The items' JSON texts in pages; a bad one raises after the page of those before it.
+
+    Raises:
+        InvalidInputError: an item does not validate; each problem's field begins with its place.
+    """
+    page: list[bytes] = []
+    size = place = 0
+    async for entry in _each(entries):
+        place += 1
+        try:
+            text = encode(entry)
+        except InvalidInputError as error:
+            if page:
+                yield page
+            raise InvalidInputError([_at(f"{noun} {place}", *problem) for problem in error.problems]) from error
+        if page and (len(page) == PAGE_ITEMS or size + len(text) > PAGE_BYTES):
+            yield page
+            page, size = [], 0
+        if text:
+            page.append(text)
+            size += len(text)
+    if page:
+        yield page
+
+
+async def _each(entries: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[_T]:
+    if isinstance(entries, AsyncIterable):
+        async for entry in entries:
+            yield entry
+        return
+    for entry in entries:
+        yield entry
+
+
+def _from_item(item: Item) -> bytes:
+    try:
+        text = orjson.dumps(item)
+    except TypeError as error:
+        raise InvalidInputError([("", f"cannot be written as JSON: {error}")]) from error
+    return _checked(text)
+
+
+def _from_line(line: bytes) -> bytes:
+    text = line.strip()
+    return _checked(text) if text else b""
+
+
+def _checked(text: bytes) -> bytes:
+    """The text itself, which is one item: two with a comma between them would also pass for a page."""
+    if len(text) > PAGE_BYTES:
+        raise InvalidInputError([("", f"is larger than {PAGE_BYTES} bytes")])
+    if not text.startswith(b"{"):
+        raise InvalidInputError([("", "must be a JSON object")])
+    parse_items(text)
+    return text
+
+
+def _at(place: str, field: str, what: str) -> tuple[str, str]:
+    """A problem of a page of one item (`0.id`, `[0]`, `body`) as one of the item at this place."""
+    rest = field.partition(".")[2]
+    return (f"{place}, {rest}" if rest else place), what

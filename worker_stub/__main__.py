@@ -1,0 +1,5 @@
+"""`python -m worker_stub`."""
+
+from worker_stub.cli import main
+
+main()

@@ -1,0 +1,221 @@
+"""The AMQP transport: the worker consumes the work queues itself, on a broker user of its own where it can register."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import structlog
+
+from coordinator import topology
+from coordinator.broker.connection import Channel, Connection, Delivery, Message
+from coordinator.broker.messages import batch_message, page_message, publication_of, read_batch
+from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, InvalidInputError
+from coordinator.models import MAX_ITEMS, Batch, BatchResults, Item, Presence
+from coordinator.retry import pause
+from coordinator.topology import Header
+from worker_stub.jobs import Inbox, Job
+from worker_stub.worker import Identity
+
+log = structlog.get_logger(__name__)
+
+Addresses = Callable[[], Awaitable[Sequence[str]]]
+"""Gives the broker's URLs: by registering anew, or as they were given."""
+
+
+@dataclass(slots=True)
+class _Link:
+    """One life of the connections; an alarm of the broker blocks the publishing one alone, so acks go on."""
+
+    reader: Connection
+    writer: Connection
+    taking: Channel
+    publishing: Channel
+    own_queue: str
+    consumers: dict[str, str]
+
+
+class AmqpTransport:
+    """Speaks AMQP. Everything unacked ends with a connection, so the worker is told when one is lost."""
+
+    def __init__(self, identity: Identity, addresses: Addresses) -> None:
+        self._identity = identity
+        self._addresses = addresses
+        self._link: _Link | None = None
+        self._connected = asyncio.Event()
+        self._is_new = True
+        self._taking = True
+        self._wanted: asyncio.Queue[str] = asyncio.Queue()
+
+    async def run(self, inbox: Inbox) -> None:
+        """Keep connected until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._live(inbox)
+            except (BrokerUnavailableError, BrokerRefusedError) as error:
+                failures = 0 if self._connected.is_set() else failures + 1
+                wait = pause(failures)
+                log.warning(
+                    "worker.disconnected", worker=self._identity.id, problem=str(error), retry_in=round(wait, 1)
+                )
+            finally:
+                self._connected.clear()
+                self._link = None
+                inbox.lost()
+            await asyncio.sleep(wait)
+
+    async def wait_connected(self) -> None:
+        """Wait until it can speak."""
+        await self._connected.wait()
+
+    async def stop_taking(self) -> None:
+        """Cancel all consumers of work queues."""
+        self._taking = False
+        link = self._need()
+        for tag in link.consumers.values():
+            await link.taking.cancel(tag)
+        link.consumers.clear()
+
+    async def ack(self, job: Job) -> None:
+        """The worker has taken responsibility."""
+        await _delivery(job).ack()
+
+    async def reject(self, job: Job) -> None:
+        """The batch failed here: a batch that is acked already is sent back as failed."""
+        if job.taken:
+            await self._return(batch_message(job.batch, publication=""))
+        else:
+            await _delivery(job).reject()
+
+    async def give_back(self, job: Job, rest: Batch, reason: str) -> None:
+        """Publish what is left to `returns`, confirmed, then ack.
+
+        A whole batch keeps its publication's id, so that its dead-letter, if the ack comes too late, is known again.
+        """
+        is_whole = rest is job.batch and not job.taken
+        message = batch_message(rest, publication_of(_delivery(job)) if is_whole else "")
+        await self._return(replace(message, headers={**message.headers, Header.REASON: reason}))
+        if not job.taken:
+            await _delivery(job).ack()
+
+    async def results(self, results: BatchResults) -> None:
+        """Publish to `results`, confirmed; whether anybody listens is not asked."""
+        body = results.model_dump_json(exclude_none=True).encode()
+        await self._need().publishing.publish(topology.RESULTS, results.seed, Message(body))
+
+    async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:
+        """Publish to `items`, confirmed; the pages' ids are derived, so a repeated batch's pages are known again."""
+        link = self._need()
+        pages = [
+            page_message(orjson.dumps(page)[1:-1], len(page), f"{key}/{number}", link.writer.user)
+            for number, page in enumerate(items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS))
+        ]
+        async with asyncio.TaskGroup() as group:
+            for page in pages:
+                group.create_task(link.publishing.publish(topology.ITEMS, seed, page, mandatory=True))
+
+    async def say(self, presence: Presence) -> None:
+        """Send a heartbeat; the first of a connection asks for the work queues that the worker's tags allow."""
+        link = self._need()
+        reply_to = link.own_queue if self._is_new else None
+        message = Message(presence.model_dump_json().encode(), reply_to=reply_to)
+        await link.publishing.publish(topology.PRESENCE, "", message)
+        self._is_new = False
+
+    async def _live(self, inbox: Inbox) -> None:
+        """One life of the connections.
+
+        Raises:
+            BrokerUnavailableError: always, when it ends.
+        """
+        name = topology.worker_connection_name(self._identity.id)
+        urls = await self._addresses()
+        async with contextlib.AsyncExitStack() as stack:
+            reader = await Connection.open(urls, name)
+            stack.push_async_callback(reader.close)
+            writer = await Connection.open(urls, name)
+            stack.push_async_callback(writer.close)
+            taking, telling = await reader.channel(), await reader.channel()
+            own = topology.worker_queue_name(self._identity.id)
+            await telling.declare_own_queue(own, [(topology.CONTROL, "")])
+            self._link = _Link(reader, writer, taking, await writer.channel(), own, {})
+            self._is_new = True
+            await telling.consume(own, lambda delivery: self._told(inbox, delivery), prefetch=100)
+            await self._consume(inbox, topology.WORK)
+            self._connected.set()
+            log.info("worker.connected", worker=self._identity.id, tags=list(self._identity.tags))
+            await self._until_closed(inbox, reader, writer)
+
+    async def _until_closed(self, inbox: Inbox, *connections: Connection) -> None:
+        """Take up further work queues as they come, until a connection ends."""
+        closing = [asyncio.create_task(connection.closed.wait()) for connection in connections]
+        following = asyncio.create_task(self._follow(inbox))
+        try:
+            await asyncio.wait([*closing, following], return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                following.result()
+        finally:
+            for task in (*closing, following):
+                task.cancel()
+        reasons = ", ".join(one.reason for one in connections if one.closed.is_set())
+        raise BrokerUnavailableError(f"the connection ended: {reasons}")
+
+    async def _follow(self, inbox: Inbox) -> None:
+        while True:
+            await self._consume(inbox, await self._wanted.get())
+
+    async def _consume(self, inbox: Inbox, queue: str) -> None:
+        link = self._need()
+        if self._taking and queue not in link.consumers:
+            link.consumers[queue] = await link.taking.consume(
+                queue, lambda delivery: self._took(inbox, delivery), prefetch=self._identity.capacity
+            )
+
+    def _took(self, inbox: Inbox, delivery: Delivery) -> None:
+        try:
+            batch = read_batch(delivery)
+        except InvalidInputError as error:
+            log.warning("batch.unreadable", problem=str(error))
+            task = asyncio.get_running_loop().create_task(delivery.reject(), name="reject")
+            task.add_done_callback(_logged)
+            return
+        again = delivery.redelivered or delivery.headers.get(Header.REDELIVERED) is True
+        inbox.arrived(Job(batch, delivery, redelivered=again or batch.attempt > 1))
+
+    def _told(self, inbox: Inbox, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(delivery.ack(), name="ack")
+        task.add_done_callback(_logged)
+        try:
+            notice: dict[str, Any] = orjson.loads(delivery.body)
+            match notice["type"]:
+                case "seed.released":
+                    inbox.released(str(notice["seed"]), int(notice["epoch"]))
+                case "tags.added" if set(self._identity.tags).issuperset(notice["tags"]):
+                    self._wanted.put_nowait(str(notice["queue"]))
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            log.warning("notice.unreadable", problem=repr(error))
+
+    async def _return(self, message: Message) -> None:
+        await self._need().publishing.publish(topology.RETURNS, "", message, mandatory=True)
+
+    def _need(self) -> _Link:
+        if self._link is None:
+            raise BrokerUnavailableError("not connected")
+        return self._link
+
+
+def _delivery(job: Job) -> Delivery:
+    if not isinstance(job.receipt, Delivery):
+        raise BrokerUnavailableError("the batch came by an earlier connection")
+    return job.receipt
+
+
+def _logged(task: asyncio.Task[None]) -> None:
+    """A settlement that came too late: the connection's end says the rest."""
+    if not task.cancelled() and task.exception() is not None:
+        log.debug("settle.late", task=task.get_name(), problem=str(task.exception()))

@@ -1,0 +1,145 @@
+"""The command line of the reference worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coordinator import logs
+from coordinator.discovery import read_connection
+from coordinator.errors import BrokerUnavailableError, CoordinatorError, InvalidInputError
+from coordinator.models import WorkerSpec, check_tags, check_worker_id
+from coordinator.settings import Settings
+from worker_stub.amqp import Addresses, AmqpTransport
+from worker_stub.api import Api
+from worker_stub.handlers import load_handler
+from worker_stub.http import HttpTransport
+from worker_stub.jobs import Transport
+from worker_stub.spool import Spool
+from worker_stub.worker import Identity, Worker
+
+FAILED = 1
+
+
+class TransportName(StrEnum):
+    """How the worker speaks."""
+
+    AMQP = "amqp"
+    HTTP = "http"
+
+
+class Ack(StrEnum):
+    """When the worker takes responsibility."""
+
+    DONE = "done"
+    TAKEN = "taken"
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def work(  # noqa: PLR0913 - the options
+    *,
+    ident: Annotated[str, typer.Option("--id", help="The worker's id; the host's name by default.")] = "",
+    tags: Annotated[str, typer.Option(help="What it can do, separated by commas.")] = "",
+    transport: Annotated[TransportName, typer.Option(help="How it speaks.")] = TransportName.AMQP,
+    ack: Annotated[
+        Ack, typer.Option(help="Ack when the handler is through, or as soon as the batch is safe on disk.")
+    ] = Ack.DONE,
+    handler: Annotated[str, typer.Option(help="module:function, or one of: filesystem, null.")] = "filesystem",
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Batches worked on at once.")] = 1,
+    spool: Annotated[Path | None, typer.Option(help="Folder for taken batches (with --ack taken).")] = None,
+    amqp_url: Annotated[
+        str | None, typer.Option(help="The broker, to connect to as it is: without registration.")
+    ] = None,
+    http_url: Annotated[str | None, typer.Option(help="The coordinator, to register with.")] = None,
+    stop_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a drain may take.")] = 10.0,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Take batches from a coordinator and run their items through a handler.
+
+    On the machine of a `coordinator serve` it finds everything by itself. Stop it with Ctrl-C or SIGTERM: it
+    finishes the items in hand and gives back the rest.
+
+    Examples:
+        worker-stub --id w1 --handler filesystem
+
+        worker-stub --id w2 --tags pdf,ocr --handler mycrawl.handlers:process --ack taken --concurrency 4
+    """
+    logs.configure(log_level if log_level in logs.LEVELS else "info")
+    try:
+        identity = Identity(
+            id=check_worker_id(ident or socket.gethostname()),
+            tags=tuple(sorted(check_tags([tags]))),
+            transport=transport.value,
+            concurrency=concurrency,
+        )
+        given = {"amqp_url": amqp_url, "http_url": http_url}
+        settings = read_connection(Settings(**{name: value for name, value in given.items() if value}))  # type: ignore[arg-type]
+        place = None
+        if ack is Ack.TAKEN:
+            place = Spool(spool or settings.home / "spool" / identity.id)
+        url = None if amqp_url and not http_url else settings.http_url
+        run_one = load_handler(handler)
+        asyncio.run(_work(identity, settings, url, lambda port: Worker(identity, port, run_one, place, stop_timeout)))
+    except CoordinatorError as error:
+        typer.echo(f"worker-stub: {error}", err=True)
+        raise typer.Exit(FAILED) from None
+
+
+async def _work(identity: Identity, settings: Settings, url: str | None, make: Callable[[Transport], Worker]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with _transport(identity, settings, url) as transport:
+        await make(transport).run(stop)
+
+
+@contextlib.asynccontextmanager
+async def _transport(identity: Identity, settings: Settings, url: str | None) -> AsyncIterator[Transport]:
+    """The transport: with a coordinator's URL it registers there, else it takes the broker's URL as it is."""
+    api = Api(url) if url else None
+    try:
+        if identity.transport == "http":
+            if api is None:
+                raise InvalidInputError([("http-url", "is needed: no running coordinator was found on this machine")])
+            yield HttpTransport(identity, api)
+        else:
+            yield AmqpTransport(identity, _addresses(identity, settings, api))
+    finally:
+        if api is not None:
+            await api.close()
+
+
+def _addresses(identity: Identity, settings: Settings, api: Api | None) -> Addresses:
+    if api is None and not settings.amqp_urls():
+        raise InvalidInputError([("amqp-url", "is needed: no running coordinator was found on this machine")])
+
+    async def register() -> Sequence[str]:
+        if api is None:
+            return settings.amqp_urls()
+        url = await api.register(identity.id, WorkerSpec(tags=identity.tags))
+        if url is None:
+            raise BrokerUnavailableError("the coordinator gave no AMQP URL")
+        return [url]
+
+    return register
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="worker-stub")
+
+
+if __name__ == "__main__":
+    main()

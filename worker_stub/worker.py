@@ -1,0 +1,302 @@
+"""The worker: takes batches, runs their items through a handler, tells the results, and settles."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import structlog
+
+from coordinator.errors import BrokerUnavailableError, CoordinatorError
+from coordinator.models import BatchResults, Item, ItemResult, Presence
+from worker_stub.handlers import Context, Handler, RejectBatch, run_item, to_item_result
+from worker_stub.jobs import Job, Transport
+from worker_stub.spool import Spool
+
+log = structlog.get_logger(__name__)
+
+PRESENCE_EVERY = 2.0
+AHEAD = 2
+"""Batches at hand for each that is worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the worker is and what it can do."""
+
+    id: str
+    tags: tuple[str, ...] = ()
+    transport: Literal["amqp", "http"] = "amqp"
+    concurrency: int = 1
+
+    @property
+    def capacity(self) -> int:
+        """Batches that it wants to have at hand."""
+        return self.concurrency * AHEAD
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the items of a job came to so far."""
+
+    results: list[ItemResult] = field(default_factory=list)
+    discovered: list[Item] = field(default_factory=list)
+
+
+class Worker:
+    """A worker. With a spool it acks a batch once it is safe on its own disk, else once its handler is through."""
+
+    def __init__(
+        self, identity: Identity, transport: Transport, handler: Handler, spool: Spool | None, stop_timeout: float
+    ) -> None:
+        """Make a worker.
+
+        Args:
+            identity: who it is.
+            transport: how it speaks.
+            handler: what it does with an item.
+            spool: where batches that were acked at once wait to be done; None to ack when the handler is through.
+            stop_timeout: seconds that a drain may take.
+        """
+        self.finished: Counter[str] = Counter()
+        self._identity = identity
+        self._transport = transport
+        self._handler = handler
+        self._spool = spool
+        self._stop_timeout = stop_timeout
+        self._jobs: dict[Job, None] = {}
+        self._arrivals: asyncio.Queue[Job] = asyncio.Queue()
+        self._ready: asyncio.Queue[Job] = asyncio.Queue()
+        self._places = asyncio.Semaphore(identity.capacity)
+        self._epochs: dict[str, int] = {}
+        self._draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what is begun and give back the rest.
+
+        Raises:
+            SpoolBusyError: another worker uses the same spool.
+        """
+        async with self._spooled(), asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._transport.run(self), name="transport"),
+                group.create_task(self._accept(), name="accept"),
+                group.create_task(self._tell_presence(), name="presence"),
+                *(
+                    group.create_task(self._serve(), name=f"handler-{number}")
+                    for number in range(self._identity.concurrency)
+                ),
+            ]
+            await stop.wait()
+            await self._drain()
+            for task in tasks:
+                task.cancel()
+
+    @property
+    def room(self) -> int:
+        """How many more batches it would like to have."""
+        return 0 if self._draining else max(0, self._identity.capacity - len(self._jobs))
+
+    @property
+    def seeds(self) -> frozenset[str]:
+        """Seeds of which it has batches."""
+        return frozenset(job.batch.seed for job in self._jobs)
+
+    def arrived(self, job: Job) -> None:
+        """A batch was delivered."""
+        self._add(job)
+        self._arrivals.put_nowait(job)
+
+    def released(self, seed: str, epoch: int) -> None:
+        """A seed was released: its older batches go back, as far as they have not begun."""
+        self._epochs[seed] = max(epoch, self._epochs.get(seed, 0))
+        for job in self._jobs:
+            if job.batch.seed == seed and job.batch.epoch < epoch:
+                job.recall = job.recall or "released"
+
+    def lost(self) -> None:
+        """The connection is gone, and with it all that was not acked: others get it."""
+        for job in self._jobs:
+            job.void = not job.taken
+
+    @contextlib.asynccontextmanager
+    async def _spooled(self) -> AsyncIterator[None]:
+        """Hold the spool, and begin with what an earlier run left in it."""
+        if self._spool is None:
+            yield
+            return
+        with self._spool.lock():
+            for batch in await asyncio.to_thread(self._spool.load):
+                job = Job(batch, None, redelivered=True, taken=True)
+                self._add(job)
+                self._ready.put_nowait(job)
+                log.info("batch.resumed", batch=batch.id, seed=batch.seed)
+            yield
+
+    async def _accept(self) -> None:
+        """Bring what arrives to the handlers; what is acked at once is made safe first, as far as there is room."""
+        while True:
+            job = await self._arrivals.get()
+            if self._spool is not None and not self._is_recalled(job):
+                await self._places.acquire()
+                try:
+                    await asyncio.to_thread(self._spool.add, job.batch)
+                    await self._ack(job)
+                    job.taken = not job.void
+                except BrokerUnavailableError as error:
+                    job.void = True
+                    log.info("batch.lost", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
+                if job.void:
+                    await asyncio.to_thread(self._spool.remove, job.batch.id)
+                    self._places.release()
+            self._ready.put_nowait(job)
+
+    async def _serve(self) -> None:
+        """One handler's loop."""
+        while True:
+            job = await self._ready.get()
+            try:
+                await self._work_off(job)
+            except BrokerUnavailableError as error:
+                log.info("batch.lost", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
+            except CoordinatorError:
+                # A batch that cannot be read or told must not end the worker; the broker gives it to another.
+                log.exception("batch.failed", batch=job.batch.id, seed=job.batch.seed)
+            finally:
+                self._remove(job)
+
+    async def _work_off(self, job: Job) -> None:
+        items = job.batch.load_items()
+        outcome = _Outcome()
+        if not job.void and not self._is_recalled(job):
+            job.begun = True
+            try:
+                await self._run_items(job, items, outcome)
+            except RejectBatch as error:
+                log.info("batch.rejected", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
+                if not job.void:
+                    await self._settle(job, self._transport.reject)
+                return
+        if not job.void:
+            await self._conclude(job, items, outcome)
+
+    async def _run_items(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
+        """Run the items one after another, until the batch is recalled or no longer ours."""
+        batch = job.batch
+        context = Context(self._identity.id, batch.seed, batch.id, batch.attempt, job.redelivered)
+        for item in items:
+            if job.void or job.recall is not None:
+                return
+            result = await run_item(self._handler, item, context)
+            outcome.results.append(to_item_result(item, result))
+            outcome.discovered.extend(result.discovered)
+            job.done += 1
+
+    async def _conclude(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
+        """Tell what came of it, then settle it: each step confirmed before the next."""
+        batch = job.batch
+        if outcome.discovered:
+            await self._tell(job, lambda: self._transport.submit(batch.seed, outcome.discovered, batch.id))
+        if outcome.results:
+            results = BatchResults(
+                batch=batch.id,
+                seed=batch.seed,
+                worker=self._identity.id,
+                attempt=batch.attempt,
+                results=tuple(outcome.results),
+            )
+            await self._tell(job, lambda: self._transport.results(results))
+        if job.left:
+            rest, reason = job.rest(items), job.recall or "stale"
+            await self._settle(job, lambda _: self._transport.give_back(job, rest, reason))
+            log.info("batch.given_back", batch=batch.id, seed=batch.seed, items=rest.count, reason=reason)
+        elif job.taken:
+            await self._settle(job, _nothing)
+        else:
+            await self._settle(job, self._transport.ack)
+        self.finished[batch.seed] += job.done
+
+    async def _tell_presence(self) -> None:
+        while True:
+            with contextlib.suppress(BrokerUnavailableError):
+                await self._transport.say(self.presence())
+            await asyncio.sleep(PRESENCE_EVERY)
+
+    def presence(self) -> Presence:
+        """What it is and what it has in hand."""
+        taken: Counter[str] = Counter()
+        for job in self._jobs:
+            if job.taken:
+                taken[job.batch.seed] += job.left
+        return Presence(
+            worker=self._identity.id,
+            tags=self._identity.tags,
+            transport=self._identity.transport,
+            capacity=self._identity.capacity,
+            held=tuple(job.report() for job in self._jobs if not job.taken and not job.void),
+            taken=dict(taken),
+        )
+
+    async def _drain(self) -> None:
+        log.info("worker.draining", batches=len(self._jobs))
+        self._draining = True
+        with contextlib.suppress(BrokerUnavailableError):
+            await self._transport.stop_taking()
+        for job in self._jobs:
+            job.recall = job.recall or "drain"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._stop_timeout):
+                await self._empty.wait()
+        log.info("worker.drained", left=len(self._jobs), finished=self.finished.total())
+
+    def _is_recalled(self, job: Job) -> bool:
+        """Whether a batch that has not begun must go back: recalled, older than its seed's epoch, or too late."""
+        if self._draining:
+            job.recall = job.recall or "drain"
+        if job.batch.epoch < self._epochs.get(job.batch.seed, 0):
+            job.recall = job.recall or "stale"
+        return job.recall is not None
+
+    async def _ack(self, job: Job) -> None:
+        if not job.void:
+            await self._transport.ack(job)
+
+    async def _tell(self, job: Job, send: Callable[[], Awaitable[None]]) -> None:
+        """Send; what is taken is ours to tell however long the broker is away, what is not goes to another then."""
+        while True:
+            if job.void:
+                raise BrokerUnavailableError("the batch is no longer held")
+            try:
+                await send()
+            except BrokerUnavailableError:
+                if not job.taken:
+                    raise
+                await self._transport.wait_connected()
+            else:
+                return
+
+    async def _settle(self, job: Job, settle: Callable[[Job], Awaitable[None]]) -> None:
+        await self._tell(job, lambda: settle(job))
+        if job.taken and self._spool is not None:
+            await asyncio.to_thread(self._spool.remove, job.batch.id)
+
+    def _add(self, job: Job) -> None:
+        self._jobs[job] = None
+        self._empty.clear()
+
+    def _remove(self, job: Job) -> None:
+        del self._jobs[job]
+        if job.taken and job.receipt is not None:
+            self._places.release()
+        if not self._jobs:
+            self._empty.set()
+
+
+async def _nothing(_: Job) -> None:
+    """A batch that was acked when it came needs nothing more."""
