@@ -19,8 +19,8 @@ Json = dict[str, Any]
 
 
 def quoted(ident: str) -> str:
-    """An id as a path takes it when all of it is percent-encoded."""
-    return quote(ident, safe="")
+    """An id as a path takes it when all of it is percent-encoded; clients would drop a segment `..`."""
+    return quote(ident, safe="").replace(".", "%2E")
 
 
 async def put_seed(api: httpx.AsyncClient, seed: str, **spec: object) -> Json:
