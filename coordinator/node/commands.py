@@ -131,8 +131,7 @@ class Commands:
         await self._registry.append(SeedPurged, seed=ident)
         purged = await self._dispatcher.discard(ident)
         await self._work.settled(ident)
-        pages = await self._publishing.delete_queue(topology.seed_queue_name(ident))
-        purged += self._seeds.estimate(ident, pages)
+        purged += await self._seeds.discard_queue(ident)
         swept = await self._sweeper.sweep()
         purged += swept.discarded[ident]
         self._work.ledger.forget(ident)
