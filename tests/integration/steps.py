@@ -13,7 +13,7 @@ import orjson
 
 from coordinator.broker.connection import Channel, Connection, Delivery, Message
 from coordinator.settings import Settings
-from tests.support import DEADLINE, eventually, items
+from tests.support import DEADLINE, PREFIX, eventually, items, running_node, serving
 
 Json = dict[str, Any]
 
@@ -136,3 +136,14 @@ async def command(settings: Settings, name: str, body: object, *, correlation: s
         assert [reply.correlation_id for reply in replies] == [correlation]
         answer: Json = orjson.loads(replies[0].body)
         return answer
+
+
+@contextlib.asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A coordinator with these settings, and a client of its shim."""
+    async with (
+        running_node(settings) as node,
+        serving(node) as url,
+        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client,
+    ):
+        yield client
