@@ -43,9 +43,9 @@ CONFIRM_TIMEOUT: Final = 30.0
 HEARTBEAT: Final = 10
 PERSISTENT: Final = 2
 
-# The library refuses every queue name with a character outside a short list, which even lacks the `=` of base64.
-# The broker takes any text of up to 255 bytes; what may be in a name is for those who make it.
-constants.DOMAIN_REGEX["queue-name"] = re.compile(r"(?s).*")
+# The client library refuses queue names that any broker takes, such as those with `=` or letters beyond ASCII, and
+# seed ids may hold these.
+constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
 
 
 @contextlib.asynccontextmanager

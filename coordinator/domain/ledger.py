@@ -66,6 +66,20 @@ class Ledger:
         for publication in others[: len(others) - strangers]:
             self._take(lane.sent.pop(publication))
 
+    def bound(self, queue: str, most: int, leased: Collection[str]) -> None:
+        """The consumers of the queue cannot hold more than so many batches: the earlier ones have been acked.
+
+        Args:
+            queue: the work queue.
+            most: what its AMQP consumers may hold together.
+            leased: ids of the batches held for HTTP workers, which do not count among those.
+        """
+        lane = self._lanes.get(queue)
+        if lane is not None:
+            others = [one for one, sending in lane.sent.items() if sending.batch not in leased]
+            for publication in others[: max(0, len(others) - most)]:
+                self._take(lane.sent.pop(publication))
+
     def left_queue(self, publication: str, now: float) -> None:
         """This very publication was delivered (an HTTP lease)."""
         for lane in self._lanes.values():

@@ -17,6 +17,7 @@ from coordinator.models import check_seed_id, check_worker_id, parse_ids
 from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
+from coordinator.node.monitor import bound_by_capacity
 from coordinator.node.presence import Roster
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
@@ -105,6 +106,7 @@ class Commands:
         returned = swept.returned[ident] + await self._leases.take_back(ident)
         epoch = self._seeds.get(ident).epoch
         await self._tell({"type": "seed.released", "seed": ident, "epoch": epoch})
+        bound_by_capacity(self._work, self._leases, self._roster)
         sent = self._work.ledger.counts().get(ident, (0, 0))[1]
         held = sent + self._roster.in_hand(ident)
         log.info("seed.released", seed=ident, epoch=epoch, returned=returned, held=held)

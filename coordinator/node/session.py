@@ -185,7 +185,7 @@ async def _assemble(
         "leases": leases.expire(),
         "presence": roster.run(channel),
         "commands": CommandReader(commands, publishing, dead).run(channel),
-        "queues": watch_queues(work, leases),
+        "queues": watch_queues(work, leases, roster),
         "workers": watch_workers(
             work=work, workers=workers, leases=leases, roster=roster, api=management, tick=broker_tick
         ),

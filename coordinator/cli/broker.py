@@ -1,0 +1,48 @@
+"""`coordinator broker`: a private RabbitMQ in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coordinator.broker.private import PrivateBroker
+from coordinator.cli.common import examples
+from coordinator.cli.stopping import run_until_told
+from coordinator.errors import PrivateBrokerError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command(epilog=examples("coordinator broker", "coordinator broker --folder ~/rabbit --amqp-port 5672"))(broker)
+
+
+def broker(
+    *,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Keeps the broker's data for the next time; without one, they are gone at the end."),
+    ] = None,
+    amqp_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    management_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+) -> None:
+    """Run a private RabbitMQ from the installed server, and print its URLs, passwords included."""
+    asyncio.run(run_until_told(_run(PrivateBroker(folder, amqp_port=amqp_port, management_port=management_port))))
+
+
+async def _run(private: PrivateBroker) -> None:
+    async with private:
+        typer.echo(f"{private.urls.amqp}\n{private.urls.management}")
+        await ended(private)
+
+
+async def ended(private: PrivateBroker) -> None:
+    """Wait for the end of a private broker.
+
+    Raises:
+        PrivateBrokerError: always, when it comes to that.
+    """
+    await private.wait()
+    raise PrivateBrokerError(f"the private broker ended by itself; its logs are in {private.folder / 'log'}")

@@ -1,0 +1,87 @@
+"""`coordinator release`, `resume`, `purge`: the commands, over AMQP."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Annotated, Final
+
+import typer
+
+from coordinator.cli.common import NOT_FOUND_CODE, AmqpUrl, AsJson, examples, known_broker, print_json, shown
+from coordinator.client.manager import Manager, Reply
+from coordinator.errors import CoordinatorError
+
+OK, NOT_FOUND = 200, 404
+FIGURES: Final = ("batches", "returned", "held", "purged", "epoch")
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID…", show_default=False, help="One id or several.")]
+Command = Callable[[Manager, Iterable[str]], Awaitable[Reply]]
+
+_release = typer.Typer(no_args_is_help=True, help="Take back what a worker holds, or stop a seed.")
+_resume = typer.Typer(no_args_is_help=True, help="Let released seeds run again.")
+_purge = typer.Typer(no_args_is_help=True, help="Discard what of a seed no worker has, and forget the seed.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(_release, name="release")
+    app.add_typer(_resume, name="resume")
+    app.add_typer(_purge, name="purge")
+
+
+@_release.command("worker", epilog=examples("coordinator release worker crawler-7"))
+def release_worker(ids: Ids, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
+    """Have every batch that these workers hold unacked go to others."""
+    _carry_out(Manager.release_workers, ids, amqp_url, as_json=as_json)
+
+
+@_release.command("seed", epilog=examples("coordinator release seed photos AAABcID5GBc="))
+def release_seed(ids: Ids, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
+    """Stop seeds: every item that no worker has begun is available again, until they are resumed."""
+    _carry_out(Manager.release_seeds, ids, amqp_url, as_json=as_json)
+
+
+@_resume.command("seed", epilog=examples("coordinator resume seed photos"))
+def resume_seed(ids: Ids, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
+    """Let released seeds run again."""
+    _carry_out(Manager.resume_seeds, ids, amqp_url, as_json=as_json)
+
+
+@_purge.command("seed", epilog=examples("coordinator purge seed photos", "coordinator purge seed --yes photos"))
+def purge_seed(
+    ids: Ids,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    amqp_url: AmqpUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Discard the available and unsent items of seeds, and forget the seeds."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"Discard the items of {', '.join(map(shown, ids))}?", abort=True, err=True)
+    _carry_out(Manager.purge_seeds, ids, amqp_url, as_json=as_json)
+
+
+def _carry_out(command: Command, ids: list[str], amqp_url: str | None, *, as_json: bool) -> None:
+    async def call(urls: list[str]) -> Reply:
+        async with Manager(urls, name="coordinator-cli") as manager:
+            return await command(manager, ids)
+
+    reply = asyncio.run(call(known_broker(amqp_url)))
+    if reply.status not in {OK, NOT_FOUND}:
+        raise CoordinatorError(reply.message or f"the coordinator answered {reply.status}")
+    if as_json:
+        print_json({"status": reply.status, "message": reply.message, "results": reply.results})
+    else:
+        for result in reply.results:
+            typer.echo(_line(result))
+    if reply.status == NOT_FOUND:
+        raise typer.Exit(NOT_FOUND_CODE)
+
+
+def _line(result: dict[str, object]) -> str:
+    """What became of one id, in one line."""
+    figures = ", ".join(f"{name} {result[name]}" for name in FIGURES if isinstance(result.get(name), int))
+    text = f"{result['id']}: {result.get('message', '')}" + (f" ({figures})" if figures else "")
+    return shown(text).replace("\n", " ")

@@ -1,0 +1,128 @@
+"""What the commands share: settings from options, tables, and text that is safe to print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coordinator.discovery import read_connection
+from coordinator.errors import CoordinatorError
+from coordinator.models import invalid
+from coordinator.settings import Settings
+
+NOT_FOUND_CODE: Final = 4
+UNLIMITED_WIDTH: Final = 1_000_000
+AMQP_SCHEMES: Final = ("amqp", "amqps")
+
+AmqpUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--amqp-url",
+        envvar="COORDINATOR_AMQP_URL",
+        show_default=False,
+        help="The broker. Prefer the variable: arguments show in lists of processes.",
+    ),
+]
+HttpUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--http-url", envvar="COORDINATOR_HTTP_URL", show_default=False, help="Where a coordinator answers on HTTP."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def examples(*lines: str) -> str:
+    """Examples for the end of a command's help."""
+    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def load_settings(**given: object) -> Settings:
+    """The settings from the environment, with the options that were given in their place.
+
+    Raises:
+        BadParameter: one does not validate; its value is not told, for it may be a secret.
+    """
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(f"COORDINATOR_{name.upper()}: {what}" for name, what in invalid(error).problems)
+        raise typer.BadParameter(faults) from error
+    for url in settings.amqp_urls():
+        if not _is_amqp(url):
+            raise typer.BadParameter("COORDINATOR_AMQP_URL: must be like amqp://user:password@host:5672/")
+    return settings
+
+
+def known_broker(amqp_url: str | None) -> list[str]:
+    """The broker that was named, or that of the coordinator on this machine.
+
+    Raises:
+        CoordinatorError: there is neither.
+    """
+    urls = read_connection(load_settings(amqp_url=amqp_url)).amqp_urls()
+    if not urls:
+        raise CoordinatorError(
+            "no broker is known: run `coordinator serve` on this machine, or name one in COORDINATOR_AMQP_URL"
+        )
+    return urls
+
+
+def known_http(http_url: str | None) -> str:
+    """The coordinator's HTTP side that was named, that of the one on this machine, or its default."""
+    settings = read_connection(load_settings(http_url=http_url))
+    return settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table: on a terminal as wide as that, elsewhere each row on one line."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=UNLIMITED_WIDTH)
+    table = Table(title=Text(f"{title}: {len(rows)}"), title_justify="left")
+    numeric = [all(isinstance(row[place], int) for row in rows) and bool(rows) for place in range(len(columns))]
+    for column, is_numeric in zip(columns, numeric, strict=True):
+        table.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console.print(table)
+
+
+def without_password(url: str) -> str:
+    """A URL's scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def shown(text: str) -> str:
+    """The text with what would move a terminal's cursor, or worse, written as escapes; line ends stay."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_cell(part) for part in value)
+    return "" if value is None else shown(str(value)).replace("\n", "\\n")
+
+
+def _is_amqp(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in AMQP_SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False

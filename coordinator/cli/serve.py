@@ -1,0 +1,193 @@
+"""`coordinator serve`: a coordinator with its HTTP side, and without a broker's URL a private broker beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Annotated, Any, Final, Literal
+
+import structlog
+import typer
+import uvicorn
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
+from coordinator import discovery, logs
+from coordinator.broker.private import PrivateBroker
+from coordinator.cli.broker import ended
+from coordinator.cli.common import AmqpUrl, examples, load_settings, without_password
+from coordinator.cli.stopping import run_until_told
+from coordinator.errors import CoordinatorError
+from coordinator.http.app import create_app
+from coordinator.node.node import DEFAULT_TICK, Node
+from coordinator.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PRIVATE_TICK: Final = 1.5
+"""Seconds by which a private broker's figures lag: it is told to count more often than by default."""
+HTTP_GRACE: Final = 2
+"""Seconds that requests under way may still take at a stop."""
+BACKLOG: Final = 2048
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command(
+        epilog=examples(
+            "coordinator serve",
+            "COORDINATOR_AMQP_URL=amqp://user:password@broker:5672/ coordinator serve --http-port 8080",
+        )
+    )(serve)
+
+
+def serve(
+    *,
+    amqp_url: AmqpUrl = None,
+    management_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="COORDINATOR_MANAGEMENT_URL",
+            show_default=False,
+            help="The broker's management API, if it is not on port 15672 of the same host.",
+        ),
+    ] = None,
+    http_host: Annotated[
+        str | None, typer.Option(envvar="COORDINATOR_HTTP_HOST", show_default="127.0.0.1", help="Where to listen.")
+    ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="COORDINATOR_HTTP_PORT", show_default="8787", min=0, max=65535, help="0: any that is free."
+        ),
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info"),
+    ] = None,
+    log_format: Annotated[
+        Literal["auto", "json", "text"] | None,
+        typer.Option(
+            envvar="COORDINATOR_LOG_FORMAT", show_default="auto", help="auto: text on a terminal, else JSON lines."
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", envvar="COORDINATOR_INSECURE", help="Let anybody who reaches a public address do anything."
+        ),
+    ] = False,
+) -> None:
+    """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist."""
+    settings = load_settings(
+        amqp_url=amqp_url,
+        management_url=management_url,
+        http_host=http_host,
+        http_port=http_port,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    logs.configure(settings.log_level, settings.log_format)
+    with listening(settings, insecure=insecure) as listener:
+        asyncio.run(run_until_told(_serve(settings, listener), settings.stop_timeout))
+
+
+@contextlib.contextmanager
+def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
+    """A socket bound to the address that the settings name.
+
+    Raises:
+        CoordinatorError: it cannot be, or strangers would reach it and nobody has said that they may.
+    """
+    host, port = settings.http_host, settings.http_port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        with socket.socket(family, kind, protocol) as listener:
+            if not insecure and not ipaddress.ip_address(address[0]).is_loopback:
+                raise CoordinatorError(
+                    f"{host} can be reached from elsewhere, and anybody could do anything:"
+                    " listen on 127.0.0.1, or allow it by --insecure"
+                )
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            yield listener
+    except OSError as error:
+        raise CoordinatorError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    """Run until one of the parts ends; at a stop they end in the opposite order of their beginning."""
+    async with contextlib.AsyncExitStack() as stack:
+        ends: list[asyncio.Task[None]] = []
+        tick = DEFAULT_TICK
+        if not settings.amqp_urls():
+            private = await stack.enter_async_context(PrivateBroker(settings.home / "broker"))
+            settings, tick = _with_broker(settings, private), PRIVATE_TICK
+            ends.append(await stack.enter_async_context(_running(ended(private), "broker")))
+        node = Node(settings, tick)
+        ends.append(await stack.enter_async_context(_running(node.run(), "node")))
+        ends.append(await stack.enter_async_context(_http(create_app(node), listener)))
+        url = _url(listener)
+        stack.enter_context(discovery.published(settings, url))
+        log.info("serve.listening", http=url)
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        raise CoordinatorError(f"{done.pop().get_name()} ended by itself")
+
+
+def _with_broker(settings: Settings, private: PrivateBroker) -> Settings:
+    urls = private.urls
+    log.info(
+        "serve.private_broker",
+        amqp=without_password(urls.amqp),
+        management=without_password(urls.management),
+        folder=str(private.folder),
+    )
+    return settings.model_copy(update={"amqp_url": SecretStr(urls.amqp), "management_url": SecretStr(urls.management)})
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to whoever runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _http(app: Starlette, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+    server = _Server(
+        uvicorn.Config(
+            app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=HTTP_GRACE
+        )
+    )
+    listener.listen(BACKLOG)  # who finds the address from here on is served, if need be a moment later
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="the HTTP server")
+    try:
+        yield task
+    finally:
+        server.should_exit = True
+        await asyncio.wait([task])
+
+
+def _url(listener: socket.socket) -> str:
+    """Where programs on this machine reach it."""
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,188 @@
+"""The demo from its beginning to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from itertools import islice
+from pathlib import Path
+
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from coordinator.broker.private import PrivateBroker
+from coordinator.client.manager import Manager
+from coordinator.client.producer import Producer
+from coordinator.demo.crew import Crew, DemoFailedError, coordinating, listening
+from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
+from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
+from coordinator.models import Item
+from coordinator.node.node import Node
+from coordinator.settings import Settings
+from worker_stub.filesystem import item_of, list_tree
+
+LEAST = 10_000
+CANDIDATES = ("/usr/share", "/usr/lib", "/usr", "/Library", "/opt", "/")
+PRIVATE_TICK = 1.5
+STALL = 30.0
+SAMPLE = 200
+SMALL = 10
+TAG = "demo"
+MOST_MEDIA = 12
+
+
+def default_root() -> str:
+    """A tree of this machine with at least ten thousand entries.
+
+    Raises:
+        DemoFailedError: there is none.
+    """
+    for candidate in CANDIDATES:
+        if Path(candidate).is_dir() and sum(1 for _ in islice(list_tree(candidate), LEAST)) == LEAST:
+            return candidate
+    raise DemoFailedError(f"no tree with {LEAST} entries was found; name one")
+
+
+async def run_demo(root: str, console: Console) -> Ledger:
+    """Crawl a tree for real, with a worker killed and the seed released on the way.
+
+    Args:
+        root: an absolute path.
+        console: where progress and the ledger go.
+
+    Raises:
+        DemoFailedError: a stage had no effect, or the crawl came to a stand.
+        PrivateBrokerError: the broker could not be started.
+    """
+    begun = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(Text(f"[{time.monotonic() - begun:5.1f} s] ").append(text))
+
+    say(f"listing {root}")
+    entries = await asyncio.to_thread(list_entries, root)
+    files = [entry for entry in entries.values() if entry.is_file]
+    say(f"listed {len(entries)} entries, {len(files)} of them files of {_size(sum(one.size for one in files))}")
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coordinator-demo-")))
+        say("starting a private broker, a coordinator and three workers")
+        broker = await stack.enter_async_context(PrivateBroker())
+        urls = broker.urls
+        settings = Settings(amqp_url=SecretStr(urls.amqp), management_url=SecretStr(urls.management), home=folder)
+        node = Node(settings, PRIVATE_TICK)
+        url = await stack.enter_async_context(coordinating(node))
+        results = await stack.enter_async_context(listening([urls.amqp]))
+        crew = Crew(folder, url)
+        stack.push_async_callback(crew.dismiss)
+        manager = await stack.enter_async_context(Manager([urls.amqp]))
+        producer = await stack.enter_async_context(Producer([urls.amqp]))
+        await crew.hire("worker-1")
+        await crew.hire("worker-2", "--ack", "taken")
+        await crew.hire("worker-3", "--tags", TAG)
+        stage = Stage(node, crew, results, manager, producer, root, say)
+        await _crawl(stage, entries, console)
+    return await asyncio.to_thread(_close_the_books, entries, results.of(root))
+
+
+async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> None:
+    """Submit the root and put the stages between: each at its share of the crawl."""
+    total = len(entries)
+    await stage.producer.submit(stage.seed, [item_of(stage.seed, "scan")])
+    stage.say("submitted the root; the workers discover the rest")
+    few: list[Item] = [entry.item for entry in islice((one for one in entries.values() if one.is_file), SMALL)]
+    columns = (SpinnerColumn(), TextColumn("crawl"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("crawl", total=total)
+        watching = asyncio.create_task(_show(stage, progress, bar))
+        try:
+            await _reach(stage, total // 20)
+            await kill_a_worker(stage, ["worker-1", "worker-3"])
+            await _reach(stage, total // 6)
+            await take_a_fair_turn(stage, few, "medium")
+            await _crew_up(stage)
+            await _reach(stage, total // 3)
+            await release_and_resume(stage)
+            await _reach(stage, total)
+        finally:
+            watching.cancel()
+    stage.say(f"the crawl is through: {stage.done} of {total} entries")
+    await serve_a_tag(stage, few, TAG, "worker-4")
+
+
+async def _crew_up(stage: Stage) -> None:
+    """A new worker takes the place of the one that was killed, whichever it was: it has the tag."""
+    await stage.crew.hire("worker-4", "--tags", TAG)
+    stage.say("hired worker-4 in its place")
+
+
+async def _show(stage: Stage, progress: Progress, bar: TaskID) -> None:
+    while True:
+        progress.update(bar, completed=stage.done)
+        await asyncio.sleep(0.1)
+
+
+async def _reach(stage: Stage, goal: int) -> None:
+    """Wait until so many items are done, or none was for half a minute: the ledger tells then what is missing."""
+    seen, at = stage.done, time.monotonic()
+    while stage.done < goal:
+        if stage.done != seen:
+            seen, at = stage.done, time.monotonic()
+        if time.monotonic() - at > STALL:
+            return
+        await asyncio.sleep(0.02)
+
+
+def _close_the_books(entries: dict[str, Entry], outcomes: dict[str, Outcome]) -> Ledger:
+    ledger = balance(entries, outcomes)
+    for ident, agrees in hash_anew(entries, outcomes, SAMPLE):
+        ledger.hashed += 1
+        if not agrees:
+            ledger.differing.append(ident)
+    return ledger
+
+
+def show_ledger(ledger: Ledger, console: Console) -> None:
+    """Print the account."""
+    table = Table(title="Ledger", show_header=True)
+    table.add_column("")
+    table.add_column("listed", justify="right")
+    table.add_column("crawled", justify="right")
+    table.add_row("items", f"{ledger.expected}", f"{ledger.done}")
+    table.add_row("files", f"{ledger.files_listed}", f"{ledger.files_done}")
+    table.add_row("bytes", f"{ledger.bytes_listed}", f"{ledger.bytes_done}")
+    console.print(table)
+    media = Table(title="By media type")
+    media.add_column("type")
+    media.add_column("files", justify="right")
+    media.add_column("size", justify="right")
+    shown = ledger.media.most_common(MOST_MEDIA)
+    for name, count in shown:
+        media.add_row(name, f"{count}", _size(ledger.media_bytes[name]))
+    rest = ledger.media.total() - sum(count for _, count in shown)
+    if rest:
+        rest_bytes = ledger.media_bytes.total() - sum(ledger.media_bytes[name] for name, _ in shown)
+        media.add_row(f"{len(ledger.media) - len(shown)} others", f"{rest}", _size(rest_bytes))
+    console.print(media)
+    console.print(
+        f"expected {ledger.expected}, done {ledger.done} ({ledger.failed} of them unreadable or gone), "
+        f"lost {len(ledger.lost)}, delivered again {ledger.again}; "
+        f"{ledger.hashed} random files hashed anew, {len(ledger.differing)} differ"
+    )
+    for name, idents in (("lost", ledger.lost), ("not listed", ledger.strange), ("differs", ledger.differing)):
+        for ident in idents[:MOST_MEDIA]:
+            console.print(Text(f"  {name}: {ident}"))
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":  # noqa: PLR2004 - SI prefixes
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,0 +1,156 @@
+"""The demo's stages: each does something to the running crawl, and fails when that had no effect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coordinator.client.manager import Manager
+from coordinator.client.producer import Producer
+from coordinator.demo.crew import Crew, DemoFailedError, Handling, Results, until
+from coordinator.models import Item, Priority, SeedSpec
+from coordinator.node.node import Node
+
+SHOWN = 5
+PATIENCE = 60.0
+RELEASES = 10
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage works with."""
+
+    node: Node
+    crew: Crew
+    results: Results
+    manager: Manager
+    producer: Producer
+    seed: str
+    say: Say
+
+    @property
+    def done(self) -> int:
+        """Items of the crawl that are done."""
+        return len(self.results.of(self.seed))
+
+
+async def kill_a_worker(stage: Stage, workers: list[str]) -> str:
+    """Kill a worker that holds unacked batches and release it; another must get them, marked; returns who it was."""
+    roster = stage.node.session.roster
+    held: dict[str, int] = {}
+
+    def somebody_holds() -> bool:
+        for ident in workers:
+            heard = roster.heard(ident)
+            mine = [one for one in heard.presence.held if one.seed == stage.seed] if heard else []
+            if mine:
+                held[ident] = len(mine)
+        return bool(held)
+
+    await until(somebody_holds, "a worker says that it holds batches", PATIENCE)
+    victim = max(held, key=lambda ident: held[ident])
+    # Halted first, so that it cannot finish between the look and the blow.
+    stage.crew.stop_time(victim)
+    before = len(stage.results.handled)
+    await stage.crew.kill(victim)
+    reply = await stage.manager.release_workers([victim])
+    if reply.status != 200:  # noqa: PLR2004 - the contract's "done"
+        raise DemoFailedError(f"the release of {victim} answered {reply.status}: {reply.message}")
+
+    def retried() -> list[Handling]:
+        later = stage.results.handled[before:]
+        return [one for one in later if one.seed == stage.seed and one.attempt > 1 and one.worker != victim]
+
+    await until(retried, f"a batch of {victim} is with another worker", PATIENCE)
+    stage.say(f"killed {victim} (SIGKILL) while it held batches, and released it: status {reply.status}")
+    for one in retried()[:SHOWN]:
+        stage.say(f"  batch {one.batch[:12]}…  {victim} → {one.worker}  attempt {one.attempt}")
+    return victim
+
+
+async def take_a_fair_turn(stage: Stage, items: list[Item], priority: Priority) -> None:
+    """Submit a small seed behind the large one; it must be through long before."""
+    small = "a small seed"
+    await stage.node.session.seeds.set(small, SeedSpec(priority=priority))
+    begun, at = stage.done, time.monotonic()
+    await stage.producer.submit(small, items)
+    await until(lambda: len(stage.results.of(small)) >= len(items), "the small seed is through", PATIENCE)
+    between = stage.done - begun
+    left = stage.node.session.work.ledger.counts().get(stage.seed, (0, 0))
+    available = await stage.node.session.seeds.waiting_pages(stage.seed)
+    if not (available or any(left)):
+        raise DemoFailedError("the large seed was through before the small one: its turn proved nothing")
+    took = time.monotonic() - at
+    stage.say(
+        f"a small seed of {len(items)} items, submitted behind the crawl, was through after {took:.1f} s "
+        f"and {between} items of the crawl"
+    )
+
+
+async def serve_a_tag(stage: Stage, items: list[Item], tag: str, worker: str) -> None:
+    """Route a seed to a tag; only the worker that has it may get its batches."""
+    tagged = "a tagged seed"
+    await stage.node.session.seeds.set(
+        tagged, SeedSpec.model_validate({"policies": [{"type": "route", "routeTo": tag}]})
+    )
+    await stage.producer.submit(tagged, items)
+    await until(lambda: len(stage.results.of(tagged)) >= len(items), f"the worker tagged {tag} is through", PATIENCE)
+    served = {one.worker for one in stage.results.handled if one.seed == tagged}
+    if served != {worker}:
+        raise DemoFailedError(f"batches for the tag {tag} went to {sorted(served)}, not to {worker} alone")
+    stage.say(f"{len(items)} items routed to the tag {tag!r} were done by {worker} alone")
+
+
+async def release_and_resume(stage: Stage) -> None:
+    """Release the seed while it has queued and sent batches, see that nothing more of it is handed out, and resume.
+
+    The workers may empty the work queue between the look and the release; then it is resumed and tried again.
+    """
+    for _ in range(RELEASES):
+        await until(lambda: all(_queued_and_sent(stage)), "the seed has queued and sent batches", PATIENCE)
+        at = time.monotonic()
+        reply = await stage.manager.release_seeds([stage.seed])
+        took = (time.monotonic() - at) * 1000
+        outcome = reply.results[0]
+        if outcome["returned"] and outcome["held"]:
+            break
+        await stage.manager.resume_seeds([stage.seed])
+    else:
+        raise DemoFailedError(f"in {RELEASES} tries the release of the seed took nothing back: {outcome}")
+    stage.say(
+        f"released the seed: {outcome['returned']} items taken out of {len(outcome['batches'])} unsent batches, "
+        f"{outcome['held']} with workers, epoch {outcome['epoch']}, in {took:.0f} ms"
+    )
+    for batch in outcome["batches"][:SHOWN]:
+        stage.say(f"  batch {batch[:12]}…  back to available")
+    await _see_it_rest(stage)
+    reply = await stage.manager.resume_seeds([stage.seed])
+    before = stage.done
+    await until(lambda: stage.done > before, "the crawl goes on", PATIENCE)
+    stage.say(f"resumed the seed: status {reply.status}; the crawl goes on")
+
+
+def _queued_and_sent(stage: Stage) -> tuple[int, int]:
+    return stage.node.session.work.ledger.counts().get(stage.seed, (0, 0))
+
+
+async def _see_it_rest(stage: Stage) -> None:
+    """Workers finish the item in hand and give back the rest; then nothing more may happen to the seed."""
+    session = stage.node.session
+    quiet_since, seen = time.monotonic(), stage.done
+
+    def rests() -> bool:
+        nonlocal quiet_since, seen
+        if stage.done != seen:
+            quiet_since, seen = time.monotonic(), stage.done
+        return time.monotonic() - quiet_since > 1.0
+
+    await until(rests, "the workers have given back what they had not begun", PATIENCE)
+    waiting = await session.seeds.waiting_pages(stage.seed)
+    if not waiting:
+        raise DemoFailedError("a released seed has nothing available: it was through already")
+    available = session.seeds.estimate(stage.seed, waiting)
+    stage.say(f"  at rest: {seen} items done, about {available} available, none handed out for a second")
