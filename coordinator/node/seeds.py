@@ -33,7 +33,7 @@ class Seeds:
         self._connection = connection
         self._declaring = declaring
         self._registry = registry
-        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pages = pages
 
     def get(self, ident: str) -> Seed:
@@ -62,12 +62,11 @@ class Seeds:
         if ident in self._registry.state.seeds:
             return
         check_seed_id(ident, "seed")
-        async with self._making[ident]:
+        async with self._changing[ident]:
             if ident not in self._registry.state.seeds:
                 await self._declaring.declare_queue(topology.seed_queue(ident))
                 await self._registry.append(SeedCreated, seed=ident)
                 log.info("seed.created", seed=ident)
-        self._making.pop(ident, None)
 
     async def set(self, ident: str, spec: SeedSpec) -> Seed:
         """Create a seed or replace its policies.
@@ -77,9 +76,14 @@ class Seeds:
         """
         check_seed_id(ident)
         topology.work_queue_name(spec.tags)
-        await self._declaring.declare_queue(topology.seed_queue(ident))
-        await self._registry.append(SeedSet, seed=ident, spec=spec)
-        return self.get(ident)
+        async with self._changing[ident]:
+            await self._declaring.declare_queue(topology.seed_queue(ident))
+            await self._registry.append(SeedSet, seed=ident, spec=spec)
+            return self.get(ident)
+
+    def changing(self, ident: str) -> asyncio.Lock:
+        """Held while a seed comes into being or is purged: a purge must not delete the queue of one made anew."""
+        return self._changing[ident]
 
     def forget(self, ident: str) -> None:
         """Drop what was noted of a purged seed."""
