@@ -46,10 +46,6 @@ class Available:
         user = self.user if trusted else None
         await self._put(seed, Message(delivery.body, headers, message_id=delivery.message_id, user_id=user))
 
-    async def put_message(self, seed: str, message: Message) -> None:
-        """Add a message as it came from elsewhere, to be validated by the seed's owner."""
-        await self._put(seed, message)
-
     async def give_back(self, seed: str, piece: Piece) -> None:
         """Put a piece back and settle the page it came from.
 
