@@ -129,16 +129,16 @@ class Commands:
 
     async def _purge_seed(self, ident: str) -> Answer:
         """Forget the seed, and discard what of it no worker has."""
-        self._seeds.get(ident)
-        await self._registry.append(SeedPurged, seed=ident)
-        purged = await self._dispatcher.discard(ident)
-        await self._work.settled(ident)
-        pages = await self._publishing.delete_queue(topology.seed_queue_name(ident))
-        purged += self._seeds.estimate(ident, pages)
+        async with self._seeds.changing(ident):
+            self._seeds.get(ident)
+            await self._registry.append(SeedPurged, seed=ident)
+            purged = await self._dispatcher.discard(ident)
+            await self._work.settled(ident)
+            purged += await self._seeds.discard_queue(ident)
+            self._seeds.forget(ident)
         swept = await self._sweeper.sweep()
         purged += swept.discarded[ident]
         self._work.ledger.forget(ident)
-        self._seeds.forget(ident)
         log.info("seed.purged", seed=ident, items=purged)
         return {"message": "purged and forgotten", "purged": purged}
 

@@ -127,13 +127,12 @@ async def _assemble(
     work = Work(links.writer, publishing, registry, settings.window)
     available = Available(publishing, user)
     dead = DeadLetters(reader, publishing, available)
-    seeds = Seeds(reader, publishing, registry)
+    seeds = Seeds(reader, publishing, registry, available.pages)
     dispatcher = Dispatcher(
         connection=reader,
         registry=registry,
         work=work,
         available=available,
-        seeds=seeds,
         dead=dead,
         trusted=trusted,
         linger=settings.linger,
