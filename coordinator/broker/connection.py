@@ -168,6 +168,10 @@ class Channel:
         """Whether it can no longer be used."""
         return self._inner.is_closed
 
+    async def wait_closed(self) -> None:
+        """Wait until it can no longer be used: for some errors the broker closes a channel, and its connection lives."""
+        await asyncio.wait([self._inner.closing])
+
     async def publish(
         self,
         exchange: str,
