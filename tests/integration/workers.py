@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 
 from coordinator.broker.connection import Channel, Connection, Delivery
 from coordinator.models import BatchResults, Item, WorkerSpec
@@ -172,11 +171,9 @@ async def working(
                 await task
 
 
-async def held_by(api: httpx.AsyncClient, ident: str) -> list[dict[str, Any]]:
-    """What the coordinator says that a worker holds."""
-    answer = await api.get(f"/worker/{ident}")
-    held: list[dict[str, Any]] = orjson.loads(answer.content).get("held", [])
-    return held
+def spooled(folder: Path) -> list[Path]:
+    """The batches that lie in a spool."""
+    return list(folder.glob("*.json"))
 
 
 async def until(api: httpx.AsyncClient, path: str, holds: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - any test
