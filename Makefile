@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock lock format test lint coverage check demo clean
+.PHONY: help setup setup-stock lock format test test-compose lint coverage check demo clean
 
 UV ?= uv
 BIN := .venv/bin
@@ -31,6 +31,9 @@ format: setup ## format the code, and fix what the linter can
 test: setup ## run all tests, or some: make test TESTS=tests/unit
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(or $(TESTS),tests) $(PYTEST_ARGS)
+
+test-compose: setup ## build the image, bring compose.yaml up, use it, take it down (needs a Docker engine)
+	@scripts/test-compose $(PYTEST_ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .
