@@ -35,6 +35,39 @@ HTTP_GRACE: Final = 2
 BACKLOG: Final = 2048
 
 
+ManagementUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COORDINATOR_MANAGEMENT_URL",
+        show_default=False,
+        help="The broker's management API, if it is not on port 15672 of the same host.",
+    ),
+]
+HttpHost = Annotated[
+    str | None, typer.Option(envvar="COORDINATOR_HTTP_HOST", show_default="127.0.0.1", help="Where to listen.")
+]
+HttpPort = Annotated[
+    int | None,
+    typer.Option(envvar="COORDINATOR_HTTP_PORT", show_default="8787", min=0, max=65535, help="0: any that is free."),
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info"),
+]
+LogFormat = Annotated[
+    Literal["auto", "json", "text"] | None,
+    typer.Option(
+        envvar="COORDINATOR_LOG_FORMAT", show_default="auto", help="auto: text on a terminal, else JSON lines."
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure", envvar="COORDINATOR_INSECURE", help="Let anybody who reaches a public address do anything."
+    ),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
     app.command(
@@ -48,39 +81,12 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     *,
     amqp_url: AmqpUrl = None,
-    management_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COORDINATOR_MANAGEMENT_URL",
-            show_default=False,
-            help="The broker's management API, if it is not on port 15672 of the same host.",
-        ),
-    ] = None,
-    http_host: Annotated[
-        str | None, typer.Option(envvar="COORDINATOR_HTTP_HOST", show_default="127.0.0.1", help="Where to listen.")
-    ] = None,
-    http_port: Annotated[
-        int | None,
-        typer.Option(
-            envvar="COORDINATOR_HTTP_PORT", show_default="8787", min=0, max=65535, help="0: any that is free."
-        ),
-    ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"] | None,
-        typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info"),
-    ] = None,
-    log_format: Annotated[
-        Literal["auto", "json", "text"] | None,
-        typer.Option(
-            envvar="COORDINATOR_LOG_FORMAT", show_default="auto", help="auto: text on a terminal, else JSON lines."
-        ),
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure", envvar="COORDINATOR_INSECURE", help="Let anybody who reaches a public address do anything."
-        ),
-    ] = False,
+    management_url: ManagementUrl = None,
+    http_host: HttpHost = None,
+    http_port: HttpPort = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    insecure: Insecure = False,
 ) -> None:
     """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist."""
     settings = load_settings(

@@ -129,13 +129,14 @@ def test_a_port_in_use_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert f"port {port}" in told
 
 
-def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C ends a command with 130 and without a traceback."""
+@pytest.mark.parametrize("where", ["coordinator.cli.submit.known_broker", "coordinator.cli.app.run"])
+def test_an_interrupt_is_130(where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends a command with 130 and without a traceback, within the command or around it."""
 
-    def interrupt(_: str | None) -> list[str]:
+    def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("coordinator.cli.submit.known_broker", interrupt)
+    monkeypatch.setattr(where, interrupt)
     assert run(monkeypatch, "submit", "s") == 130
     assert "Traceback" not in capsys.readouterr().err
 
