@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.broker.private import PrivateBroker
 from coordinator.client.manager import Manager
 from coordinator.client.producer import Producer
+from coordinator.demo.broker import a_broker
 from coordinator.demo.crew import Crew, DemoFailedError, coordinating, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
 from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
@@ -70,9 +70,8 @@ async def run_demo(root: str, console: Console) -> Ledger:
     say(f"listed {len(entries)} entries, {len(files)} of them files of {_size(sum(one.size for one in files))}")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coordinator-demo-")))
-        say("starting a private broker, a coordinator and three workers")
-        broker = await stack.enter_async_context(PrivateBroker())
-        urls = broker.urls
+        say("starting a broker, a coordinator and three workers")
+        urls = await stack.enter_async_context(a_broker(Settings()))
         settings = Settings(amqp_url=SecretStr(urls.amqp), management_url=SecretStr(urls.management), home=folder)
         node = Node(settings, PRIVATE_TICK)
         url = await stack.enter_async_context(coordinating(node))

@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from coordinator.http import batches, operations, seeds, workers
 from coordinator.http.answers import HANDLERS, Json
@@ -59,7 +59,7 @@ ENDPOINTS = [
     Endpoint("/worker/{id:ident}", ("DELETE",), workers.remove, "remove a worker", READ | UNKNOWN),
     Endpoint("/worker", ("GET",), workers.all_workers, "list workers", READ, query=BOUNDS),
     Endpoint("/dead/{id:ident}/retry", ("POST",), workers.retry_dead, "send a dead batch again", OK | UNKNOWN | AWAY),
-    Endpoint("/dead/{id:ident}", ("DELETE",), workers.drop_dead, "drop a dead letter", OK | UNKNOWN | AWAY),
+    Endpoint("/dead/{id:dead}", ("DELETE",), workers.drop_dead, "drop a dead letter", OK | UNKNOWN | AWAY),
     Endpoint("/dead", ("GET",), workers.all_dead, "list dead letters", READ, query=BOUNDS),
 ]  # fmt: skip
 
@@ -68,7 +68,7 @@ def create_app(node: Node) -> Starlette:
     """The application that serves a node; it answers 503 while the node has no session."""
     app = Starlette(
         routes=[
-            *(Mount(prefix, routes=_routes()) for prefix in PREFIXES),
+            *(Mount(prefix, app=Router(_routes(), redirect_slashes=False)) for prefix in PREFIXES),
             Route("/health/live", operations.live),
             Route("/health/ready", operations.ready),
             Route("/metrics", operations.metrics),
@@ -79,6 +79,7 @@ def create_app(node: Node) -> Starlette:
         middleware=[Middleware(RawPaths)],
         exception_handlers=HANDLERS,
     )
+    app.router.redirect_slashes = False  # an unknown route is 404 in JSON, not a way to another
     app.state.node = node
     return app
 

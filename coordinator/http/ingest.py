@@ -28,6 +28,7 @@ class Ingest:
         self._session = session
         self._seed = seed
         self._open: set[asyncio.Task[None]] = set()
+        self._is_seed_there = False
 
     async def run(self, chunks: AsyncIterator[bytes]) -> None:
         """Take everything in, at the broker's pace.
@@ -39,12 +40,11 @@ class Ingest:
         """
         first = b""
         async for chunk in chunks:
-            first = (first + chunk).lstrip()
-            if first:
+            first += chunk
+            if first.lstrip() or len(first) > MAX_LINE:
                 break
-        await self._session.seeds.ensure(self._seed)
         try:
-            if first.startswith(b"["):
+            if first.lstrip().startswith(b"["):
                 await self._take_array(first, chunks)
             else:
                 await self._take_lines(first, chunks)
@@ -64,7 +64,13 @@ class Ingest:
 
     async def _take_lines(self, first: bytes, chunks: AsyncIterator[bytes]) -> None:
         page = _Page()
-        rest = first
+        try:
+            await self._read_lines(page, first, chunks)
+        finally:
+            if page.count:
+                await self._send(*page.take())
+
+    async def _read_lines(self, page: _Page, rest: bytes, chunks: AsyncIterator[bytes]) -> None:
         number = 0
         async for chunk in _with_end(chunks):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -74,21 +80,20 @@ class Ingest:
                     await self._send(*page.take())
             if len(rest) > MAX_LINE:
                 raise HTTPException(413, f"line {number + 1} is over its limit of {MAX_LINE} bytes")
-        if page.count:
-            await self._send(*page.take())
 
     async def _send(self, inner: bytes, count: int) -> None:
+        if not self._is_seed_there:
+            await self._session.seeds.ensure(self._seed)
+            self._is_seed_there = True
         if len(self._open) >= OPEN_CONFIRMS:
             done, _ = await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-        task = asyncio.create_task(self._put(inner, count))
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+            self._open -= done
+        self._open.add(asyncio.create_task(self._put(inner, count)))
 
     async def _put(self, inner: bytes, count: int) -> None:
         await self._session.available.put_page(self._seed, inner, count)
-        self._session.seeds.saw_pages(self._seed, 1, count)
         self.confirmed += count
 
     async def _settle(self) -> None:

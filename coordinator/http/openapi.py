@@ -116,7 +116,7 @@ def _operation(endpoint: Endpoint) -> Schema:
 def page(endpoints: list[Endpoint], prefixes: tuple[str, ...]) -> str:
     """The same for people: one HTML page that needs nothing from elsewhere."""
     rows = "".join(
-        f"<tr><td>{', '.join(endpoint.methods)}</td><td><code>{escape(endpoint.path.replace(':ident', ''))}</code></td>"
+        f"<tr><td>{', '.join(endpoint.methods)}</td><td><code>{escape(endpoint.template)}</code></td>"
         f"<td>{escape(endpoint.summary)}</td><td>{', '.join(map(str, endpoint.statuses))}</td></tr>"
         for endpoint in endpoints
     )

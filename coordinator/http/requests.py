@@ -47,8 +47,15 @@ class SeedIdConvertor(IdConvertor):
     regex = ".+(?<!/items)"
 
 
+class DeadIdConvertor(IdConvertor):
+    """A dead letter's id, with the same rule for a last segment `/retry`."""
+
+    regex = ".+(?<!/retry)"
+
+
 register_url_convertor("ident", IdConvertor())
 register_url_convertor("seed", SeedIdConvertor())
+register_url_convertor("dead", DeadIdConvertor())
 
 
 class RawPaths:
@@ -60,7 +67,7 @@ class RawPaths:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http":
-            scope["path"] = scope["raw_path"].decode("ascii", "replace")
+            scope["path"] = scope["raw_path"].decode(errors="surrogateescape")
         await self.app(scope, receive, send)
 
 
@@ -136,6 +143,18 @@ async def model_of(request: Request, model: type[M], *, ignored: frozenset[str] 
         raise invalid(error) from error
 
 
+def id_of(request: Request) -> str:
+    """The id in the path.
+
+    Raises:
+        InvalidInputError: its bytes are no UTF-8.
+    """
+    ident = str(request.path_params["id"])
+    if any("\udc80" <= character <= "\udcff" for character in ident):
+        raise InvalidInputError([("id", "must be UTF-8")])
+    return ident
+
+
 async def ids_of(request: Request) -> list[str]:
     """The ids that a call names: the one in its path, or those in its body.
 
@@ -143,9 +162,8 @@ async def ids_of(request: Request) -> list[str]:
         InvalidInputError: the body has none of the three forms.
         HTTPException: 413, there are too many.
     """
-    ident = request.path_params.get("id")
-    if ident is not None:
-        return [ident]
+    if "id" in request.path_params:
+        return [id_of(request)]
     ids = parse_ids(await json_of(request))
     if len(ids) > MAX_IDS:
         raise HTTPException(413, f"the list is over its limit of {MAX_IDS} ids")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from coordinator.errors import InvalidInputError
 from coordinator.http.answers import Json
 from coordinator.http.ingest import Ingest
-from coordinator.http.requests import acting_session, ids_of, model_of, session_of
+from coordinator.http.requests import acting_session, id_of, ids_of, model_of, session_of
 from coordinator.http.views import page_bounds, seed_view
 from coordinator.models import SeedSpec, check_seed_id
 from coordinator.node.commands import PURGE_SEED
@@ -36,13 +36,13 @@ def command(name: str) -> Handler:
 async def read(request: Request) -> Response:
     """Read a seed."""
     session = session_of(request)
-    seed = session.seeds.get(check_seed_id(request.path_params["id"]))
+    seed = session.seeds.get(check_seed_id(id_of(request)))
     return Json(await seed_view(session, seed, session.work.ledger.counts()))
 
 
 async def put(request: Request) -> Response:
     """Create a seed or replace its policies."""
-    ident = check_seed_id(request.path_params["id"])
+    ident = check_seed_id(id_of(request))
     spec = await model_of(request, SeedSpec, ignored=READ_ONLY)
     session = await acting_session(request)
     seed = await session.seeds.set(ident, spec)
@@ -53,13 +53,13 @@ async def put(request: Request) -> Response:
 async def purge(request: Request) -> Response:
     """Discard a seed's available and unsent items and forget it."""
     session = await acting_session(request)
-    status, answer = await session.commands.carry_out(PURGE_SEED, [request.path_params["id"]])
+    status, answer = await session.commands.carry_out(PURGE_SEED, [id_of(request)])
     return Json(answer, status)
 
 
 async def add_items(request: Request) -> Response:
     """Add items, streamed."""
-    ident = check_seed_id(request.path_params["id"])
+    ident = check_seed_id(id_of(request))
     session = await acting_session(request)
     ingest = Ingest(session, ident)
     try:

@@ -32,11 +32,11 @@ def page_of(request: Request, name: str, entries: Sequence[View]) -> View:
 
 async def seed_view(session: Session, seed: Seed, counts: dict[str, tuple[int, int]]) -> View:
     """A seed; `counts` are the ledger's."""
-    waiting = await session.seeds.waiting_pages(seed.id)
+    waiting, is_counted = await session.seeds.waiting(seed.id)
     at_hand, _ = session.dispatcher.buffered(seed.id)
     queued, sent = counts.get(seed.id, (0, 0))
     known = session.roster.held() | {lease.batch.id for lease in session.leases.held()}
-    is_exact = waiting == 0 and all(one.batch in known for one in session.work.ledger.sent() if one.seed == seed.id)
+    is_exact = is_counted and all(one.batch in known for one in session.work.ledger.sent() if one.seed == seed.id)
     return {
         "id": seed.id,
         "state": seed.state,
@@ -46,7 +46,7 @@ async def seed_view(session: Session, seed: Seed, counts: dict[str, tuple[int, i
         "batchSize": seed.spec.batch_size,
         "owner": session.instance if seed.id in session.dispatcher.lines else None,
         "counts": {
-            "available": session.seeds.estimate(seed.id, waiting) + at_hand,
+            "available": waiting + at_hand,
             "queued": queued,
             "sent": sent,
             "taken": session.work.ledger.taken(seed.id),

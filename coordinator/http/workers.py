@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.http.answers import Json
-from coordinator.http.requests import acting_session, model_of, session_of
+from coordinator.http.requests import acting_session, id_of, model_of, session_of
 from coordinator.http.views import dead_views, page_bounds, page_of, worker_view
 from coordinator.models import WorkerSpec, check_worker_id
 
@@ -15,12 +15,12 @@ READ_ONLY = frozenset({"id", "registered", "connected", "capacity", "lastSeen", 
 
 async def read(request: Request) -> Response:
     """Read a worker."""
-    return Json(worker_view(session_of(request).workers.get(check_worker_id(request.path_params["id"]))))
+    return Json(worker_view(session_of(request).workers.get(check_worker_id(id_of(request)))))
 
 
 async def register(request: Request) -> Response:
     """Register a worker; its AMQP URL is told this once."""
-    ident = check_worker_id(request.path_params["id"])
+    ident = check_worker_id(id_of(request))
     spec = await model_of(request, WorkerSpec, ignored=READ_ONLY)
     session = await acting_session(request)
     url = await session.workers.register(ident, spec)
@@ -29,7 +29,7 @@ async def register(request: Request) -> Response:
 
 async def remove(request: Request) -> Response:
     """Forget a worker."""
-    ident = check_worker_id(request.path_params["id"])
+    ident = check_worker_id(id_of(request))
     session = await acting_session(request)
     await session.workers.remove(ident)
     return Json({"message": f"worker {ident} is removed"})
@@ -49,12 +49,12 @@ async def all_dead(request: Request) -> Response:
 async def retry_dead(request: Request) -> Response:
     """Send a dead batch again with attempt 1."""
     session = await acting_session(request)
-    await session.dead.retry(request.path_params["id"])
+    await session.dead.retry(id_of(request))
     return Json({"message": "sent again"})
 
 
 async def drop_dead(request: Request) -> Response:
     """Discard a dead letter."""
     session = await acting_session(request)
-    await session.dead.drop(request.path_params["id"])
+    await session.dead.drop(id_of(request))
     return Json({"message": "dropped"})

@@ -8,6 +8,8 @@ from coordinator import topology
 from coordinator.broker.connection import Channel, Delivery, Message
 from coordinator.broker.messages import available_message, page_message
 from coordinator.domain.packing import Piece, page_id
+from coordinator.domain.pages import Pages
+from coordinator.errors import CoordinatorError
 from coordinator.models import Batch
 from coordinator.topology import Header
 
@@ -18,6 +20,7 @@ class Available:
     def __init__(self, publishing: Channel, user: str) -> None:
         self._publishing = publishing
         self.user = user
+        self.pages = Pages()
 
     async def put_batch(self, batch: Batch) -> None:
         """Let a batch wait in its seed's queue, to go out again unchanged.
@@ -26,11 +29,12 @@ class Available:
             UnroutableError: the seed has no queue.
             BrokerUnavailableError: it may have arrived or not.
         """
-        await self._put(batch.seed, available_message(batch, self.user))
+        await self._put(batch.seed, available_message(batch, self.user), batch.id, batch.count)
 
     async def put_page(self, seed: str, inner: bytes, count: int) -> None:
         """Add validated items: `inner` is their JSON text without the array's brackets."""
-        await self._put(seed, page_message(inner, count, uuid4().hex, self.user))
+        page = uuid4().hex
+        await self._put(seed, page_message(inner, count, page, self.user), page, count)
 
     async def relay(self, seed: str, delivery: Delivery, *, trusted: bool) -> None:
         """Add a page that came by another way; what its headers claim is vouched for anew only if its user is trusted.
@@ -42,10 +46,6 @@ class Available:
         user = self.user if trusted else None
         await self._put(seed, Message(delivery.body, headers, message_id=delivery.message_id, user_id=user))
 
-    async def put_message(self, seed: str, message: Message) -> None:
-        """Add a message as it came from elsewhere, to be validated by the seed's owner."""
-        await self._put(seed, message)
-
     async def give_back(self, seed: str, piece: Piece) -> None:
         """Put a piece back and settle the page it came from.
 
@@ -54,11 +54,19 @@ class Available:
         if piece.batch is not None:
             await self.put_batch(piece.batch)
         else:
-            await self._put(seed, page_message(piece.inner, piece.count, piece.id, self.user))
+            await self._put(seed, page_message(piece.inner, piece.count, piece.id, self.user), piece.id, piece.count)
         await settle([piece])
 
-    async def _put(self, seed: str, message: Message) -> None:
-        await self._publishing.publish("", topology.seed_queue_name(seed), message, mandatory=True)
+    async def _put(self, seed: str, message: Message, page: str = "", count: int = 0) -> None:
+        """Publish; the page is noted before, since its owner may have it before the confirm is here."""
+        if page:
+            self.pages.put(seed, page, count)
+        try:
+            await self._publishing.publish("", topology.seed_queue_name(seed), message, mandatory=True)
+        except CoordinatorError:
+            if page:
+                self.pages.took(seed, page, count)
+            raise
 
 
 async def settle(pieces: list[Piece]) -> None:

@@ -102,26 +102,20 @@ class Commands:
         await self._registry.append(SeedReleased, seed=ident)
         await self._dispatcher.tend(ident)
         await self._work.settled(ident)
-        swept = await self._sweeper.sweep()
-        returned = swept.returned[ident] + await self._leases.take_back(ident)
+        swept = await self._sweeper.sweep(ident)
+        returned = swept.returned + await self._leases.take_back(ident)
         epoch = self._seeds.get(ident).epoch
         await self._tell({"type": "seed.released", "seed": ident, "epoch": epoch})
         bound_by_capacity(self._work, self._leases, self._roster)
         sent = self._work.ledger.counts().get(ident, (0, 0))[1]
         held = sent + self._roster.in_hand(ident)
-        print(
-            sent,
-            self._roster.in_hand(ident),
-            [(h.presence.worker, h.presence.capacity, h.presence.taken) for h in self._roster.present()],
-            self._work.consumers("work"),
-        )
         log.info("seed.released", seed=ident, epoch=epoch, returned=returned, held=held)
         return {
             "message": "released; its items stay available until it is resumed",
             "epoch": epoch,
             "returned": returned,
             "held": held,
-            "batches": [batch for seed, batch in swept.batches if seed == ident],
+            "batches": swept.batches,
         }
 
     async def _resume_seed(self, ident: str) -> Answer:
@@ -135,16 +129,16 @@ class Commands:
 
     async def _purge_seed(self, ident: str) -> Answer:
         """Forget the seed, and discard what of it no worker has."""
-        self._seeds.get(ident)
-        await self._registry.append(SeedPurged, seed=ident)
-        purged = await self._dispatcher.discard(ident)
-        await self._work.settled(ident)
-        pages = await self._publishing.delete_queue(topology.seed_queue_name(ident))
-        purged += self._seeds.estimate(ident, pages)
-        swept = await self._sweeper.sweep()
-        purged += swept.discarded[ident]
+        async with self._seeds.changing(ident):
+            self._seeds.get(ident)
+            await self._registry.append(SeedPurged, seed=ident)
+            purged = await self._dispatcher.discard(ident)
+            await self._work.settled(ident)
+            purged += await self._seeds.discard_queue(ident)
+            self._seeds.forget(ident)
+        swept = await self._sweeper.sweep(ident)
+        purged += swept.discarded
         self._work.ledger.forget(ident)
-        self._seeds.forget(ident)
         log.info("seed.purged", seed=ident, items=purged)
         return {"message": "purged and forgotten", "purged": purged}
 

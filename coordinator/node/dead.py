@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Delivery, Message
-from coordinator.broker.messages import batch_message, read_batch
+from coordinator.broker.messages import available_message, batch_message, read_batch
 from coordinator.errors import InvalidInputError, NotFoundError
 from coordinator.models import Batch
 from coordinator.node.available import Available
@@ -22,6 +23,10 @@ from coordinator.topology import Header
 log = structlog.get_logger(__name__)
 
 SHOWN_BYTES = 2000
+MOST = 65_535
+"""Dead letters that one walk sees: what a consumer may hold unsettled."""
+PATIENCE = 5.0
+"""Seconds to wait for the next one: another coordinator may be reading them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class DeadLetters:
             "kind": kind,
             "at": _now(),
             "original-id": delivery.message_id or "",
+            "original-key": delivery.routing_key,
         }
         await self._publish(Message(delivery.body, headers, message_id=ident))
         log.warning("message.dead", dead=ident, kind=kind, seed=seed, reason=reason[:200])
@@ -109,15 +115,19 @@ class DeadLetters:
         log.info("dead.dropped", dead=ident)
 
     async def _revive(self, delivery: Delivery) -> None:
-        seed, kind = str(delivery.headers.get(Header.SEED, "")), delivery.headers.get("kind")
+        """Send it where it came from; `items` makes its seed anew, should that be purged."""
+        seed, kind = str(delivery.headers.get(Header.SEED, "")), str(delivery.headers.get("kind"))
         if kind == "batch":
-            batch = read_batch(delivery)
-            await self._available.put_batch(replace(batch, attempt=1, history=()))
-        elif kind == "command":
-            await self._publishing.publish(topology.COMMANDS, delivery.routing_key, delivery.copy(), mandatory=True)
+            batch = replace(read_batch(delivery), attempt=1, history=())
+            message = available_message(batch, self._available.user)
         else:
-            original = str(delivery.headers.get("original-id") or "") or delivery.message_id
-            await self._available.put_message(seed, Message(delivery.body, message_id=original))
+            message = Message(delivery.body, message_id=str(delivery.headers.get("original-id") or "") or None)
+        exchange, key = {
+            "return": (topology.RETURNS, ""),
+            "presence": (topology.PRESENCE, ""),
+            "command": (topology.COMMANDS, str(delivery.headers.get("original-key", ""))),
+        }.get(kind, (topology.ITEMS, seed))
+        await self._publishing.publish(exchange, key, message, mandatory=True)
 
     async def _publish(self, message: Message) -> None:
         await self._publishing.publish("", topology.DEAD, message, mandatory=True)
@@ -138,16 +148,27 @@ class DeadLetters:
             raise NotFoundError("dead", ident)
 
     async def _walk(self, look: Callable[[Delivery, int], Awaitable[bool]]) -> int:
-        """Show each dead letter in turn until `look` has enough; closing the channel puts them back in their order."""
+        """Show each dead letter in turn until `look` has enough.
+
+        All are taken all the same: what a quorum queue gets back goes behind what it got back before, so their order
+        stays only if all of them come back together.
+        """
         async with self._reading:
             depth = await self._connection.depth(topology.DEAD)
             total = depth.ready if depth else 0
+            shown = min(total, MOST)
+            if not shown:
+                return total
+            inbox: asyncio.Queue[Delivery] = asyncio.Queue()
             channel = await self._connection.channel()
             try:
-                for index in range(total):
-                    delivery = await channel.get(topology.DEAD)
-                    if delivery is None or not await look(delivery, index):
-                        break
+                await channel.consume(topology.DEAD, inbox.put_nowait, prefetch=shown)
+                with contextlib.suppress(TimeoutError):
+                    wanted = True
+                    for index in range(shown):
+                        async with asyncio.timeout(PATIENCE):
+                            delivery = await inbox.get()
+                        wanted = wanted and await look(delivery, index)
             finally:
                 await channel.close()
             return total

@@ -22,7 +22,6 @@ from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
 from coordinator.node.lines import Channels, Line, read_page
 from coordinator.node.registry import Registry
-from coordinator.node.seeds import Seeds
 from coordinator.node.work import StaleBatchError, Work
 
 log = structlog.get_logger(__name__)
@@ -48,7 +47,6 @@ class Dispatcher:
         registry: Registry,
         work: Work,
         available: Available,
-        seeds: Seeds,
         dead: DeadLetters,
         trusted: frozenset[str],
         linger: float,
@@ -58,7 +56,6 @@ class Dispatcher:
         self._registry = registry
         self._work = work
         self._available = available
-        self._seeds = seeds
         self._dead = dead
         self._trusted = trusted
         self._linger = linger
@@ -161,7 +158,7 @@ class Dispatcher:
         except InvalidInputError as error:
             self._malformed.put_nowait((line.id, delivery, str(error)))
             return
-        self._seeds.saw_pages(line.id, 1, piece.count)
+        self._available.pages.took(line.id, piece.id, piece.count)
         line.buffer.add(piece)
         self._turns.add(line.id)
         self._wake.set()
@@ -187,7 +184,9 @@ class Dispatcher:
         if fresh:
             await self._registry.sync()
             for line in fresh:
-                line.is_synced = True
+                seed = self._registry.state.seeds.get(line.id)
+                if seed is not None:
+                    line.take_over(seed)
 
     def _plan(self) -> list[_Parcel]:
         self._full.clear()

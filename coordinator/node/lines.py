@@ -90,6 +90,7 @@ class Line:
         self._on_page = on_page
         self._channel: Channel | None = None
         self._consumer = ""
+        self._changing = asyncio.Lock()
         self.prefetch = FEW_PAGES
 
     @property
@@ -103,23 +104,31 @@ class Line:
         return self.queue if returned is None else topology.work_queue_name(returned.tags)
 
     async def open(self, channels: Channels) -> None:
-        """Consume the seed's queue."""
-        self._channel = await channels.take()
-        await self._consume()
+        """Consume the seed's queue, made anew if it is lost: else that would keep every coordinator from starting."""
+        async with self._changing:
+            channel = await channels.take()
+            await channel.declare_queue(topology.seed_queue(self.id))
+            await self._consume(channel)
+            self._channel = channel
 
     async def close(self, channels: Channels) -> None:
         """Stop consuming; what it brought stays in the buffer."""
-        if self._channel is not None:
-            await self._channel.cancel(self._consumer)
-            channels.give_back(self._channel)
-            self._channel = None
+        async with self._changing:
+            if self._channel is not None:
+                await self._channel.cancel(self._consumer)
+                channels.give_back(self._channel)
+                self._channel = None
 
     async def widen(self) -> None:
-        """Let more pages come, where they are small: the consumer is renewed, since its prefetch is for life."""
+        """Let more pages come, where they are small: the consumer is renewed, since its prefetch is for life.
+
+        Never at once with a close: the new consumer of a line that is closed would hold its seed's pages for ever.
+        """
         self.prefetch = max(FEW_PAGES, min(MANY_PAGES, self.spec.batch_size))
-        if self._channel is not None:
-            await self._channel.cancel(self._consumer)
-            await self._consume()
+        async with self._changing:
+            if self._channel is not None:
+                await self._channel.cancel(self._consumer)
+                await self._consume(self._channel)
 
     @property
     def is_cramped(self) -> bool:
@@ -131,6 +140,12 @@ class Line:
         if seed.spec != self.spec:
             self.spec = seed.spec
             self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
+
+    def take_over(self, seed: Seed) -> None:
+        """Begin to dispatch, with all that is known of the seed now: an earlier owner may have spent meanwhile."""
+        self.spec = seed.spec
+        self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
+        self.is_synced = True
 
     def make_batch(self, pieces: list[Piece], epoch: int) -> Batch:
         """The next batch out of these pieces."""
@@ -148,9 +163,7 @@ class Line:
             items=b"[%b]" % b",".join(piece.inner for piece in pieces),
         )
 
-    async def _consume(self) -> None:
-        if self._channel is None:
-            raise InvalidInputError([("seed", f"the line of {self.id!r} is not open")])
-        self._consumer = await self._channel.consume(
+    async def _consume(self, channel: Channel) -> None:
+        self._consumer = await channel.consume(
             topology.seed_queue_name(self.id), lambda delivery: self._on_page(self, delivery), prefetch=self.prefetch
         )

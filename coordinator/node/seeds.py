@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from dataclasses import dataclass
 
 import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Delivery
+from coordinator.domain.pages import Pages
 from coordinator.domain.registry import Seed, SeedCreated, SeedSet
 from coordinator.errors import InvalidInputError, NotFoundError
-from coordinator.models import SeedSpec, check_seed_id
+from coordinator.models import MAX_ITEMS, SeedSpec, check_seed_id, parse_items
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
 from coordinator.node.registry import Registry
+from coordinator.topology import Header
 
 log = structlog.get_logger(__name__)
 
 PREFETCH = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """What was seen of a seed's pages, to estimate those that nobody has looked at."""
-
-    pages: int = 0
-    items: int = 0
-
-    def estimate(self, pages: int, default: int) -> int:
-        """How many items so many pages hold."""
-        return round(pages * (self.items / self.pages if self.pages else default))
+COUNTED, COUNTING = 2000, 5.0
+"""Pages that a purge takes out to count their items, and the seconds that this may take."""
 
 
 class Seeds:
     """The seeds of the cluster, through the registry."""
 
-    def __init__(self, connection: Connection, declaring: Channel, registry: Registry) -> None:
+    def __init__(self, connection: Connection, declaring: Channel, registry: Registry, pages: Pages) -> None:
         self._connection = connection
         self._declaring = declaring
         self._registry = registry
-        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._arrivals: dict[str, Arrivals] = {}
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._pages = pages
 
     def get(self, ident: str) -> Seed:
         """A seed.
@@ -70,12 +62,11 @@ class Seeds:
         if ident in self._registry.state.seeds:
             return
         check_seed_id(ident, "seed")
-        async with self._making[ident]:
+        async with self._changing[ident]:
             if ident not in self._registry.state.seeds:
                 await self._declaring.declare_queue(topology.seed_queue(ident))
                 await self._registry.append(SeedCreated, seed=ident)
                 log.info("seed.created", seed=ident)
-        self._making.pop(ident, None)
 
     async def set(self, ident: str, spec: SeedSpec) -> Seed:
         """Create a seed or replace its policies.
@@ -85,27 +76,69 @@ class Seeds:
         """
         check_seed_id(ident)
         topology.work_queue_name(spec.tags)
-        await self._declaring.declare_queue(topology.seed_queue(ident))
-        await self._registry.append(SeedSet, seed=ident, spec=spec)
-        return self.get(ident)
+        async with self._changing[ident]:
+            await self._declaring.declare_queue(topology.seed_queue(ident))
+            await self._registry.append(SeedSet, seed=ident, spec=spec)
+            return self.get(ident)
 
-    def saw_pages(self, ident: str, pages: int, items: int) -> None:
-        """Note pages that went into a seed's queue or came out of it."""
-        seen = self._arrivals.get(ident, Arrivals())
-        self._arrivals[ident] = Arrivals(seen.pages + pages, seen.items + items)
+    def changing(self, ident: str) -> asyncio.Lock:
+        """Held while a seed comes into being or is purged: a purge must not delete the queue of one made anew."""
+        return self._changing[ident]
 
     def forget(self, ident: str) -> None:
         """Drop what was noted of a purged seed."""
-        self._arrivals.pop(ident, None)
+        self._pages.forget(ident)
 
-    def estimate(self, ident: str, pages: int) -> int:
-        """How many items so many unseen pages of a seed hold."""
-        return self._arrivals.get(ident, Arrivals()).estimate(pages, default=1)
+    async def discard_queue(self, ident: str) -> int:
+        """Delete the queue of a seed that nobody consumes any more; returns how many items were in it.
 
-    async def waiting_pages(self, ident: str) -> int:
-        """Pages in a seed's queue that its owner has not taken yet."""
+        What waits is taken out to be counted, up to a bound; the size of the rest is taken from that.
+        """
+        queue = topology.seed_queue_name(ident)
+        waiting = await self._waiting_pages(ident)
+        _, is_exact = self._pages.estimate(ident, waiting)
+        channel = await self._connection.channel()
+        counted = 0
+        try:
+            if waiting and not is_exact:
+                counted = await self._count(channel, queue, ident, min(waiting, COUNTED))
+            pages = await channel.delete_queue(queue)
+        finally:
+            await channel.close()
+        return counted + self._pages.estimate(ident, pages)[0]
+
+    async def _count(self, channel: Channel, queue: str, ident: str, pages: int) -> int:
+        taken: asyncio.Queue[Delivery] = asyncio.Queue()
+        await channel.consume(queue, taken.put_nowait, prefetch=COUNTED)
+        counted = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COUNTING):
+                for _ in range(pages):
+                    delivery = await taken.get()
+                    count = _count_of(delivery)
+                    self._pages.took(ident, delivery.message_id or "", count)
+                    counted += count
+        return counted
+
+    async def waiting(self, ident: str) -> tuple[int, bool]:
+        """Items in a seed's queue that its owner has not taken yet, and whether that figure is exact."""
+        return self._pages.estimate(ident, await self._waiting_pages(ident))
+
+    async def _waiting_pages(self, ident: str) -> int:
         depth = await self._connection.depth(topology.seed_queue_name(ident))
         return depth.ready if depth else 0
+
+
+def _count_of(delivery: Delivery) -> int:
+    """How many items a page or batch holds that is about to be discarded; a malformed one none."""
+    for header in (Header.COUNT, Header.CHECKED):
+        count = delivery.headers.get(header)
+        if isinstance(count, int) and 0 < count <= MAX_ITEMS:
+            return count
+    try:
+        return len(parse_items(delivery.body))
+    except InvalidInputError:
+        return 0
 
 
 class Intake:

@@ -1,0 +1,203 @@
+"""Fetch, ack, give back over HTTP: parameters, handles, waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from coordinator.broker.private import BrokerUrls
+from coordinator.settings import Settings
+from tests.integration.steps import ack, counts_settle, fetch, put_seed, seed_of, served, submit
+from tests.support import (
+    DEADLINE,
+    StockWorker,
+    eventually,
+    items,
+    own_vhost,
+    publish_items,
+)
+
+BODY = {"id", "batch", "seed", "epoch", "attempt", "tags", "created", "items"}
+
+
+async def test_a_fetched_batch(api: httpx.AsyncClient) -> None:
+    """A batch over HTTP is the AMQP body, but `id` is the handle and `batch` the batch's id."""
+    await submit(api, "s", [{"id": "1", "url": "file:///x", "metadata": {"a": [1]}, "more": 2.0}])
+    batch = (await fetch(api))[0]
+    assert set(batch) == BODY
+    assert batch["id"] != batch["batch"]
+    assert (batch["seed"], batch["epoch"], batch["attempt"], batch["tags"]) == ("s", 1, 1, [])
+    assert batch["items"] == [{"id": "1", "url": "file:///x", "metadata": {"a": [1]}, "more": 2.0}]
+    assert batch["created"].endswith("Z")
+
+
+async def test_nothing_to_fetch(api: httpx.AsyncClient) -> None:
+    """Without anything to hand out the list is empty, at once by default and after `wait` seconds if that is given."""
+    answer = await api.get("/batch")
+    assert (answer.status_code, answer.json()) == (200, {"batches": []})
+    begun = time.monotonic()
+    assert (await api.get("/batch", params={"wait": "0.5"})).json() == {"batches": []}
+    assert time.monotonic() - begun >= 0.5
+
+
+async def test_a_waiting_call_is_answered_by_a_later_submit(api: httpx.AsyncClient) -> None:
+    """A call that waits gets the first batch that comes, long before its wait is over."""
+    waiting = asyncio.create_task(api.get("/batch", params={"wait": 60, "worker": "patient"}, timeout=70))
+    workers: list[str] = []
+    while "patient" not in workers:
+        workers = [worker["id"] for worker in (await api.get("/worker")).json()["workers"]]
+    assert not waiting.done()
+    await submit(api, "s", 3)
+    async with asyncio.timeout(DEADLINE):
+        batches = (await waiting).json()["batches"]
+    assert [item["id"] for item in batches[0]["items"]] == ["s-0", "s-1", "s-2"]
+
+
+async def test_each_waiting_call_gets_its_batch(api: httpx.AsyncClient) -> None:
+    """Of many calls that wait each gets a batch of its own while there are any; no batch goes to two."""
+    waiting = [
+        asyncio.create_task(api.get("/batch", params={"wait": 60, "worker": f"w{n}"}, timeout=70)) for n in range(8)
+    ]
+    await put_seed(api, "s", batchSize=5)
+    await submit(api, "s", 40)
+    async with asyncio.timeout(DEADLINE):
+        answers = [await one for one in waiting]
+    got = Counter(item["id"] for answer in answers for batch in answer.json()["batches"] for item in batch["items"])
+    assert got == Counter(f"s-{n}" for n in range(40))
+    assert [len(answer.json()["batches"]) for answer in answers] == [1] * 8
+
+
+async def test_a_call_given_up_keeps_nothing(api: httpx.AsyncClient) -> None:
+    """A client that goes away while it waits leaves no batch stuck with it."""
+    for _ in range(3):
+        with pytest.raises(httpx.ReadTimeout):
+            await api.get("/batch", params={"wait": 60}, timeout=0.2)
+    await submit(api, "s", 3)
+    batch = (await fetch(api))[0]
+    assert (batch["attempt"], len(batch["items"])) == (1, 3)
+
+
+async def test_tags_repeat_or_are_separated_by_commas(api: httpx.AsyncClient) -> None:
+    """Repeated and comma-separated tags are the same; absent and empty ones both mean none."""
+    for seed, tags in (("plain", []), ("one", ["a"]), ("two", ["b", "a"])):
+        await put_seed(api, seed, policies=[{"type": "route", "routeTo": tag} for tag in tags])
+        await submit(api, seed, 1)
+        await counts_settle(api, seed, queued=1)
+    for query, seen in [
+        ("tags=a&tags=b", ["two", "one", "plain"]),
+        ("tags=a,b", ["two", "one", "plain"]),
+        ("tags=b,%20,a,&tags=zzz", ["two", "one", "plain"]),
+        ("tags=a", ["one", "plain"]),
+        ("tags=b", ["plain"]),
+        ("tags=", ["plain"]),
+        ("", ["plain"]),
+    ]:
+        batches = (await api.get(f"/batch?batches=10&{query}")).json()["batches"]
+        assert [batch["seed"] for batch in batches] == seen, query
+        given = await api.post("/batch/return", json={"id": [batch["id"] for batch in batches]})
+        assert given.status_code == 200
+        for seed in seen:
+            await counts_settle(api, seed, queued=1, sent=0)
+
+
+async def test_several_batches_at_once(api: httpx.AsyncClient) -> None:
+    """`batches` bounds how many come; fewer come when there are fewer."""
+    await put_seed(api, "s", batchSize=10)
+    await submit(api, "s", 30)
+    await counts_settle(api, "s", queued=30)
+    assert len((await api.get("/batch?batches=2")).json()["batches"]) == 2
+    assert len((await api.get("/batch?batches=1000")).json()["batches"]) == 1
+
+
+async def test_ack_by_handle_and_not_twice(api: httpx.AsyncClient) -> None:
+    """An ack takes the batch for good; its handle is 404 from then on, and so is one that never was."""
+    await put_seed(api, "s", batchSize=5)
+    await submit(api, "s", 15)
+    one, two, three = await fetch(api, 3)
+    assert (await api.get(f"/batch/ack/{one['id']}")).json()["results"][0]["status"] == 200
+    answer = await api.post("/batch/ack", json={"id": [one["id"], two["id"], "never", three["batch"], three["id"]]})
+    assert answer.status_code == 404
+    assert [entry["status"] for entry in answer.json()["results"]] == [404, 200, 404, 404, 200]
+    counts = await counts_settle(api, "s", available=0, queued=0, sent=0, taken=15)
+    assert counts["exact"] is True
+
+
+async def test_an_ack_after_a_release_of_the_worker(api: httpx.AsyncClient) -> None:
+    """A released worker's handle is 404, also once another holds the batch, and nobody's handle acks another's."""
+    await submit(api, "s", 5)
+    old = (await fetch(api, worker="slow"))[0]
+    assert (await api.post("/release/worker", json={"id": "slow"})).status_code == 200
+    assert (await api.put(f"/batch/ack/{old['id']}")).status_code == 404
+    new = (await fetch(api, worker="fast"))[0]
+    assert (new["batch"], new["attempt"], new["items"]) == (old["batch"], 2, old["items"])
+    assert new["id"] != old["id"]
+    assert (await api.put(f"/batch/ack/{old['id']}")).status_code == 404
+    assert (await api.put(f"/batch/ack/{new['id']}")).status_code == 200
+
+
+async def test_an_ack_after_a_release_of_the_seed(api: httpx.AsyncClient) -> None:
+    """A batch that was taken back with its seed cannot be acked any more, and comes again after the resume."""
+    await submit(api, "s", 5)
+    old = (await fetch(api))[0]
+    assert (await api.get("/release/seed/s")).json()["results"][0]["returned"] == 5
+    assert (await api.put(f"/batch/ack/{old['id']}")).status_code == 404
+    assert (await api.get("/batch")).json()["batches"] == []
+    await api.put("/resume/seed/s")
+    new = (await fetch(api))[0]
+    assert (new["attempt"], new["epoch"], len(new["items"])) == (1, 2, 5)
+
+
+async def test_what_is_not_acked_in_time_goes_to_another(broker: BrokerUrls) -> None:
+    """A batch that an HTTP worker does not ack within the ack timeout goes to another with attempt 2."""
+    async with own_vhost(broker, ack_timeout=0.6) as settings, served(settings) as client:
+        await submit(client, "s", 4)
+        old = (await fetch(client, worker="dead"))[0]
+        new = (await fetch(client, worker="alive"))[0]
+        assert (new["batch"], new["attempt"]) == (old["batch"], 2)
+        assert (await client.put(f"/batch/ack/{old['id']}")).status_code == 404
+        await ack(client, [new])
+
+
+async def test_given_back_without_fault(api: httpx.AsyncClient) -> None:
+    """A batch that an HTTP worker gives back keeps its attempt; its handle is void."""
+    await submit(api, "s", 4)
+    old = (await fetch(api))[0]
+    assert (await api.post("/batch/return", json={"id": [old["id"]]})).status_code == 200
+    assert (await api.post("/batch/return", json={"id": old["id"]})).status_code == 404
+    new = (await fetch(api))[0]
+    assert (new["batch"], new["attempt"], new["items"]) == (old["batch"], 1, old["items"])
+
+
+async def test_who_holds_what(api: httpx.AsyncClient, settings: Settings) -> None:
+    """`/batch/held` names HTTP workers' batches and, without a name, those of stock clients; in pages."""
+    await put_seed(api, "s", batchSize=5)
+    await submit(api, "s", 5)
+    mine = (await fetch(api, worker="w1"))[0]
+    stock = await StockWorker.consume(settings)
+    try:
+        await publish_items(settings, "t", [items(7)])
+        await eventually(lambda: stock.deliveries, "a batch at the stock worker")
+        await counts_settle(api, "t", sent=7)
+        held = (await api.get("/batch/held")).json()
+        by_seed = {one["seed"]: one for one in held["batches"]}
+        assert held["count"]["totalItems"] == 2
+        assert (by_seed["s"]["worker"], by_seed["s"]["batch"], by_seed["s"]["count"]) == ("w1", mine["batch"], 5)
+        assert (by_seed["t"]["worker"], by_seed["t"]["batch"]) == (None, stock.batches[0]["id"])
+        first = (await api.get("/batch/held", params={"limit": 1})).json()
+        second = (await api.get("/batch/held", params={"limit": 1, "offset": 1})).json()
+        assert [first["batches"] + second["batches"], first["count"]] == [held["batches"], held["count"]]
+        assert (await seed_of(api, "t"))["counts"]["exact"] is False
+    finally:
+        await stock.close()
+
+
+async def test_strangers_may_be_refused(broker: BrokerUrls) -> None:
+    """A fetch by a worker that is not known is 404 where registration is required, and works once it registered."""
+    async with own_vhost(broker, require_registration=True) as settings, served(settings) as client:
+        assert (await client.get("/batch?worker=w")).status_code == 404
+        assert (await client.put("/worker/w", json={"transport": "http"})).status_code == 200
+        assert (await client.get("/batch?worker=w")).status_code == 200
