@@ -2,12 +2,12 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock lock format test lint coverage check demo clean
+.PHONY: help setup setup-stock lock format test test-compose lint coverage check demo clean
 
 UV ?= uv
 BIN := .venv/bin
 UV_COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header pyproject.toml
+	--no-emit-index-url --no-header
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -20,8 +20,9 @@ setup-stock: ## install the stock AMQP clients that some integration tests talk 
 	@scripts/setup-stock
 
 lock: ## pin all dependencies anew in requirements/ (needs uv: UV=path)
-	$(UV_COMPILE) -o requirements/runtime.txt
-	$(UV_COMPILE) --group dev -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	$(UV_COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 
 format: setup ## format the code, and fix what the linter can
 	$(BIN)/ruff check --fix-only .
@@ -30,6 +31,9 @@ format: setup ## format the code, and fix what the linter can
 test: setup ## run all tests, or some: make test TESTS=tests/unit
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(or $(TESTS),tests) $(PYTEST_ARGS)
+
+test-compose: setup ## build the image, bring compose.yaml up, use it, take it down (needs a Docker engine)
+	@scripts/test-compose $(PYTEST_ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,6 +137,8 @@ class Drain:
 
     connection: Connection
     seen: list[dict[str, Any]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Items by seed."""
 
     @classmethod
     async def begin(cls, settings: Settings, *queues: str, prefetch: int = 20) -> Drain:
@@ -146,7 +149,9 @@ class Drain:
         tasks: set[asyncio.Task[None]] = set()
 
         def take(delivery: Delivery) -> None:
-            drain.seen.append(orjson.loads(delivery.body))
+            batch = orjson.loads(delivery.body)
+            drain.seen.append(batch)
+            drain.counts[batch["seed"]] += len(batch["items"])
             task = loop.create_task(delivery.ack())
             tasks.add(task)
             task.add_done_callback(tasks.discard)

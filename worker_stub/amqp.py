@@ -14,7 +14,13 @@ import structlog
 from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Delivery, Message
 from coordinator.broker.messages import batch_message, page_message, publication_of, read_batch
-from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, InvalidInputError
+from coordinator.errors import (
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    UnroutableError,
+)
 from coordinator.models import MAX_ITEMS, Batch, BatchResults, Item, Presence
 from coordinator.retry import pause
 from coordinator.topology import Header
@@ -34,6 +40,7 @@ class _Link:
     reader: Connection
     writer: Connection
     taking: Channel
+    telling: Channel
     publishing: Channel
     own_queue: str
     consumers: dict[str, str]
@@ -57,7 +64,7 @@ class AmqpTransport:
         while True:
             try:
                 await self._live(inbox)
-            except (BrokerUnavailableError, BrokerRefusedError) as error:
+            except (BrokerUnavailableError, BrokerRefusedError, NotFoundError) as error:
                 failures = 0 if self._connected.is_set() else failures + 1
                 wait = pause(failures)
                 log.warning(
@@ -77,9 +84,9 @@ class AmqpTransport:
         """Cancel all consumers of work queues."""
         self._taking = False
         link = self._need()
-        for tag in link.consumers.values():
+        while link.consumers:
+            _, tag = link.consumers.popitem()
             await link.taking.cancel(tag)
-        link.consumers.clear()
 
     async def ack(self, job: Job) -> None:
         """The worker has taken responsibility."""
@@ -89,6 +96,9 @@ class AmqpTransport:
         """The batch failed here: a batch that is acked already is sent back as failed."""
         if job.taken:
             await self._return(batch_message(job.batch, publication=""))
+        elif self._need().publishing.is_closed:
+            # The connections are about to end, and with them this delivery; a reject would bring it here once more.
+            raise BrokerUnavailableError("the channel to publish on was closed")
         else:
             await _delivery(job).reject()
 
@@ -115,16 +125,19 @@ class AmqpTransport:
             page_message(orjson.dumps(page)[1:-1], len(page), f"{key}/{number}", link.writer.user)
             for number, page in enumerate(items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS))
         ]
-        async with asyncio.TaskGroup() as group:
-            for page in pages:
-                group.create_task(link.publishing.publish(topology.ITEMS, seed, page, mandatory=True))
+        # Not a task group: its ExceptionGroup is no error that a caller expects.
+        await asyncio.gather(*(link.publishing.publish(topology.ITEMS, seed, page, mandatory=True) for page in pages))
 
     async def say(self, presence: Presence) -> None:
         """Send a heartbeat; the first of a connection asks for the work queues that the worker's tags allow."""
         link = self._need()
         reply_to = link.own_queue if self._is_new else None
         message = Message(presence.model_dump_json().encode(), reply_to=reply_to)
-        await link.publishing.publish(topology.PRESENCE, "", message)
+        try:
+            await link.publishing.publish(topology.PRESENCE, "", message, mandatory=self._is_new)
+        except UnroutableError:
+            log.info("worker.unheard", worker=self._identity.id)  # no coordinator now: the next one is asked again
+            return
         self._is_new = False
 
     async def _live(self, inbox: Inbox) -> None:
@@ -143,17 +156,19 @@ class AmqpTransport:
             taking, telling = await reader.channel(), await reader.channel()
             own = topology.worker_queue_name(self._identity.id)
             await telling.declare_own_queue(own, [(topology.CONTROL, "")])
-            self._link = _Link(reader, writer, taking, await writer.channel(), own, {})
+            self._link = link = _Link(reader, writer, taking, telling, await writer.channel(), own, {})
             self._is_new = True
             await telling.consume(own, lambda delivery: self._told(inbox, delivery), prefetch=100)
             await self._consume(inbox, topology.WORK)
             self._connected.set()
             log.info("worker.connected", worker=self._identity.id, tags=list(self._identity.tags))
-            await self._until_closed(inbox, reader, writer)
+            await self._until_closed(inbox, link)
 
-    async def _until_closed(self, inbox: Inbox, *connections: Connection) -> None:
-        """Take up further work queues as they come, until a connection ends."""
-        closing = [asyncio.create_task(connection.closed.wait()) for connection in connections]
+    async def _until_closed(self, inbox: Inbox, link: _Link) -> None:
+        """Take up further work queues as they come, until a connection ends, or a channel that the broker closed."""
+        connections = (link.reader, link.writer)
+        closing: list[asyncio.Task[object]] = [asyncio.create_task(one.closed.wait()) for one in connections]
+        closing += [asyncio.create_task(one.wait_closed()) for one in (link.taking, link.telling, link.publishing)]
         following = asyncio.create_task(self._follow(inbox))
         try:
             await asyncio.wait([*closing, following], return_when=asyncio.FIRST_COMPLETED)
@@ -162,7 +177,7 @@ class AmqpTransport:
         finally:
             for task in (*closing, following):
                 task.cancel()
-        reasons = ", ".join(one.reason for one in connections if one.closed.is_set())
+        reasons = ", ".join(one.reason for one in connections if one.closed.is_set()) or "a channel was closed"
         raise BrokerUnavailableError(f"the connection ended: {reasons}")
 
     async def _follow(self, inbox: Inbox) -> None:
@@ -171,10 +186,15 @@ class AmqpTransport:
 
     async def _consume(self, inbox: Inbox, queue: str) -> None:
         link = self._need()
-        if self._taking and queue not in link.consumers:
-            link.consumers[queue] = await link.taking.consume(
-                queue, lambda delivery: self._took(inbox, delivery), prefetch=self._identity.capacity
-            )
+        if not self._taking or queue in link.consumers:
+            return
+        tag = await link.taking.consume(
+            queue, lambda delivery: self._took(inbox, delivery), prefetch=self._identity.capacity
+        )
+        if self._taking:
+            link.consumers[queue] = tag
+        else:  # a stop came meanwhile
+            await link.taking.cancel(tag)
 
     def _took(self, inbox: Inbox, delivery: Delivery) -> None:
         try:

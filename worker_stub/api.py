@@ -14,9 +14,14 @@ from coordinator.models import WorkerSpec
 
 PREFIX = "/aspire_api/manager"
 TIMEOUT = 10.0
-NOT_FOUND, INVALID = 404, 406
+NOT_FOUND, INVALID, UNAVAILABLE = 404, 406, 503
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 Answer = dict[str, Any]
+
+
+class NoAnswerError(BrokerUnavailableError):
+    """A request got no answer that tells: it may have been carried out or not."""
 
 
 class Api:
@@ -50,18 +55,25 @@ class Api:
         Raises:
             InvalidInputError: 406.
             NotFoundError: 404.
-            BrokerUnavailableError: 503, no answer, or any other status.
+            NoAnswerError: the request was sent and got no answer, or one that tells nothing.
+            BrokerUnavailableError: the coordinator was not reached, or answered 503: nothing was done.
         """
         try:
             answer = await self._http.request(method, path, content=content, params=params, timeout=TIMEOUT + wait)
         except httpx.HTTPError as error:
-            problem = str(error) or type(error).__name__
-            raise BrokerUnavailableError(f"the coordinator does not answer: {problem}") from error
+            kind = BrokerUnavailableError if isinstance(error, NOT_SENT) else NoAnswerError
+            raise kind(f"the coordinator does not answer: {str(error) or type(error).__name__}") from error
         if answer.status_code == NOT_FOUND:
             raise NotFoundError("id", path)
         if answer.status_code == INVALID:
             raise InvalidInputError([(path, answer.text)])
-        if answer.is_error:
-            raise BrokerUnavailableError(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
-        value: Answer = orjson.loads(answer.content)
+        told = f"{method} {path}: {answer.status_code} {answer.text[:200]}"
+        if answer.status_code == UNAVAILABLE:
+            raise BrokerUnavailableError(told)
+        if not answer.is_success:
+            raise NoAnswerError(told)
+        try:
+            value: Answer = orjson.loads(answer.content)
+        except orjson.JSONDecodeError as error:
+            raise NoAnswerError(f"{told} is not the answer of a coordinator") from error
         return value

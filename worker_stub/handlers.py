@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import importlib
 import inspect
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Literal
 
@@ -134,15 +137,44 @@ def to_item_result(item: Item, result: Result) -> ItemResult:
 async def _call(handler: Handler, item: Item, context: Context) -> object:
     if inspect.iscoroutinefunction(handler):
         return await handler(item, context)
-    made = await asyncio.to_thread(_call_plain, handler, item, context)
+    made = await _in_thread(partial(handler, item, context))
     return await made if inspect.isawaitable(made) else made
 
 
-def _call_plain(handler: Handler, item: Item, context: Context) -> object:
-    try:
-        return handler(item, context)
-    except StopIteration as error:  # no future can carry one: whoever awaits the thread would wait for ever
-        raise RuntimeError("the handler raised StopIteration") from error
+async def _in_thread(call: Callable[[], object]) -> object:
+    """Call a plain function in a daemon thread of its own.
+
+    The threads of the loop's pool are few, and are awaited at exit: handlers that hang would hang that, and all else
+    that uses the pool.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[object] = loop.create_future()
+
+    def settle(made: object, error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(made)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        made: object = None
+        problem: Exception | None = None
+        try:
+            made = call()
+        except StopIteration:  # no future can carry one
+            problem = RuntimeError("the handler raised StopIteration")
+        except Exception as error:  # noqa: BLE001 - someone else's code: it may raise anything
+            problem = error
+        except BaseException as error:  # noqa: BLE001 - a SystemExit would end this thread, and nobody would be told
+            problem = RuntimeError(f"the handler raised {type(error).__name__}")
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for it any more
+            loop.call_soon_threadsafe(settle, made, problem)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="handler", daemon=True).start()
+    return await done
 
 
 def _checked(result: Result) -> Result:

@@ -12,7 +12,7 @@ import structlog
 from coordinator.errors import BrokerUnavailableError, NotFoundError
 from coordinator.models import Batch, BatchResults, Item, Presence, WorkerSpec, decode_batch
 from coordinator.retry import pause
-from worker_stub.api import Answer, Api
+from worker_stub.api import Answer, Api, NoAnswerError
 from worker_stub.jobs import Inbox, Job
 from worker_stub.worker import Identity
 
@@ -39,7 +39,7 @@ class HttpTransport:
             problem = ""
             try:
                 await self._live(inbox)
-            except* BrokerUnavailableError as errors:
+            except* (BrokerUnavailableError, NotFoundError) as errors:  # not found: this worker, and it registers anew
                 problem = str(errors.exceptions[0])
             failures = 0 if self._connected.is_set() else failures + 1
             self._connected.clear()
@@ -64,8 +64,27 @@ class HttpTransport:
         self._taking = False
 
     async def ack(self, job: Job) -> None:
-        """The worker has taken responsibility."""
-        await self._settle(job, "/batch/ack")
+        """The worker has taken responsibility.
+
+        An ack without an answer may have counted, and then nobody else has the batch. So it is sent until an answer
+        comes, and a handle that is gone by then counts as acked: done twice is better than lost.
+        """
+        is_unsure, failures = False, 0
+        while True:
+            try:
+                await self._settle(job, "/batch/ack")
+            except NoAnswerError:
+                is_unsure = True
+            except BrokerUnavailableError:
+                if not is_unsure:
+                    raise
+                if job.void:
+                    job.void = False
+                    return
+            else:
+                return
+            await asyncio.sleep(pause(failures))
+            failures += 1
 
     async def reject(self, job: Job) -> None:
         """The batch failed here. There is no route to say so: a batch held is left to its time-out."""

@@ -11,8 +11,9 @@ from typing import Literal
 
 import structlog
 
-from coordinator.errors import BrokerUnavailableError, CoordinatorError
+from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError
 from coordinator.models import BatchResults, Item, ItemResult, Presence
+from coordinator.retry import pause
 from worker_stub.handlers import Context, Handler, RejectBatch, run_item, to_item_result
 from worker_stub.jobs import Job, Transport
 from worker_stub.spool import Spool
@@ -71,6 +72,7 @@ class Worker:
         self._jobs: dict[Job, None] = {}
         self._arrivals: asyncio.Queue[Job] = asyncio.Queue()
         self._ready: asyncio.Queue[Job] = asyncio.Queue()
+        self._leaving: asyncio.Queue[Job] = asyncio.Queue()
         self._places = asyncio.Semaphore(identity.capacity)
         self._epochs: dict[str, int] = {}
         self._draining = False
@@ -89,9 +91,10 @@ class Worker:
                 group.create_task(self._accept(), name="accept"),
                 group.create_task(self._tell_presence(), name="presence"),
                 *(
-                    group.create_task(self._serve(), name=f"handler-{number}")
+                    group.create_task(self._serve(self._ready), name=f"handler-{number}")
                     for number in range(self._identity.concurrency)
                 ),
+                group.create_task(self._serve(self._leaving), name="give-back"),
             ]
             await stop.wait()
             await self._drain()
@@ -119,6 +122,7 @@ class Worker:
         for job in self._jobs:
             if job.batch.seed == seed and job.batch.epoch < epoch:
                 job.recall = job.recall or "released"
+        self._sort_out()
 
     def lost(self) -> None:
         """The connection is gone, and with it all that was not acked: others get it."""
@@ -135,7 +139,7 @@ class Worker:
             for batch in await asyncio.to_thread(self._spool.load):
                 job = Job(batch, None, redelivered=True, taken=True)
                 self._add(job)
-                self._ready.put_nowait(job)
+                self._put(job)
                 log.info("batch.resumed", batch=batch.id, seed=batch.seed)
             yield
 
@@ -143,33 +147,57 @@ class Worker:
         """Bring what arrives to the handlers; what is acked at once is made safe first, as far as there is room."""
         while True:
             job = await self._arrivals.get()
-            if self._spool is not None and not self._is_recalled(job):
+            if self._spool is not None:
                 await self._places.acquire()
-                try:
-                    await asyncio.to_thread(self._spool.add, job.batch)
-                    await self._ack(job)
-                    job.taken = not job.void
-                except BrokerUnavailableError as error:
-                    job.void = True
-                    log.info("batch.lost", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
-                if job.void:
-                    await asyncio.to_thread(self._spool.remove, job.batch.id)
+                if job.void or self._is_recalled(job):
                     self._places.release()
-            self._ready.put_nowait(job)
+                else:
+                    await self._take(self._spool, job)
+            self._put(job)
 
-    async def _serve(self) -> None:
-        """One handler's loop."""
+    async def _take(self, spool: Spool, job: Job) -> None:
+        """Make a batch safe on disk, then ack it."""
+        try:
+            await asyncio.to_thread(spool.add, job.batch)
+            await self._ack(job)
+            job.taken = not job.void
+        except BrokerUnavailableError as error:
+            job.void = True
+            log.info("batch.lost", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
+        if job.void:
+            await asyncio.to_thread(spool.remove, job.batch.id)
+            self._places.release()
+
+    def _put(self, job: Job) -> None:
+        """Let a batch wait for a handler, or go back at once: a handler may be busy for a long time."""
+        (self._leaving if self._is_recalled(job) else self._ready).put_nowait(job)
+
+    def _sort_out(self) -> None:
+        """Find what was recalled among the batches that wait for a handler."""
+        for job in [self._ready.get_nowait() for _ in range(self._ready.qsize())]:
+            self._put(job)
+
+    async def _serve(self, queue: asyncio.Queue[Job]) -> None:
+        """One handler's loop, or that of what is given back."""
         while True:
-            job = await self._ready.get()
+            job = await queue.get()
             try:
                 await self._work_off(job)
             except BrokerUnavailableError as error:
                 log.info("batch.lost", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
+                await self._fail(job)
             except CoordinatorError:
-                # A batch that cannot be read or told must not end the worker; the broker gives it to another.
+                # A batch that cannot be read or told must not end the worker; another gets it.
                 log.exception("batch.failed", batch=job.batch.id, seed=job.batch.seed)
+                await self._fail(job)
             finally:
                 self._remove(job)
+
+    async def _fail(self, job: Job) -> None:
+        """Let go of a batch that could not be told, or it would stay unacked for as long as the connection lives."""
+        if not job.void and not job.taken:
+            with contextlib.suppress(CoordinatorError):
+                await self._transport.reject(job)
 
     async def _work_off(self, job: Job) -> None:
         items = job.batch.load_items()
@@ -224,7 +252,8 @@ class Worker:
 
     async def _tell_presence(self) -> None:
         while True:
-            with contextlib.suppress(BrokerUnavailableError):
+            await self._transport.wait_connected()
+            with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError):
                 await self._transport.say(self.presence())
             await asyncio.sleep(PRESENCE_EVERY)
 
@@ -250,6 +279,7 @@ class Worker:
             await self._transport.stop_taking()
         for job in self._jobs:
             job.recall = job.recall or "drain"
+        self._sort_out()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._stop_timeout):
                 await self._empty.wait()
@@ -269,6 +299,7 @@ class Worker:
 
     async def _tell(self, job: Job, send: Callable[[], Awaitable[None]]) -> None:
         """Send; what is taken is ours to tell however long the broker is away, what is not goes to another then."""
+        failures = 0
         while True:
             if job.void:
                 raise BrokerUnavailableError("the batch is no longer held")
@@ -277,6 +308,8 @@ class Worker:
             except BrokerUnavailableError:
                 if not job.taken:
                     raise
+                await asyncio.sleep(pause(failures))
+                failures += 1
                 await self._transport.wait_connected()
             else:
                 return

@@ -50,9 +50,17 @@ constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
 
 @contextlib.asynccontextmanager
 async def _ours() -> AsyncIterator[None]:
-    """Turn the client library's errors into ours; order matters, the special ones come first."""
+    """Turn the client library's errors into ours; order matters, the special ones come first.
+
+    The library waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
+    what was waited for. A task that is told to end would go on forever, so it is told again.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
     except amqp.PublishError as error:
         raise UnroutableError("no queue takes this message") from error
     except amqp.DeliveryError as error:
@@ -159,6 +167,10 @@ class Channel:
     def is_closed(self) -> bool:
         """Whether it can no longer be used."""
         return self._inner.is_closed
+
+    async def wait_closed(self) -> None:
+        """Wait until it can no longer be used: for some errors the broker closes a channel, not its connection."""
+        await asyncio.wait([self._inner.closing])
 
     async def publish(
         self,
@@ -337,6 +349,7 @@ class Connection:
 
     def __init__(self, inner: aio_pika.abc.AbstractConnection, user: str) -> None:
         self._inner = inner
+        self._channels: list[Channel] = []
         self._depths: Channel | None = None
         self._depth_lock = asyncio.Lock()
         self.user = user
@@ -375,7 +388,10 @@ class Connection:
         async with _ours(), asyncio.timeout(RPC_TIMEOUT):
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
-            return Channel(outer, cast("InnerChannel", await outer.get_underlay_channel()))
+            channel = Channel(outer, cast("InnerChannel", await outer.get_underlay_channel()))
+        self._channels = [one for one in self._channels if not one.is_closed]
+        self._channels.append(channel)
+        return channel
 
     async def depth(self, queue: str) -> Depth | None:
         """What a queue holds ready, None where there is no such queue."""
@@ -401,9 +417,16 @@ class Connection:
         return False
 
     async def close(self) -> None:
-        """Close it; quiet when it is gone already."""
+        """Close it; quiet when it is gone already.
+
+        Its channels are closed first, one by one: the broker answers that once it has all that was sent before, while
+        a connection that is closed at once drops acks that were still to be written, and so repeats their batches.
+        """
         with contextlib.suppress(BrokerUnavailableError):
             async with _ours(), asyncio.timeout(RPC_TIMEOUT):
+                for channel in self._channels:
+                    if not channel.is_closed:
+                        await channel.close()
                 await self._inner.close()
         self.closed.set()
 

@@ -77,6 +77,17 @@ class Management:
             },
         )
 
+    async def make_vhost(self, user: str) -> None:
+        """Make this virtual host, with all permissions for a user."""
+        await self._call("PUT", f"/api/vhosts/{self._vhost}")
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        await self._call("PUT", f"/api/permissions/{self._vhost}/{quote(user, safe='')}", everything)
+
+    async def delete_vhost(self) -> None:
+        """Delete this virtual host and all that is in it; harmless when it is gone."""
+        with contextlib.suppress(_MissingError):
+            await self._call("DELETE", f"/api/vhosts/{self._vhost}")
+
     async def make_user(self, user: str, password: str, permissions: Mapping[str, str]) -> None:
         """Make a user, or give it a new password, with these permissions (`configure`, `write`, `read`) alone."""
         await self._call("PUT", f"/api/users/{quote(user, safe='')}", {"password": password, "tags": ""})

@@ -32,7 +32,7 @@ log.file.level = warning
 
 # Neither has a key in rabbitmq.conf. The first is how often a quorum queue's figures are brought up to date
 # (each 5 s unless told), the second how soon a dead letter that found no queue is tried again (3 minutes).
-_ADVANCED = """\
+ADVANCED = """\
 [{rabbit, [
   {quorum_tick_interval, 1000},
   {dead_letter_worker_publisher_confirm_timeout, 3000}
@@ -80,7 +80,7 @@ def node_config(settings: NodeSettings) -> dict[str, str]:
     )
     return {
         "rabbitmq.conf": conf,
-        "advanced.config": _ADVANCED,
+        "advanced.config": ADVANCED,
         "enabled_plugins": "[rabbitmq_management].\n",
         ".erlang.cookie": settings.cookie,
     }

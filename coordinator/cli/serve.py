@@ -22,6 +22,7 @@ from coordinator.cli.common import AmqpUrl, examples, load_settings, without_pas
 from coordinator.cli.stopping import run_until_told
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
+from coordinator.http.stopping import Requests
 from coordinator.node.node import DEFAULT_TICK, Node
 from coordinator.settings import Settings
 
@@ -32,6 +33,39 @@ PRIVATE_TICK: Final = 1.5
 HTTP_GRACE: Final = 2
 """Seconds that requests under way may still take at a stop."""
 BACKLOG: Final = 2048
+
+
+ManagementUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COORDINATOR_MANAGEMENT_URL",
+        show_default=False,
+        help="The broker's management API, if it is not on port 15672 of the same host.",
+    ),
+]
+HttpHost = Annotated[
+    str | None, typer.Option(envvar="COORDINATOR_HTTP_HOST", show_default="127.0.0.1", help="Where to listen.")
+]
+HttpPort = Annotated[
+    int | None,
+    typer.Option(envvar="COORDINATOR_HTTP_PORT", show_default="8787", min=0, max=65535, help="0: any that is free."),
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info"),
+]
+LogFormat = Annotated[
+    Literal["auto", "json", "text"] | None,
+    typer.Option(
+        envvar="COORDINATOR_LOG_FORMAT", show_default="auto", help="auto: text on a terminal, else JSON lines."
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure", envvar="COORDINATOR_INSECURE", help="Let anybody who reaches a public address do anything."
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,39 +81,12 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     *,
     amqp_url: AmqpUrl = None,
-    management_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COORDINATOR_MANAGEMENT_URL",
-            show_default=False,
-            help="The broker's management API, if it is not on port 15672 of the same host.",
-        ),
-    ] = None,
-    http_host: Annotated[
-        str | None, typer.Option(envvar="COORDINATOR_HTTP_HOST", show_default="127.0.0.1", help="Where to listen.")
-    ] = None,
-    http_port: Annotated[
-        int | None,
-        typer.Option(
-            envvar="COORDINATOR_HTTP_PORT", show_default="8787", min=0, max=65535, help="0: any that is free."
-        ),
-    ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"] | None,
-        typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info"),
-    ] = None,
-    log_format: Annotated[
-        Literal["auto", "json", "text"] | None,
-        typer.Option(
-            envvar="COORDINATOR_LOG_FORMAT", show_default="auto", help="auto: text on a terminal, else JSON lines."
-        ),
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure", envvar="COORDINATOR_INSECURE", help="Let anybody who reaches a public address do anything."
-        ),
-    ] = False,
+    management_url: ManagementUrl = None,
+    http_host: HttpHost = None,
+    http_port: HttpPort = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    insecure: Insecure = False,
 ) -> None:
     """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist."""
     settings = load_settings(
@@ -171,18 +178,18 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def _http(app: Starlette, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
-    server = _Server(
-        uvicorn.Config(
-            app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=HTTP_GRACE
-        )
-    )
+    requests = Requests(app)
+    server = _Server(uvicorn.Config(requests, log_config=None, log_level="warning", access_log=False))
     listener.listen(BACKLOG)  # who finds the address from here on is served, if need be a moment later
     task = asyncio.create_task(server.serve(sockets=[listener]), name="the HTTP server")
     try:
         yield task
     finally:
         server.should_exit = True
-        await asyncio.wait([task])
+        _, unfinished = await asyncio.wait([task], timeout=HTTP_GRACE)
+        if unfinished:
+            requests.end()
+            await asyncio.wait([task])
 
 
 def _url(listener: socket.socket) -> str:

@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.broker.private import PrivateBroker
 from coordinator.client.manager import Manager
 from coordinator.client.producer import Producer
+from coordinator.demo.broker import a_broker
 from coordinator.demo.crew import Crew, DemoFailedError, coordinating, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
 from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
@@ -70,9 +70,8 @@ async def run_demo(root: str, console: Console) -> Ledger:
     say(f"listed {len(entries)} entries, {len(files)} of them files of {_size(sum(one.size for one in files))}")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coordinator-demo-")))
-        say("starting a private broker, a coordinator and three workers")
-        broker = await stack.enter_async_context(PrivateBroker())
-        urls = broker.urls
+        say("starting a broker, a coordinator and three workers")
+        urls = await stack.enter_async_context(a_broker(Settings()))
         settings = Settings(amqp_url=SecretStr(urls.amqp), management_url=SecretStr(urls.management), home=folder)
         node = Node(settings, PRIVATE_TICK)
         url = await stack.enter_async_context(coordinating(node))
@@ -101,7 +100,7 @@ async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> N
         watching = asyncio.create_task(_show(stage, progress, bar))
         try:
             await _reach(stage, total // 20)
-            await kill_a_worker(stage, ["worker-1", "worker-3"])
+            await kill_a_worker(stage, "worker-1")
             await _reach(stage, total // 6)
             await take_a_fair_turn(stage, few, "medium")
             await _crew_up(stage)
@@ -111,12 +110,12 @@ async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> N
         finally:
             watching.cancel()
     stage.say(f"the crawl is through: {stage.done} of {total} entries")
-    await serve_a_tag(stage, few, TAG, "worker-4")
+    await serve_a_tag(stage, few, TAG, "worker-3")
 
 
 async def _crew_up(stage: Stage) -> None:
-    """A new worker takes the place of the one that was killed, whichever it was: it has the tag."""
-    await stage.crew.hire("worker-4", "--tags", TAG)
+    """A new worker takes the place of the one that was killed."""
+    await stage.crew.hire("worker-4")
     stage.say("hired worker-4 in its place")
 
 

@@ -37,21 +37,15 @@ class Stage:
         return len(self.results.of(self.seed))
 
 
-async def kill_a_worker(stage: Stage, workers: list[str]) -> str:
-    """Kill a worker that holds unacked batches and release it; another must get them, marked; returns who it was."""
+async def kill_a_worker(stage: Stage, victim: str) -> None:
+    """Kill a worker that holds unacked batches and release it; another must get them, marked."""
     roster = stage.node.session.roster
-    held: dict[str, int] = {}
 
-    def somebody_holds() -> bool:
-        for ident in workers:
-            heard = roster.heard(ident)
-            mine = [one for one in heard.presence.held if one.seed == stage.seed] if heard else []
-            if mine:
-                held[ident] = len(mine)
-        return bool(held)
+    def holds() -> bool:
+        heard = roster.heard(victim)
+        return heard is not None and any(one.seed == stage.seed for one in heard.presence.held)
 
-    await until(somebody_holds, "a worker says that it holds batches", PATIENCE)
-    victim = max(held, key=lambda ident: held[ident])
+    await until(holds, f"{victim} says that it holds batches", PATIENCE)
     # Halted first, so that it cannot finish between the look and the blow.
     stage.crew.stop_time(victim)
     before = len(stage.results.handled)
@@ -68,7 +62,6 @@ async def kill_a_worker(stage: Stage, workers: list[str]) -> str:
     stage.say(f"killed {victim} (SIGKILL) while it held batches, and released it: status {reply.status}")
     for one in retried()[:SHOWN]:
         stage.say(f"  batch {one.batch[:12]}…  {victim} → {one.worker}  attempt {one.attempt}")
-    return victim
 
 
 async def take_a_fair_turn(stage: Stage, items: list[Item], priority: Priority) -> None:

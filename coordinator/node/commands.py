@@ -102,8 +102,8 @@ class Commands:
         await self._registry.append(SeedReleased, seed=ident)
         await self._dispatcher.tend(ident)
         await self._work.settled(ident)
-        swept = await self._sweeper.sweep()
-        returned = swept.returned[ident] + await self._leases.take_back(ident)
+        swept = await self._sweeper.sweep(ident)
+        returned = swept.returned + await self._leases.take_back(ident)
         epoch = self._seeds.get(ident).epoch
         await self._tell({"type": "seed.released", "seed": ident, "epoch": epoch})
         bound_by_capacity(self._work, self._leases, self._roster)
@@ -115,7 +115,7 @@ class Commands:
             "epoch": epoch,
             "returned": returned,
             "held": held,
-            "batches": [batch for seed, batch in swept.batches if seed == ident],
+            "batches": swept.batches,
         }
 
     async def _resume_seed(self, ident: str) -> Answer:
@@ -136,8 +136,8 @@ class Commands:
             await self._work.settled(ident)
             purged += await self._seeds.discard_queue(ident)
             self._seeds.forget(ident)
-        swept = await self._sweeper.sweep()
-        purged += swept.discarded[ident]
+        swept = await self._sweeper.sweep(ident)
+        purged += swept.discarded
         self._work.ledger.forget(ident)
         log.info("seed.purged", seed=ident, items=purged)
         return {"message": "purged and forgotten", "purged": purged}

@@ -184,7 +184,9 @@ class Dispatcher:
         if fresh:
             await self._registry.sync()
             for line in fresh:
-                line.is_synced = True
+                seed = self._registry.state.seeds.get(line.id)
+                if seed is not None:
+                    line.take_over(seed)
 
     def _plan(self) -> list[_Parcel]:
         self._full.clear()

@@ -141,6 +141,12 @@ class Line:
             self.spec = seed.spec
             self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
 
+    def take_over(self, seed: Seed) -> None:
+        """Begin to dispatch, with all that is known of the seed now: an earlier owner may have spent meanwhile."""
+        self.spec = seed.spec
+        self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
+        self.is_synced = True
+
     def make_batch(self, pieces: list[Piece], epoch: int) -> Batch:
         """The next batch out of these pieces."""
         returned = pieces[0].batch

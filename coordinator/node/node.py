@@ -67,6 +67,10 @@ class Node:
             finally:
                 self._session = None
                 self._ready.clear()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # A task group that is cancelled while one of its tasks fails raises the failure alone.
+                raise asyncio.CancelledError
             failures += 1
             wait = pause(failures)
             log.warning("node.disconnected", problem=self.problem, retry_in=round(wait, 1))

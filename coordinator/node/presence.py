@@ -103,13 +103,19 @@ class Roster:
         self._heard[presence.worker] = Heard(presence, time.time())
         await self.note(presence.worker, tuple(sorted(presence.tags)), presence.transport)
         if delivery.reply_to:
-            await self._tell_queues(presence, delivery.reply_to)
+            await self._bring_up_to_date(presence, delivery.reply_to)
 
-    async def _tell_queues(self, presence: Presence, reply_to: str) -> None:
-        """A worker that has just begun asks which work queues its tags allow."""
-        for tags in eligible(frozenset(presence.tags), self._registry.state.tag_sets):
+    async def _bring_up_to_date(self, presence: Presence, reply_to: str) -> None:
+        """A worker that has just connected asks which work queues its tags allow, and what was released meanwhile."""
+        state = self._registry.state
+        notices = [tags_notice(tags) for tags in eligible(frozenset(presence.tags), state.tag_sets)]
+        for ident in sorted({*presence.taken, *(batch.seed for batch in presence.held)}):
+            seed = state.seeds.get(ident)
+            if seed is not None and seed.epoch > 1:
+                notices.append(released_notice(ident, seed.epoch))
+        for notice in notices:
             try:
-                await self._publishing.publish("", reply_to, tags_notice(tags), mandatory=True)
+                await self._publishing.publish("", reply_to, notice, mandatory=True)
             except UnroutableError:
                 return
 
@@ -118,6 +124,11 @@ def tags_notice(tags: tuple[str, ...]) -> Message:
     """The notice that there is a work queue for these tags."""
     notice = {"type": "tags.added", "tags": tags, "queue": topology.work_queue_name(tags)}
     return Message(orjson.dumps(notice))
+
+
+def released_notice(seed: str, epoch: int) -> Message:
+    """The notice that a seed was released: batches older than this epoch are stale."""
+    return Message(orjson.dumps({"type": "seed.released", "seed": seed, "epoch": epoch}))
 
 
 def read_worker_name(connection_name: str) -> str | None:

@@ -108,9 +108,9 @@ async def open_session(settings: Settings, instance: str, broker_tick: float) ->
     async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
         registry = Registry(await links.reader.channel(), links.publishing)
         await registry.start()
-        session, loops = await _assemble(settings, instance, links, registry, broker_tick)
+        session = await _assemble(settings, instance, links, registry)
+        loops = await _loops(session, settings, links, broker_tick)
         tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
-        tasks.append(group.create_task(_until_closed(links.reader, links.writer), name="connections"))
         await session.dispatcher.start()
         tasks.append(group.create_task(session.dispatcher.run(), name="dispatch"))
         yield session
@@ -118,14 +118,11 @@ async def open_session(settings: Settings, instance: str, broker_tick: float) ->
             task.cancel()
 
 
-async def _assemble(
-    settings: Settings, instance: str, links: _Links, registry: Registry, broker_tick: float
-) -> tuple[Session, dict[str, Coroutine[Any, Any, None]]]:
-    reader, publishing, management = links.reader, links.publishing, links.management
-    user = links.writer.user
-    trusted = frozenset({user, *filter(None, settings.trusted_producers.split(","))})
+async def _assemble(settings: Settings, instance: str, links: _Links, registry: Registry) -> Session:
+    """The parts of a session, none of them at work yet."""
+    reader, publishing = links.reader, links.publishing
     work = Work(links.writer, publishing, registry, settings.window)
-    available = Available(publishing, user)
+    available = Available(publishing, links.writer.user)
     dead = DeadLetters(reader, publishing, available)
     seeds = Seeds(reader, publishing, registry, available.pages)
     dispatcher = Dispatcher(
@@ -134,7 +131,7 @@ async def _assemble(
         work=work,
         available=available,
         dead=dead,
-        trusted=trusted,
+        trusted=_trusted(settings, links),
         linger=settings.linger,
     )
     leases = Leases(
@@ -146,23 +143,7 @@ async def _assemble(
         timeout=settings.ack_timeout,
     )
     roster = Roster(registry, publishing, dead)
-    workers = Workers(registry=registry, management=management, leases=leases, roster=roster, settings=settings)
-    suspects = Suspects(
-        work=work,
-        available=available,
-        management=management,
-        patience=settings.last_offer_patience,
-        broker_tick=broker_tick,
-    )
-    returns = Returns(
-        registry=registry,
-        work=work,
-        available=available,
-        seeds=seeds,
-        dead=dead,
-        suspects=suspects,
-        limit=settings.attempt_limit,
-    )
+    workers = Workers(registry=registry, management=links.management, leases=leases, roster=roster, settings=settings)
     commands = Commands(
         registry=registry,
         seeds=seeds,
@@ -174,24 +155,7 @@ async def _assemble(
         workers=workers,
         publishing=publishing,
     )
-    channel = await reader.channel()
-    loops = {
-        "snapshots": registry.keep_snapshots(),
-        "registry": dispatcher.keep_up(),
-        "malformed": dispatcher.bury(),
-        "intake": Intake(seeds, available, dead, trusted).run(channel),
-        "returns": returns.run(channel),
-        "suspects": suspects.run(),
-        "leases": leases.expire(),
-        "presence": roster.run(channel),
-        "commands": CommandReader(commands, publishing, dead).run(channel),
-        "queues": watch_queues(work, leases, roster),
-        "workers": watch_workers(
-            work=work, workers=workers, leases=leases, roster=roster, api=management, tick=broker_tick
-        ),
-        "notices": _announce_tags(registry, publishing),
-    }
-    session = Session(
+    return Session(
         instance=instance,
         registry=registry,
         work=work,
@@ -206,7 +170,57 @@ async def _assemble(
         publishing=publishing,
         writer=links.writer,
     )
-    return session, loops
+
+
+async def _loops(
+    session: Session, settings: Settings, links: _Links, broker_tick: float
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """What runs for as long as the session does, by name."""
+    channel = await links.reader.channel()
+    suspects = Suspects(
+        work=session.work,
+        available=session.available,
+        management=links.management,
+        patience=settings.last_offer_patience,
+        broker_tick=broker_tick,
+    )
+    returns = Returns(
+        registry=session.registry,
+        work=session.work,
+        available=session.available,
+        seeds=session.seeds,
+        dead=session.dead,
+        suspects=suspects,
+        limit=settings.attempt_limit,
+    )
+    intake = Intake(session.seeds, session.available, session.dead, _trusted(settings, links))
+    return {
+        "connections": _until_closed(links.reader, links.writer),
+        "snapshots": session.registry.keep_snapshots(),
+        "registry": session.dispatcher.keep_up(),
+        "malformed": session.dispatcher.bury(),
+        "intake": intake.run(channel),
+        "returns": returns.run(channel),
+        "suspects": suspects.run(),
+        "leases": session.leases.expire(),
+        "presence": session.roster.run(channel),
+        "commands": CommandReader(session.commands, links.publishing, session.dead).run(channel),
+        "queues": watch_queues(session.work, session.leases, session.roster),
+        "workers": watch_workers(
+            work=session.work,
+            workers=session.workers,
+            leases=session.leases,
+            roster=session.roster,
+            api=links.management,
+            tick=broker_tick,
+        ),
+        "notices": _announce_tags(session.registry, links.publishing),
+    }
+
+
+def _trusted(settings: Settings, links: _Links) -> frozenset[str]:
+    """The broker users whose checked pages are relayed unread."""
+    return frozenset({links.writer.user, *filter(None, settings.trusted_producers.split(","))})
 
 
 async def _announce_tags(registry: Registry, publishing: Channel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,11 +21,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Swept:
-    """What one sweep found: items made available again and items discarded, by seed, and the ids of their batches."""
+    """What was found of one seed: items made available again, items discarded, and the ids of their batches."""
 
-    returned: Counter[str] = field(default_factory=Counter)
-    discarded: Counter[str] = field(default_factory=Counter)
-    batches: list[tuple[str, str]] = field(default_factory=list)
+    returned: int = 0
+    discarded: int = 0
+    batches: list[str] = field(default_factory=list)
 
 
 class Sweeper:
@@ -37,27 +37,31 @@ class Sweeper:
         self._work = work
         self._available = available
         self._running = asyncio.Lock()
-        self._next: asyncio.Task[Swept] | None = None
+        self._next: asyncio.Task[None] | None = None
+        self._found: defaultdict[str, Swept] = defaultdict(Swept)
 
-    async def sweep(self) -> Swept:
-        """Sweep all work queues; only a sweep that begins after this call counts."""
+    async def sweep(self, seed: str) -> Swept:
+        """Sweep all work queues; returns what was found of this seed.
+
+        Only a sweep that begins after this call will do, but one for another seed may have come upon this one's
+        batches before: what it found is kept for whoever asks for the seed.
+        """
         if self._next is None:
             self._next = asyncio.create_task(self._begin(), name="sweep")
-        return await asyncio.shield(self._next)
+        await asyncio.shield(self._next)
+        return self._found.pop(seed, None) or Swept()
 
-    async def _begin(self) -> Swept:
+    async def _begin(self) -> None:
         async with self._running:
             self._next = None
-            swept = Swept()
             channel = await self._connection.channel()
             try:
                 for queue in self._work.queues:
-                    await self._sweep_queue(channel, queue, swept)
+                    await self._sweep_queue(channel, queue)
             finally:
                 await channel.close()
-            return swept
 
-    async def _sweep_queue(self, channel: Channel, queue: str, swept: Swept) -> None:
+    async def _sweep_queue(self, channel: Channel, queue: str) -> None:
         """Take out as many batches as wait now; what is put back goes behind them and is not met again."""
         taken: list[Delivery] = []
         for _ in range(await self._work.look(queue)):
@@ -67,9 +71,9 @@ class Sweeper:
             taken.append(delivery)
         async with asyncio.TaskGroup() as group:
             for delivery in taken:
-                group.create_task(self._sort(delivery, swept))
+                group.create_task(self._sort(delivery))
 
-    async def _sort(self, delivery: Delivery, swept: Swept) -> None:
+    async def _sort(self, delivery: Delivery) -> None:
         try:
             batch = read_batch(delivery)
         except InvalidInputError:
@@ -77,21 +81,21 @@ class Sweeper:
             await delivery.reject()
             return
         if self._registry.state.is_stale(batch.seed, batch.epoch):
-            await self._take_out(batch, swept)
+            await self._take_out(batch)
         else:
             try:
                 await self._work.send(batch, redelivered=delivery.headers.get("redelivered") is True)
             except StaleBatchError:
-                await self._take_out(batch, swept)
+                await self._take_out(batch)
             except QueueFullError:
                 await self._available.put_batch(batch)
         self._work.ledger.came_back(publication_of(delivery))
         await delivery.ack()
 
-    async def _take_out(self, batch: Batch, swept: Swept) -> None:
+    async def _take_out(self, batch: Batch) -> None:
         if batch.seed in self._registry.state.seeds:
             await self._available.put_batch(batch)
-            swept.returned[batch.seed] += batch.count
+            self._found[batch.seed].returned += batch.count
         else:
-            swept.discarded[batch.seed] += batch.count
-        swept.batches.append((batch.seed, batch.id))
+            self._found[batch.seed].discarded += batch.count
+        self._found[batch.seed].batches.append(batch.id)

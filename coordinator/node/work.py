@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 LEAST = 4
 """Batches that a work queue may always hold, so that a consumer that comes finds something."""
-LOOKAHEAD = 0.1
+LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
 SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.2
 """Seconds between two looks at a full work queue: longer and longer while nothing leaves it."""

@@ -1,0 +1,192 @@
+"""The composed system: built, brought up healthy, used through its published port, and taken down without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import PREFIX, eventually, items
+
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("COORDINATOR_TEST_COMPOSE") != "yes", reason="run by `make test-compose`"),
+    pytest.mark.timeout(900),  # an image may have to be built
+]
+
+ROOT = Path(__file__).parents[2]
+DOCKER = shutil.which("docker") or "docker"
+UP = ("up", "--detach", "--wait", "--wait-timeout", "240")
+
+# Runs inside the coordinator's container, for the broker's port is not published. It ends by itself.
+LISTEN = """
+import asyncio, os, sys
+from coordinator.broker.connection import Connection
+
+async def listen(seed, wanted):
+    connection = await Connection.open([os.environ["COORDINATOR_AMQP_URL"]], "listener")
+    channel = await connection.channel()
+    queue = await channel.declare_own_queue("", [("results", seed)])
+    bodies = asyncio.Queue()
+    await channel.consume(queue, lambda delivery: bodies.put_nowait(delivery.body), prefetch=1000)
+    print("listening", flush=True)
+    async with asyncio.timeout(60):
+        while wanted > 0:
+            body = await bodies.get()
+            wanted -= body.count(b'"status"')
+            print(body.decode(), flush=True)
+    await connection.close()
+
+asyncio.run(listen(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@dataclass
+class System:
+    """One project of `docker compose`, with names, a password and a port of its own."""
+
+    project: str = field(default_factory=lambda: f"coordinator-test-{token_hex(4)}")
+    password: str = field(default_factory=lambda: token_hex(24), repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What compose.yaml reads, and nothing of the caller's that would change it."""
+        foreign = ("COMPOSE_", "RABBITMQ_", "WORKER_", "COORDINATOR_")
+        own = {"RABBITMQ_PASSWORD": self.password, "COORDINATOR_PORT": "", "COORDINATOR_TAG": self.project}
+        return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | own
+
+    def order(self, *arguments: str) -> list[str]:
+        """A command of `docker compose`; a .env of the checkout is not read."""
+        return [DOCKER, "compose", "--env-file", os.devnull, "--project-name", self.project, *arguments]
+
+    def compose(self, *arguments: str) -> str:
+        """Run a command and return its output."""
+        answer = subprocess.run(  # noqa: S603 - docker itself, as below
+            self.order(*arguments), cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert answer.returncode == 0, (
+            f"docker compose {' '.join(arguments)}\n{answer.stdout[-5000:]}{answer.stderr[-5000:]}"
+        )
+        return answer.stdout
+
+    def listen(self, seed: str, wanted: int) -> subprocess.Popen[str]:
+        """Begin to print a seed's results as they come, one body a line, until there are so many."""
+        order = self.order("exec", "-T", "coordinator", "python", "-c", LISTEN, seed, str(wanted))
+        listener = subprocess.Popen(order, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "listening\n"
+        return listener
+
+    def api(self) -> httpx.Client:
+        """A client of the published port."""
+        address = self.compose("port", "coordinator", "8787").strip()
+        return httpx.Client(base_url=f"http://{address}{PREFIX}", trust_env=False, timeout=30)
+
+    def traces(self) -> str:
+        """What of this project the engine still has."""
+        label = f"label=com.docker.compose.project={self.project}"
+        orders = [("ps", "--all"), ("volume", "ls"), ("network", "ls")]
+        return "".join(_docker(*order, "--quiet", "--filter", label) for order in orders)
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run([DOCKER, *arguments], capture_output=True, text=True, check=True).stdout  # noqa: S603 - docker itself
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    """The system, up; gone at the end with its data and its image."""
+    system = System()
+    try:
+        system.compose("build")
+        try:
+            system.compose(*UP)
+        except AssertionError:
+            print(system.compose("logs", "--no-color", "--tail", "50"))  # noqa: T201 - shown beside the failure
+            raise
+        yield system
+    finally:
+        system.compose("down", "--volumes", "--timeout", "30")
+        _docker("image", "rm", "--force", f"batch-coordinator:{system.project}")
+    assert system.traces() == ""
+
+
+def test_all_is_healthy_and_only_this_machine_reaches_it(system: System) -> None:
+    """Broker and coordinator are healthy, the worker runs, and one port is published, on loopback."""
+    services = [json.loads(line) for line in system.compose("ps", "--format", "json").splitlines()]
+    assert {one["Service"]: (one["State"], one["Health"]) for one in services} == {
+        "broker": ("running", "healthy"),
+        "coordinator": ("running", "healthy"),
+        "worker": ("running", ""),
+    }
+    published = {one["URL"] for service in services for one in service["Publishers"] or [] if one["PublishedPort"]}
+    assert published == {"127.0.0.1"}
+
+
+async def test_items_are_done(system: System) -> None:
+    """Items submitted through the published port come back as results of the worker, each once, and nothing is left."""
+    names = [item["id"] for item in items(250, "/nowhere/")]
+    listener = system.listen("files", len(names) + 1)
+    with system.api() as api:
+        submitted = [{"id": "/etc/hostname"}, *({"id": name} for name in names)]
+        assert api.post("/seed/files/items", json=submitted).json()["accepted"] == len(submitted)
+        results = read_results(listener)
+        assert sorted(result["id"] for result in results) == sorted(["/etc/hostname", *names])
+        outcome = {result["id"]: result for result in results}
+        assert outcome["/etc/hostname"]["data"]["type"] == "file"
+        assert {outcome[name]["status"] for name in names} == {"failed"}
+        await eventually(lambda: unfinished(api, "files") == 0, "every item acked")
+        assert api.get("/dead").json()["count"]["totalItems"] == 0
+
+
+async def test_data_outlive_the_containers(system: System) -> None:
+    """A released seed's items are there after `down` and `up`, and are done when it is resumed."""
+    with system.api() as api:
+        answer(api.put("/seed/kept", json={}))
+        answer(api.put("/release/seed/kept"))
+        answer(api.post("/seed/kept/items", json=items(30)))
+    system.compose("down", "--timeout", "30")
+    system.compose(*UP)
+    listener = system.listen("kept", 30)
+    with system.api() as api:
+        assert answer(api.get("/seed/kept"))["state"] == "released"
+        answer(api.put("/resume/seed/kept"))
+        results = read_results(listener)
+        assert sorted(result["id"] for result in results) == sorted(item["id"] for item in items(30))
+        await eventually(lambda: unfinished(api, "kept") == 0, "every item acked")
+
+
+def test_programs_stop_when_told(system: System) -> None:
+    """Coordinator and worker end by themselves at a stop, with code 0, and not by being killed."""
+    system.compose("stop", "worker", "coordinator")
+    stopped = [json.loads(line) for line in system.compose("ps", "--all", "--format", "json").splitlines()]
+    codes = {one["Service"]: one["ExitCode"] for one in stopped if one["State"] == "exited"}
+    assert codes == {"worker": 0, "coordinator": 0}
+
+
+def answer(response: httpx.Response) -> dict[str, Any]:
+    """The JSON of a success."""
+    assert response.is_success, response.text
+    value: dict[str, Any] = response.json()
+    return value
+
+
+def read_results(listener: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """All results of a listener that has heard as many as it wanted."""
+    output, _ = listener.communicate(timeout=90)
+    assert listener.returncode == 0, output
+    return [result for line in output.splitlines() for result in json.loads(line)["results"]]
+
+
+def unfinished(api: httpx.Client, seed: str) -> int:
+    """How many items of a seed are not acked."""
+    counts = answer(api.get(f"/seed/{seed}"))["counts"]
+    return sum(int(counts[place]) for place in ("available", "queued", "sent"))

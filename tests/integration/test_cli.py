@@ -1,0 +1,157 @@
+"""The command line against a real broker, as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import coordinator
+from coordinator.settings import Settings
+from tests.support import PREFIX, eventually
+
+
+class Shell:
+    """Runs commands with a home folder of their own; `serve` is told of the broker, and the others find it."""
+
+    def __init__(self, home: Path, settings: Settings) -> None:
+        self.home = home
+        self._broker = {
+            "COORDINATOR_AMQP_URL": settings.amqp_urls()[0],
+            "COORDINATOR_MANAGEMENT_URL": settings.management(),
+        }
+
+    async def start(self, *arguments: str, environment: dict[str, str] | None = None) -> Process:
+        """Start a command."""
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("COORDINATOR_")}
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "coordinator",
+            *arguments,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=Path(coordinator.__file__).parents[1],
+            env={**outside, "COORDINATOR_HOME": str(self.home), **(environment or {})},
+        )
+
+    async def run(self, *arguments: str, stdin: bytes = b"") -> tuple[int | None, str, str]:
+        """Run a command to its end; returns its code, output and errors."""
+        process = await self.start(*arguments)
+        async with asyncio.timeout(40):
+            output, errors = await process.communicate(stdin)
+        return process.returncode, output.decode(), errors.decode()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
+        """A coordinator that is ready."""
+        process = await self.start("serve", "--http-port", "0", environment=self._broker)
+        file = self.home / "connection.json"
+        try:
+            await eventually(lambda: file.exists() or process.returncode is not None, "the connection file")
+            url = json.loads(file.read_text())["http_url"]
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as api:
+                async with asyncio.timeout(20):
+                    while (await api.get("/health/ready")).status_code != 200:
+                        pass
+                yield process, api
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+@pytest.fixture
+def shell(tmp_path: Path, settings: Settings) -> Shell:
+    """A shell with an empty home folder."""
+    return Shell(tmp_path, settings)
+
+
+def listed(output: str) -> dict[str, Any]:
+    """A list's entries by id."""
+    return {row["id"]: row for row in json.loads(output)}
+
+
+async def test_a_seed_is_run_from_the_command_line(shell: Shell) -> None:
+    """Items are submitted, the seed is listed, released, resumed and purged, by commands that need no address."""
+    seed = "a/b+c= %é"
+    async with shell.serving():
+        lines = b"".join(b'{"id": "%d"}\n' % number for number in range(250))
+        assert await shell.run("submit", seed, stdin=lines) == (0, "accepted 250 items\n", "")
+        code, output, _ = await shell.run("release", "seed", seed)
+        assert (code, output.partition(":")[0]) == (0, seed)
+        _, output, _ = await shell.run("seeds", "--json")
+        assert listed(output)[seed]["state"] == "released"
+        _, output, _ = await shell.run("seeds")
+        assert seed in output
+        assert (await shell.run("resume", "seed", seed))[0] == 0
+        code, output, _ = await shell.run("purge", "seed", seed, "--json")
+        assert (code, json.loads(output)["results"][0]["purged"]) == (0, 250)
+        assert listed((await shell.run("seeds", "--json"))[1]) == {}
+
+
+async def test_an_unknown_id_is_4(shell: Shell) -> None:
+    """A command on ids exits with 4 when one is not known, whatever its kind."""
+    async with shell.serving():
+        for command in ("release seed", "release worker", "resume seed", "purge seed", "dead retry", "dead drop"):
+            code, output, _ = await shell.run(*command.split(), "nobody")
+            assert (command, code) == (command, 4)
+            assert output.startswith("nobody: ")
+
+
+async def test_a_broken_line_is_told(shell: Shell) -> None:
+    """A broken line ends a submit with its number and what was accepted before it, in one line."""
+    async with shell.serving():
+        code, output, errors = await shell.run("submit", "s", stdin=b'{"id": "a"}\n\n{"id": "b"}\nnonsense\n')
+        assert (code, output) == (1, "")
+        assert "line 4" in errors
+        assert "2 items before it were accepted" in errors
+        assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_is_clean(shell: Shell, number: signal.Signals) -> None:
+    """A signal ends the coordinator with 0 within its deadline; a fetch that waits is answered, the file is gone."""
+    async with shell.serving() as (process, api):
+        fetch = asyncio.create_task(api.get(f"{PREFIX}/batch", params={"wait": 60, "worker": "w1"}))
+        async with asyncio.timeout(20):
+            while not (await api.get(f"{PREFIX}/worker")).json()["workers"]:
+                pass
+        process.send_signal(number)
+        async with asyncio.timeout(10):
+            answer = await fetch
+            _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert answer.status_code == 503
+        assert "Retry-After" in answer.headers
+        assert b"Traceback" not in errors
+        assert not (shell.home / "connection.json").exists()
+
+
+async def test_an_interrupted_submit_is_130(shell: Shell) -> None:
+    """Ctrl-C while standard input has nothing more ends a submit with 130, without a traceback."""
+    async with shell.serving():
+        process = await shell.start("submit", "s")
+        assert process.stdin is not None
+        process.stdin.write(b'{"id": "%d"}\n' * 101)
+        async with asyncio.timeout(20):
+            while "s" not in listed((await shell.run("seeds", "--json"))[1]):
+                pass
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(20):
+            await process.wait()
+            assert process.stderr is not None
+            assert b"Traceback" not in await process.stderr.read()
+        process.stdin.close()
+        assert process.returncode == 130

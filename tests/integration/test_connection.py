@@ -1,0 +1,48 @@
+"""What a connection to the broker promises."""
+
+from __future__ import annotations
+
+import asyncio
+
+from coordinator import topology
+from coordinator.broker.connection import Connection, Delivery, Message
+from coordinator.errors import BrokerRefusedError
+from coordinator.settings import Settings
+from tests.support import eventually
+
+ROUNDS = 10
+
+
+async def test_ack_holds_though_the_connection_is_closed_at_once(settings: Settings) -> None:
+    """An ack or reject that has returned reaches the broker before the close that follows: nothing comes again."""
+    watch = await Connection.open(settings.amqp_urls(), "watch")
+    channel = await watch.channel()
+    queue = topology.seed_queue("acks")
+    await channel.declare_queue(topology.Queue(queue.name, queue.arguments))
+    for number in range(ROUNDS):
+        closing = await Connection.open(settings.amqp_urls(), "closing")
+        got: list[Delivery] = []
+        await (await closing.channel()).consume(queue.name, got.append, prefetch=1)
+        await channel.publish("", queue.name, Message(b"%d" % number))
+        await eventually(lambda got=got: got, "the message")  # type: ignore[misc]
+        await (got[0].ack() if number % 2 else got[0].reject())
+        await closing.close()
+        assert (got[0].body, got[0].redelivered) == (b"%d" % number, False)
+    await watch.close()
+
+
+async def test_channel_that_the_broker_closes_is_noticed(settings: Settings) -> None:
+    """Some errors close a channel and leave its connection: whoever waits for the channel's end is told."""
+    connection = await Connection.open(settings.amqp_urls(), "watch")
+    channel = await connection.channel()
+    closed = asyncio.create_task(channel.wait_closed())
+    try:
+        await channel.publish("no.such.exchange", "", Message(b""))
+    except BrokerRefusedError:
+        pass
+    else:
+        raise AssertionError("the broker took a message for an exchange that is not there")
+    async with asyncio.timeout(10):
+        await closed
+    assert not connection.closed.is_set()
+    await connection.close()

@@ -1,0 +1,121 @@
+"""A worker that acks a batch as soon as it is safe on its own disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from coordinator.settings import Settings
+from tests.integration.workers import TRANSPORTS, Hand, spooled, told, until, working
+from tests.support import Drain, eventually, items, publish_items
+from worker_stub.jobs import Job
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_batch_is_on_disk_before_it_is_acked(
+    settings: Settings, api: httpx.AsyncClient, tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each ack the batch's file is there; once the results are told it is gone."""
+    hand, there = Hand.open(), []
+    async with (
+        told(settings) as results,
+        working(api, "w", hand.handle, transport=transport, spool=tmp_path) as running,
+    ):
+        ack = running.transport.ack
+
+        async def look(job: Job) -> None:
+            there.append(any(job.batch.id in path.read_text() for path in spooled(tmp_path)))
+            await ack(job)
+
+        monkeypatch.setattr(running.transport, "ack", look)
+        await api.put("/seed/s", json={"batchSize": 5})
+        await publish_items(settings, "s", [items(20)])
+        await eventually(lambda: results.items.total() >= 20, "20 results")
+        await eventually(lambda: not spooled(tmp_path), "an empty spool")
+    assert there == [True] * 4
+    assert results.items == Counter(item["id"] for item in items(20))
+
+
+async def test_what_is_taken_shows_as_in_hand(settings: Settings, api: httpx.AsyncClient, tmp_path: Path) -> None:
+    """Items that were acked and are not finished are no longer held, and a release of their seed counts them."""
+    hand = Hand()
+    async with working(api, "w", hand.handle, spool=tmp_path):
+        await publish_items(settings, "s", [items(5)])
+        await eventually(lambda: hand.busy, "an item in hand")
+        await eventually(lambda: spooled(tmp_path), "a batch in the spool")
+        worker = await until(api, "/worker/w", lambda one: one["capacity"] and not one["held"], "its presence")
+        assert worker["connected"]
+        answer = await until(api, "/release/seed/s", lambda one: one["results"][0]["held"] == 5, "5 items in hand")
+        assert answer["results"][0]["returned"] == 0
+        hand.gate.set()
+
+
+async def test_worker_takes_no_more_than_its_capacity(
+    settings: Settings, api: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """Acking at once does not swallow the queue: what is beyond its capacity goes to others."""
+    hand = Hand()
+    await api.put("/seed/s", json={"batchSize": 1})
+    async with told(settings) as results, working(api, "w", hand.handle, spool=tmp_path):
+        await publish_items(settings, "s", [items(30)])
+        await eventually(lambda: len(spooled(tmp_path)) == 2, "two batches in the spool")
+        other = await Drain.begin(settings)
+        await eventually(lambda: len(other.items()) == 26, "what is neither taken nor at hand")
+        assert len(spooled(tmp_path)) == 2
+        await other.close()
+        hand.gate.set()
+        await eventually(lambda: results.items.total() >= 4, "the rest")
+    assert Counter([*other.items(), *results.items.elements()]) == Counter(item["id"] for item in items(30))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_crash_leaves_what_was_taken_to_the_next_run(
+    settings: Settings, api: httpx.AsyncClient, tmp_path: Path, transport: str
+) -> None:
+    """What was acked when the worker crashed is worked off by its next run, marked as delivered before."""
+    hand = Hand()
+    async with working(api, "w", hand.handle, transport=transport, spool=tmp_path) as running:
+        await publish_items(settings, "s", [items(5)])
+        await eventually(lambda: hand.busy and running.worker.presence().taken == {"s": 5}, "a batch acked")
+        running.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running.task
+    again = Hand.open()
+    async with told(settings) as results, working(api, "w", again.handle, transport=transport, spool=tmp_path):
+        await eventually(lambda: results.items.total() >= 5, "5 results")
+        await eventually(lambda: not spooled(tmp_path), "an empty spool")
+    assert results.items == Counter(item["id"] for item in items(5))
+    assert {(context.attempt, context.redelivered) for _, context in again.begun} == {(1, True)}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_release_while_the_worker_was_away_reaches_it(
+    settings: Settings, api: httpx.AsyncClient, tmp_path: Path, transport: str
+) -> None:
+    """A taken batch whose seed was released while its worker was away goes back as soon as that is there again."""
+    hand = Hand()
+    await api.put("/seed/s", json={"batchSize": 5})
+    async with working(api, "w", hand.handle, transport=transport, spool=tmp_path) as running:
+        await publish_items(settings, "s", [items(10)])
+        await eventually(lambda: running.worker.presence().taken == {"s": 10}, "two batches acked")
+        running.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running.task
+    assert (await api.post("/release/seed/s")).status_code == 200
+    again = Hand()
+    async with (
+        told(settings) as results,
+        working(api, "w", again.handle, transport=transport, spool=tmp_path) as running,
+    ):
+        await eventually(lambda: running.worker.room == 1 and again.busy, "one batch given back, the other begun")
+        again.gate.set()
+        await eventually(lambda: running.worker.room == 2, "the rest of the begun batch, given back")
+        assert len(again.finished) == 1
+        await api.post("/resume/seed/s")
+        await eventually(lambda: results.items.total() >= 10, "10 results")
+    assert results.items == Counter(item["id"] for item in items(10))

@@ -1,0 +1,101 @@
+"""A worker's drain: it finishes what is in hand, and gives back the rest without fault."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from coordinator.models import Item
+from coordinator.settings import Settings
+from tests.integration.workers import Hand, spooled, told, working
+from tests.support import StockWorker, eventually, items, publish_items
+from worker_stub.handlers import Context
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_drain_gives_back_what_was_not_begun(
+    settings: Settings, api: httpx.AsyncClient, tmp_path: Path, *, is_taken: bool
+) -> None:
+    """The batch not begun goes back at once under its id; of the begun one the rest, once the item in hand is done."""
+    hand = Hand()
+    await api.put("/seed/s", json={"batchSize": 5})
+    async with told(settings) as results:
+        async with working(api, "w", hand.handle, spool=tmp_path if is_taken else None) as running:
+            await publish_items(settings, "s", [items(10)])
+            await eventually(lambda: running.worker.room == 0 and hand.busy, "two batches, one begun")
+            other = await StockWorker.consume(settings)
+            running.stop.set()
+            await eventually(lambda: other.deliveries, "the batch that was not begun")
+            assert not hand.finished
+            hand.gate.set()
+            await running.end()
+        await eventually(lambda: len(other.deliveries) == 2, "the rest of the other")
+        begun = hand.begun[0][1].batch
+        whole, rest = other.batches
+        assert len(hand.begun) == 1
+        assert [(batch["attempt"], len(batch["items"])) for batch in other.batches] == [(1, 5), (1, 4)]
+        assert (rest["id"], whole["id"]) != (begun, begun)
+        assert rest["id"].startswith(begun)
+        assert [one.batch for one in results.batches] == [begun]
+        every = [item["id"] for batch in other.batches for item in batch["items"]]
+        assert sorted([*every, *results.items]) == sorted(item["id"] for item in items(10))
+        await other.ack_all()
+        await other.close()
+    assert not spooled(tmp_path)
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_drain_over_http_loses_and_repeats_nothing(
+    settings: Settings, api: httpx.AsyncClient, tmp_path: Path, *, is_taken: bool
+) -> None:
+    """Over HTTP, too, each item is done once: the one in hand here, the others elsewhere, still at attempt 1."""
+    hand = Hand()
+    await api.put("/seed/s", json={"batchSize": 5})
+    async with told(settings) as results:
+        spool = tmp_path if is_taken else None
+        async with working(api, "w", hand.handle, transport="http", spool=spool) as running:
+            await publish_items(settings, "s", [items(10)])
+            await eventually(lambda: running.worker.room == 0 and hand.busy, "two batches, one begun")
+            running.stop.set()
+            other = await StockWorker.consume(settings)
+            await eventually(lambda: other.deliveries, "the batch that was not begun")
+            hand.gate.set()
+            await running.end()
+        await eventually(lambda: sum(len(batch["items"]) for batch in other.batches) >= 9, "the rest")
+        every = [item["id"] for batch in other.batches for item in batch["items"]]
+        assert sorted([*every, *results.items]) == sorted(item["id"] for item in items(10))
+        assert {batch["attempt"] for batch in other.batches} == {1}
+        await other.ack_all()
+        await other.close()
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+async def test_handler_that_hangs_does_not_stop_the_stop(
+    settings: Settings, api: httpx.AsyncClient, *, is_plain: bool
+) -> None:
+    """A drain ends in time without the handler that hangs; only that one's batch has failed."""
+    hand, free = Hand(), threading.Event()
+
+    def hang(item: Item, context: Context) -> None:
+        hand.begun.append((item["id"], context))
+        free.wait()
+
+    await api.put("/seed/s", json={"batchSize": 1})
+    try:
+        async with working(api, "w", hang if is_plain else hand.handle, stop_timeout=1.0) as running:
+            await publish_items(settings, "s", [items(2)])
+            await eventually(lambda: running.worker.room == 0 and hand.begun, "two batches, one begun")
+            await running.end(seconds=5)
+        other = await StockWorker.consume(settings)
+        await eventually(lambda: len(other.deliveries) == 2, "both batches")
+    finally:
+        free.set()
+    assert {batch["items"][0]["id"]: batch["attempt"] for batch in other.batches} == {
+        hand.begun[0][0]: 2,
+        ({"i0", "i1"} - {hand.begun[0][0]}).pop(): 1,
+    }
+    await other.ack_all()
+    await other.close()
