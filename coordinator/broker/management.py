@@ -40,6 +40,7 @@ class Management:
 
     def __init__(self, url: str, vhost: str) -> None:
         parsed = httpx.URL(url)
+        self._vhost_name = vhost
         self._vhost = quote(vhost, safe="")
         self._http = httpx.AsyncClient(
             base_url=parsed.copy_with(username=None, password=None),
@@ -103,10 +104,7 @@ class Management:
         return True
 
     async def connections(self) -> list[BrokerConnection]:
-        """All client connections.
-
-        Without statistics the list is of this moment; with them a new connection shows only seconds later.
-        """
+        """All client connections that the broker has described: a new one only after its next count, some 5 s."""
         answer = (await self._call("GET", f"/api/vhosts/{self._vhost}/connections?disable_stats=true")).json()
         return [
             BrokerConnection(
@@ -117,10 +115,19 @@ class Management:
             for one in answer
         ]
 
+    async def connection_users(self) -> dict[str, str]:
+        """All connections of this moment, new ones too: the broker's names for them, and their users."""
+        answer = (await self._call("GET", "/api/connections?disable_stats=true")).json()
+        return {str(one["name"]): str(one.get("user", "")) for one in answer if one.get("vhost") == self._vhost_name}
+
     async def close_connection(self, name: str, reason: str) -> None:
-        """Close a connection by the broker's name for it; harmless when it is gone."""
+        """Close a connection by the broker's name for it; harmless when it is gone.
+
+        With statistics the broker would not find a connection that it has not described yet.
+        """
+        path = f"/api/connections/{quote(name, safe='')}?disable_stats=true"
         with contextlib.suppress(_MissingError):
-            await self._call("DELETE", f"/api/connections/{quote(name, safe='')}", headers={"X-Reason": reason})
+            await self._call("DELETE", path, headers={"X-Reason": reason})
 
     async def totals(self) -> dict[str, Totals]:
         """Ready and unacked messages by queue."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import re
 import time
@@ -22,6 +23,9 @@ from coordinator.node.registry import Registry
 from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+DESCRIBED_WITHIN, LOOK_AGAIN = 7.0, 0.2
+"""Seconds after which a new connection's name is known at the latest, and between two looks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,15 @@ class Workers:
         self._settings = settings
         self._connected: dict[str, list[BrokerConnection]] = {}
 
-    async def look(self) -> None:
-        """Ask the broker who is connected under a worker's name, and note them.
+    async def look(self) -> set[str]:
+        """Ask the broker who is connected under a worker's name, and note them; returns all connections it named.
 
         Raises:
             ManagementError: the API does not answer.
         """
         connected: dict[str, list[BrokerConnection]] = {}
-        for connection in await self._management.connections():
+        described = await self._management.connections()
+        for connection in described:
             ident = read_worker_name(connection.client_name)
             if ident is not None:
                 connected.setdefault(ident, []).append(connection)
@@ -69,6 +74,7 @@ class Workers:
             known = self._registry.state.workers.get(ident)
             spec = known.spec if known is not None else WorkerSpec()
             await self._roster.note(ident, spec.tags, spec.transport)
+        return {connection.name for connection in described}
 
     async def register(self, ident: str, spec: WorkerSpec) -> str | None:
         """Make a worker known; returns the AMQP URL of its own broker user, or None for a worker that speaks HTTP.
@@ -108,7 +114,11 @@ class Workers:
             ManagementError: the broker could not be told.
         """
         worker = self._registry.state.worker(ident, time.time())
-        await self.look()
+        may_share_a_user = worker is None or (worker.user is None and worker.spec.transport == "amqp")
+        if may_share_a_user:
+            await self._until_described()
+        else:
+            await self.look()
         connections = self._connected.get(ident, [])
         if worker is None and not connections:
             raise NotFoundError("worker", ident)
@@ -122,6 +132,22 @@ class Workers:
         self._roster.forget(ident)
         log.info("worker.released", worker=ident, connections=len(connections), held=held, leases=len(leases))
         return held + len(leases)
+
+    async def _until_described(self) -> None:
+        """Look until the broker tells the names of all connections there are now: of a new one only after a while.
+
+        Workers with a user of their own need no name, so their connections are not waited for.
+        """
+        own = worker_user(self._settings.vhost(), "")
+        users = await self._management.connection_users()
+        new = {name for name, user in users.items() if not user.startswith(own)}
+        deadline = time.monotonic() + DESCRIBED_WITHIN
+        while True:
+            new -= await self.look()
+            if not new or time.monotonic() > deadline:
+                return
+            await asyncio.sleep(LOOK_AGAIN)
+            new &= set(await self._management.connection_users())
 
     def get(self, ident: str) -> WorkerView:
         """A worker.
