@@ -180,16 +180,19 @@ class State:
         self.offset = -1
         self.is_complete = False
         self.since_snapshot = 0
+        self._first: int | None = None
         self._early: list[tuple[int, Event]] = []
 
     def fold(self, offset: int, event: Event) -> bool:
         """Take the event at this offset of the stream in; whether it was new.
 
         Retention cuts the stream's head, so a replay may begin in its middle: then events wait until a snapshot
-        comes that covers all before the first of them.
+        comes that covers all before the first that is there.
         """
         if offset <= self.offset:
             return False
+        if self._first is None:
+            self._first = offset
         if offset == 0:
             self.is_complete = True
         self.offset = offset
@@ -234,9 +237,9 @@ class State:
         return found if found is not None and now - found.seen < WORKER_MEMORY else None
 
     def _begin_at(self, snapshot: Snapshot) -> None:
+        if self._first is None or self._first > snapshot.upto + 1:
+            return  # what lay between the snapshot's last event and the first that is there was cut off with the head
         early, self._early = self._early, []
-        if early and early[0][0] > snapshot.upto + 1:
-            return
         self.is_complete = True
         self.seeds = {one.id: Seed(one.id, one.state, one.epoch, one.spec, one.spent) for one in snapshot.seeds}
         self.workers = {
@@ -285,7 +288,8 @@ class State:
             self.seeds[ident] = replace(seed, spent=spent)
 
     def _apply_worker(self, event: WorkerSeen | WorkerRegistered | WorkerRemoved) -> None:
-        known = self.workers.get(event.worker) or Worker(event.worker)
+        # One that was silent for too long begins anew, as it does for whoever starts from a snapshot without it.
+        known = self.worker(event.worker, event.at) or Worker(event.worker)
         match event:
             case WorkerSeen(worker=ident, tags=tags, transport=transport, at=at):
                 said = {"tags": tags, "transport": transport}
