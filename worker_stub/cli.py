@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
+from pydantic import ValidationError
 
 from coordinator import logs
 from coordinator.discovery import read_connection
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, InvalidInputError
-from coordinator.models import WorkerSpec, check_tags, check_worker_id
+from coordinator.models import WorkerSpec, check_tags, check_worker_id, invalid
 from coordinator.settings import Settings
 from worker_stub.amqp import Addresses, AmqpTransport
 from worker_stub.api import Api
@@ -83,17 +85,50 @@ def work(  # noqa: PLR0913 - the options
             transport=transport.value,
             concurrency=concurrency,
         )
-        given = {"amqp_url": amqp_url, "http_url": http_url}
-        settings = read_connection(Settings(**{name: value for name, value in given.items() if value}))  # type: ignore[arg-type]
+        given = _given(amqp_url=amqp_url, http_url=http_url)
+        settings = read_connection(given)
         place = None
         if ack is Ack.TAKEN:
             place = Spool(spool or settings.home / "spool" / identity.id)
-        url = None if amqp_url and not http_url else settings.http_url
+        # A broker that was named is taken as it is: a coordinator that was found may belong to another.
+        is_plain = transport is TransportName.AMQP and bool(given.amqp_urls()) and not given.http_url
+        url = None if is_plain else settings.http_url
         run_one = load_handler(handler)
         asyncio.run(_work(identity, settings, url, lambda port: Worker(identity, port, run_one, place, stop_timeout)))
-    except CoordinatorError as error:
-        typer.echo(f"worker-stub: {error}", err=True)
+    except (CoordinatorError, OSError, ExceptionGroup) as error:
+        typer.echo(f"worker-stub: {_cause(error)}", err=True)
         raise typer.Exit(FAILED) from None
+
+
+def _given(**options: str | None) -> Settings:
+    """The settings from the environment, with the options that were given in their place."""
+    try:
+        settings = Settings(**{name: value for name, value in options.items() if value})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise invalid(error) from error
+    if not all(_is_url(url, "amqp", "amqps") for url in settings.amqp_urls()):
+        raise InvalidInputError([("amqp-url", "must be like amqp://user:password@host:5672/")])
+    if settings.http_url and not _is_url(settings.http_url, "http", "https"):
+        raise InvalidInputError([("http-url", "must be like http://host:8787")])
+    return settings
+
+
+def _is_url(text: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+
+
+def _cause(error: Exception) -> Exception:
+    """The error that ended the worker: the first of a group, if it is one that a user can do something about."""
+    cause = error
+    while isinstance(cause, ExceptionGroup):
+        cause = cause.exceptions[0]
+    if not isinstance(cause, CoordinatorError | OSError):
+        raise error
+    return cause
 
 
 async def _work(identity: Identity, settings: Settings, url: str | None, make: Callable[[Transport], Worker]) -> None:

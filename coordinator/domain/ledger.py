@@ -41,12 +41,22 @@ class Ledger:
         """A batch was confirmed by its work queue."""
         self._lanes.setdefault(queue, _Lane()).queued[sending.publication] = sending
 
-    def saw_depth(self, queue: str, ready: int, now: float) -> None:
-        """So many batches wait in the queue: all but the last ones have been delivered."""
+    def saw_depth(self, queue: str, ready: int, asked: float, now: float) -> None:
+        """So many batches wait in the queue: all but the last ones have been delivered.
+
+        Args:
+            queue: the work queue.
+            ready: the broker's figure.
+            asked: when it was asked for (Unix time in seconds). What was published later may not be in the figure,
+                for its confirm can overtake the answer, and would else be taken to have been delivered.
+            now: when it came.
+        """
         lane = self._lanes.get(queue)
-        while lane is not None and len(lane.queued) > ready:
-            publication, sending = lane.queued.popitem(last=False)
-            lane.sent[publication] = replace(sending, at=now)
+        if lane is None:
+            return
+        known = [publication for publication, sending in lane.queued.items() if sending.at <= asked]
+        for publication in known[: max(0, len(known) - ready)]:
+            lane.sent[publication] = replace(lane.queued.pop(publication), at=now)
 
     def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
         """So many deliveries of the queue are unacked, and the batches `held` are with workers that say so.

@@ -153,9 +153,10 @@ class Work:
 
     async def look(self, queue: str) -> int:
         """Ask the broker how many batches wait in this work queue."""
+        asked = time.time()
         depth = await self._connection.depth(queue) or Depth(0, 0)
         self._windows[queue].saw(depth, time.monotonic())
-        self.ledger.saw_depth(queue, depth.ready, time.time())
+        self.ledger.saw_depth(queue, depth.ready, asked, time.time())
         if depth.ready:
             for listener in self._arrivals:
                 listener(queue)

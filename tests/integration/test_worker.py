@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from coordinator.broker.management import BrokerConnection, Management
-from coordinator.models import Item
+from coordinator.errors import BrokerUnavailableError
+from coordinator.models import BatchResults, Item
 from coordinator.settings import Settings
 from tests.integration.workers import TRANSPORTS, Hand, told, until, working
 from tests.support import eventually, items, publish_items
@@ -80,6 +81,25 @@ async def test_unconfirmed_results_bring_the_batch_back(settings: Settings, api:
         await publish_items(settings, "s", [items(3)])
         await eventually(lambda: results.items.total() >= 3, "the results of the second attempt")
     assert results.items == Counter(item["id"] for item in items(3))
+    assert set(results.attempts.values()) == {2}
+
+
+async def test_confirm_that_does_not_come_brings_the_batch_back(
+    settings: Settings, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the connection lives and yet results are not confirmed in time, the batch fails instead of staying held."""
+    hand = Hand.open()
+    async with told(settings) as results, working(api, "w", hand.handle) as running:
+        tell = running.transport.results
+
+        async def late(batch: BatchResults) -> None:
+            if batch.attempt == 1:
+                raise BrokerUnavailableError("the broker did not answer in time")
+            await tell(batch)
+
+        monkeypatch.setattr(running.transport, "results", late)
+        await publish_items(settings, "s", [items(3)])
+        await eventually(lambda: results.items.total() >= 3, "the results of the second attempt")
     assert set(results.attempts.values()) == {2}
 
 

@@ -1,0 +1,1 @@
+"""Workers made of nothing but a stock AMQP client in another language."""

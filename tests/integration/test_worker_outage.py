@@ -1,0 +1,74 @@
+"""A broker that is gone for a while."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
+from tests.integration.workers import Hand, told, working
+from tests.support import PREFIX, eventually, in_ci, items, own_vhost, publish_items, running_node, serving
+
+RETURN = 60.0
+"""Seconds that all may take to be connected again."""
+
+
+@pytest.fixture
+async def own_broker() -> AsyncIterator[PrivateBroker]:
+    """A broker that a test may kill."""
+    if find_server() is None:
+        (pytest.fail if in_ci() else pytest.skip)("rabbitmq-server is not installed")
+    async with PrivateBroker() as broker:
+        yield broker
+
+
+def knows_its_streams(folder: Path) -> bool:
+    """Whether a crash of this broker would leave its streams to be found."""
+    names = folder.glob("data/*/coordination/*/names.dets")
+    return any(b"rabbit_stream_coordinator" in path.read_bytes() for path in names)
+
+
+@pytest.mark.timeout(300)  # a broker starts twice, and its stream takes a while to be found again
+async def test_worker_survives_a_crash_of_the_broker(own_broker: PrivateBroker, tmp_path: Path) -> None:
+    """The broker is killed and comes back: what was taken is told then, what was not comes again, and work goes on."""
+    urls: BrokerUrls = own_broker.urls
+    taken, plain = Hand(), Hand()
+    async with (
+        own_vhost(urls) as settings,
+        running_node(settings) as node,
+        serving(node) as url,
+        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api,
+    ):
+        for tag in ("t", "p"):
+            await api.put(f"/seed/{tag}", json={"policies": [{"type": "route", "routeTo": tag}]})
+        async with (
+            working(api, "taken", taken.handle, tags=["t"], spool=tmp_path) as first,
+            working(api, "plain", plain.handle, tags=["p"]) as second,
+        ):
+            await publish_items(settings, "t", [items(5, "t")])
+            await publish_items(settings, "p", [items(5, "p")])
+            await eventually(
+                lambda: plain.busy and first.worker.presence().taken == {"t": 5}, "a batch taken, another unacked"
+            )
+            # A broker killed within a second of its first stream's making forgets where that stream is.
+            await eventually(lambda: knows_its_streams(own_broker.folder), "the place of streams, on disk")
+            await own_broker.kill()
+            taken.gate.set()
+            plain.gate.set()
+            await eventually(lambda: len(taken.finished) == 5, "what was taken, done meanwhile")
+            assert first.worker.seeds == {"t"}
+            await own_broker.restart()
+            await eventually(lambda: node.is_ready, "the coordinator", RETURN)
+            async with told(settings) as results:
+                await eventually(lambda: results.items["t4"], "what was taken, told", RETURN)
+                await eventually(lambda: results.items["p4"], "what was not acked, again", RETURN)
+                await publish_items(settings, "p", [items(5, "later")])
+                await eventually(lambda: results.items["later4"], "what came later", RETURN)
+            assert not first.task.done()
+            assert not second.task.done()
+    assert set(results.items.values()) == {1}
+    assert results.items.keys() == Counter(f"{of}{number}" for of in ("t", "p", "later") for number in range(5)).keys()

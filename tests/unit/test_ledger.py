@@ -1,0 +1,38 @@
+"""The account of what was published: what the broker's figures allow to be said, and nothing more."""
+
+from __future__ import annotations
+
+from coordinator.domain.ledger import Ledger, Sending
+
+
+def ledger_with(*times: float) -> Ledger:
+    """A ledger of one-item batches of one seed in the queue `work`, confirmed at these times."""
+    ledger = Ledger()
+    for number, at in enumerate(times):
+        ledger.published("work", Sending(f"p{number}", f"b{number}", "s", 1, 1, at))
+    return ledger
+
+
+def test_the_last_published_are_those_that_wait() -> None:
+    """A work queue is first in, first out."""
+    ledger = ledger_with(1, 2, 3)
+    ledger.saw_depth("work", ready=1, asked=5, now=6)
+    assert ledger.counts() == {"s": (1, 2)}
+    assert [(one.batch, one.at) for one in ledger.sent()] == [("b0", 6), ("b1", 6)]
+
+
+def test_a_figure_says_nothing_of_what_was_published_after_it_was_asked_for() -> None:
+    """A confirm that overtakes the answer does not make its batch a delivered one; the next figure may."""
+    ledger = ledger_with(1, 3)
+    ledger.saw_depth("work", ready=0, asked=2, now=4)
+    assert ledger.counts() == {"s": (1, 1)}
+    ledger.saw_depth("work", ready=0, asked=5, now=6)
+    assert ledger.counts() == {"s": (0, 2)}
+
+
+def test_more_may_wait_than_is_known_of() -> None:
+    """Other coordinators publish to the same queues."""
+    ledger = ledger_with(1, 2)
+    ledger.saw_depth("work", ready=9, asked=3, now=4)
+    ledger.saw_depth("elsewhere", ready=0, asked=3, now=4)
+    assert ledger.counts() == {"s": (2, 0)}
