@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
 from dataclasses import dataclass, replace
@@ -234,12 +235,12 @@ def decode_batch(body: bytes) -> Batch:
         InvalidInputError: it is not the JSON of a batch.
     """
     try:
-        whole = _BatchBody.model_validate(orjson.loads(body))
+        value, items = _load_batch(body)
+        whole = _BatchBody.model_validate(value)
     except orjson.JSONDecodeError as error:
         raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
     except ValidationError as error:
         raise invalid(error) from error
-    items = _items_text(body)
     return Batch(
         id=whole.id,
         seed=whole.seed,
@@ -252,17 +253,17 @@ def decode_batch(body: bytes) -> Batch:
     )
 
 
-def _items_text(body: bytes) -> bytes | None:
-    """The items as they stand in a body that `Batch.encode` wrote, else None.
+def _load_batch(body: bytes) -> tuple[object, bytes | None]:
+    """A batch's body, decoded, and the text of its items where they come last, as `Batch.encode` writes them.
 
-    A quotation mark within a JSON string is escaped, so `,"items":` cannot come from a value of the head.
+    A quotation mark within a JSON string is escaped, so `,"items":` cannot come from a value of the head. In a body
+    that others wrote more may follow the items, so what stands between the mark and the end must be one value.
     """
     head, mark, rest = body.partition(b',"items":')
-    try:
-        orjson.loads(head + b"}")
-    except orjson.JSONDecodeError:
-        return None
-    return rest[:-1] if mark and rest.startswith(b"[") and rest.endswith(b"]}") else None
+    if mark and rest.endswith(b"]}"):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return orjson.loads(head + b"}") | {"items": orjson.loads(rest[:-1])}, rest[:-1]
+    return orjson.loads(body), None
 
 
 _ITEMS = TypeAdapter(Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS)])

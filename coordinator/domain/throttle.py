@@ -31,9 +31,7 @@ class Window:
     def spend(self, now: float, items: int) -> None:
         """Record what is dispatched."""
         self._total += items
-        if self._spent and now - self._spent[-1][0] < self.period / SLOTS:
-            items += self._spent.pop()[1]
-        self._spent.append((now, items))
+        _append(self._spent, (now, items), self.period)
 
     def room(self, now: float) -> int:
         """How many items may go now."""
@@ -98,8 +96,7 @@ class Meter:
 
     def wait(self, now: float, items: int) -> float:
         """Seconds until this many items may go, or as many as ever may."""
-        items = min(items, self.capacity or items)
-        return max((window.wait(now, items) for window in self._windows), default=0.0)
+        return max((window.wait(now, min(items, window.value)) for window in self._windows), default=0.0)
 
 
 def is_recorded(period: float) -> bool:
@@ -109,8 +106,23 @@ def is_recorded(period: float) -> bool:
 
 def keep_spending(spent: tuple[Spending, ...], new: Spending, longest: float) -> tuple[Spending, ...]:
     """Add a spending and forget what no window of up to `longest` seconds can see; merged by slots of that window."""
+    kept = [entry for entry in spent if entry[0] > new[0] - longest]
+    _append(kept, new, longest)
+    return tuple(kept)
+
+
+def _append(spent: deque[Spending] | list[Spending], new: Spending, period: float) -> None:
+    """Add a spending to the last one's slot, or begin a slot.
+
+    Slots stand still: a slot that began at its last spending would grow for as long as a trickle goes on, and all of
+    the trickle would count as spent just now. Nor does a clock that is set back make what was spent any older.
+    """
     at, items = new
-    kept = [entry for entry in spent if entry[0] > at - longest]
-    if kept and at - kept[-1][0] < longest / SLOTS:
-        items += kept.pop()[1]
-    return (*kept, (at, items))
+    slot = period / SLOTS
+    if spent:
+        last, before = spent[-1]
+        at = max(at, last)
+        if at // slot == last // slot:
+            spent.pop()
+            items += before
+    spent.append((at, items))
