@@ -225,7 +225,7 @@ class _BatchBody(BaseModel):
     attempt: Annotated[int, Field(ge=1)]
     tags: tuple[Tag, ...] = ()
     created: str = ""
-    items: list[dict[str, object]]
+    items: Annotated[list[dict[str, object]], Field(min_length=1)]
 
 
 def decode_batch(body: bytes) -> Batch:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
@@ -189,3 +190,9 @@ def items(count: int, prefix: str = "i") -> list[dict[str, Any]]:
 def in_ci() -> bool:
     """Whether this runs in CI, where a missing broker is a failure."""
     return bool(os.environ.get("CI"))
+
+
+def knows_its_streams(folder: Path) -> bool:
+    """Whether a crash of this broker would leave its streams to be found: not so right after the first was made."""
+    names = folder.glob("data/*/coordination/*/names.dets")
+    return any(b"rabbit_stream_coordinator" in path.read_bytes() for path in names)

@@ -45,6 +45,15 @@ class Ack(StrEnum):
     TAKEN = "taken"
 
 
+class LogLevel(StrEnum):
+    """How much it says."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -65,7 +74,7 @@ def work(  # noqa: PLR0913 - the options
     ] = None,
     http_url: Annotated[str | None, typer.Option(help="The coordinator, to register with.")] = None,
     stop_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a drain may take.")] = 10.0,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="Log this and what is graver.")] = LogLevel.INFO,
 ) -> None:
     """Take batches from a coordinator and run their items through a handler.
 
@@ -77,7 +86,7 @@ def work(  # noqa: PLR0913 - the options
 
         worker-stub --id w2 --tags pdf,ocr --handler mycrawl.handlers:process --ack taken --concurrency 4
     """
-    logs.configure(log_level if log_level in logs.LEVELS else "info")
+    logs.configure(log_level.value)
     try:
         identity = Identity(
             id=check_worker_id(ident or socket.gethostname()),
@@ -89,7 +98,8 @@ def work(  # noqa: PLR0913 - the options
         settings = read_connection(given)
         place = None
         if ack is Ack.TAKEN:
-            place = Spool(spool or settings.home / "spool" / identity.id)
+            # With a prefix, for `.` and `..` are ids too.
+            place = Spool(spool or settings.home / "spool" / f"worker-{identity.id}")
         # A broker that was named is taken as it is: a coordinator that was found may belong to another.
         is_plain = transport is TransportName.AMQP and bool(given.amqp_urls()) and not given.http_url
         url = None if is_plain else settings.http_url

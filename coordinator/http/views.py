@@ -66,7 +66,7 @@ def worker_view(view: WorkerView) -> View:
         "registered": worker.registered,
         "connected": view.is_connected,
         "capacity": view.capacity,
-        "lastSeen": dt.datetime.fromtimestamp(worker.seen, dt.UTC).isoformat(timespec="milliseconds"),
+        "lastSeen": dt.datetime.fromtimestamp(view.last_seen, dt.UTC).isoformat(timespec="milliseconds"),
         "held": [held.model_dump() for held in view.held],
     }
 

@@ -15,7 +15,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Delivery, Message
 from coordinator.broker.messages import available_message, batch_message, read_batch
-from coordinator.errors import InvalidInputError, NotFoundError
+from coordinator.errors import NotFoundError
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.topology import Header
@@ -27,6 +27,8 @@ MOST = 65_535
 """Dead letters that one walk sees: what a consumer may hold unsettled."""
 PATIENCE = 5.0
 """Seconds to wait for the next one: another coordinator may be reading them."""
+
+LOOK_AGAIN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +145,12 @@ class DeadLetters:
                 settled = True
             return not settled
 
-        await self._walk(look)
+        await self._walk(look, settles=1)
         if not settled:
             raise NotFoundError("dead", ident)
 
-    async def _walk(self, look: Callable[[Delivery, int], Awaitable[bool]]) -> int:
-        """Show each dead letter in turn until `look` has enough.
+    async def _walk(self, look: Callable[[Delivery, int], Awaitable[bool]], settles: int = 0) -> int:
+        """Show each dead letter in turn until `look` has enough; it may settle so many of them.
 
         All are taken all the same: what a quorum queue gets back goes behind what it got back before, so their order
         stays only if all of them come back together.
@@ -171,7 +173,21 @@ class DeadLetters:
                         wanted = wanted and await look(delivery, index)
             finally:
                 await channel.close()
+            await self._come_back(shown - settles)
             return total
+
+    async def _come_back(self, count: int) -> None:
+        """Wait until the letters of a closed channel are in the queue again, else the next who looks finds none.
+
+        The broker tells that the channel is closed before it has put them back.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    depth = await self._connection.depth(topology.DEAD)
+                    if depth is None or depth.ready >= count:
+                        return
+                    await asyncio.sleep(LOOK_AGAIN)
 
 
 def _describe(delivery: Delivery) -> DeadLetter:
@@ -179,8 +195,8 @@ def _describe(delivery: Delivery) -> DeadLetter:
     attempt, count, history = headers.get(Header.ATTEMPT), headers.get(Header.COUNT), headers.get(Header.HISTORY)
     try:
         lines = orjson.loads(history) if isinstance(history, str) else []
-    except orjson.JSONDecodeError as error:
-        raise InvalidInputError([(Header.HISTORY, "is not JSON")]) from error
+    except orjson.JSONDecodeError:  # a stranger's header, kept with the message: the list must be readable all the same
+        lines = []
     is_batch = headers.get("kind") == "batch"
     return DeadLetter(
         id=delivery.message_id or "",

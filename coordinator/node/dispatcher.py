@@ -67,6 +67,7 @@ class Dispatcher:
         self._malformed: asyncio.Queue[tuple[str, Delivery, str]] = asyncio.Queue()
         self._full: set[str] = set()
         self._next_look = math.inf
+        self._is_stopping = False
         registry.listen(self._on_event)
 
     async def start(self) -> None:
@@ -104,7 +105,7 @@ class Dispatcher:
         async with self._tending[ident]:
             seed = self._registry.state.seeds.get(ident)
             line = self.lines.get(ident)
-            if seed is None or seed.state != "running":
+            if seed is None or seed.state != "running" or self._is_stopping:
                 if line is not None:
                     await self._close(line)
             elif line is None:
@@ -115,6 +116,11 @@ class Dispatcher:
                 await self._work.declare(seed.spec.tags)
                 line.configure(seed)
                 self._wake.set()
+
+    async def stop(self) -> None:
+        """Close all lines for good: each page goes back as far as it was not sent."""
+        self._is_stopping = True
+        await asyncio.gather(*(self.tend(ident) for ident in list(self.lines)))
 
     async def discard(self, ident: str) -> int:
         """Drop the pages at hand of a seed that is being purged; returns how many items they held."""

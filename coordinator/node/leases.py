@@ -112,6 +112,11 @@ class Leases:
             await self._put_back(lease)
         return sum(lease.batch.count for lease in mine)
 
+    async def give_all_back(self) -> None:
+        """Take back all that is held, without fault: this coordinator stops, and its handles end with it."""
+        for lease in self._pop(self._leases.values()):
+            await self._put_back(lease)
+
     async def release(self, worker: str) -> list[Lease]:
         """Take everything from a worker that failed; it goes back with its attempt raised."""
         mine = self._pop(lease for lease in self._leases.values() if lease.worker == worker)

@@ -73,11 +73,11 @@ class Returns:
             log.info("return.repeated", batch=batch.id, seed=batch.seed, attempt=batch.attempt)
             await delivery.ack()
             return
+        self._remember(publication)  # before the first await, or a copy that came with it is dealt with as well
         if await self._settle(delivery, batch, failed=failed):
             await delivery.ack()
         self._work.ledger.came_back(publication)
         self._suspects.came_back(publication)
-        self._remember(publication)
 
     async def _settle(self, delivery: Delivery, batch: Batch, *, failed: bool) -> bool:
         """Send the batch where it belongs; whether the delivery may be acked already."""

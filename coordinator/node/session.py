@@ -18,7 +18,7 @@ from coordinator import topology
 from coordinator.broker.connection import Channel, Connection
 from coordinator.broker.management import Management
 from coordinator.domain.registry import Event, SeedSet
-from coordinator.errors import BrokerUnavailableError
+from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.available import Available
 from coordinator.node.commands import CommandReader, Commands
 from coordinator.node.dead import DeadLetters
@@ -113,9 +113,14 @@ async def open_session(settings: Settings, instance: str, broker_tick: float) ->
         tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
         await session.dispatcher.start()
         tasks.append(group.create_task(session.dispatcher.run(), name="dispatch"))
-        yield session
-        for task in tasks:
-            task.cancel()
+        try:
+            yield session
+        except asyncio.CancelledError:
+            await _wind_down(session, settings.stop_timeout / 2)
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 async def _assemble(settings: Settings, instance: str, links: _Links, registry: Registry) -> Session:
@@ -221,6 +226,14 @@ async def _loops(
 def _trusted(settings: Settings, links: _Links) -> frozenset[str]:
     """The broker users whose checked pages are relayed unread."""
     return frozenset({links.writer.user, *filter(None, settings.trusted_producers.split(","))})
+
+
+async def _wind_down(session: Session, seconds: float) -> None:
+    """Give back what is at hand, so that a stop repeats nothing and fails nothing; in vain when the broker is gone."""
+    with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError, TimeoutError):
+        async with asyncio.timeout(seconds):
+            await session.dispatcher.stop()
+            await session.leases.give_all_back()
 
 
 async def _announce_tags(registry: Registry, publishing: Channel) -> None:

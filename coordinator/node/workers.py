@@ -30,9 +30,13 @@ DESCRIBED_WITHIN, LOOK_AGAIN = 7.0, 0.2
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A worker as it is read; `held` are the batches it holds unacked, as far as it or its leases say."""
+    """A worker as it is read.
+
+    `last_seen` is Unix time in seconds; `held` are the batches it holds unacked, as far as it or its leases say.
+    """
 
     worker: Worker
+    last_seen: float
     is_connected: bool
     capacity: int | None
     held: tuple[HeldBatch, ...]
@@ -175,6 +179,7 @@ class Workers:
         leased = [held_lease(lease) for lease in self._leases.held() if lease.worker == worker.id]
         return WorkerView(
             worker=worker,
+            last_seen=max(worker.seen, heard.at) if heard else worker.seen,
             is_connected=heard is not None or worker.id in self._connected or bool(leased),
             capacity=heard.presence.capacity if heard else None,
             held=(*(heard.presence.held if heard else ()), *leased),

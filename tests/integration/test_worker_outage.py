@@ -11,7 +11,17 @@ import pytest
 
 from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
 from tests.integration.workers import Hand, told, working
-from tests.support import PREFIX, eventually, in_ci, items, own_vhost, publish_items, running_node, serving
+from tests.support import (
+    PREFIX,
+    eventually,
+    in_ci,
+    items,
+    knows_its_streams,
+    own_vhost,
+    publish_items,
+    running_node,
+    serving,
+)
 
 RETURN = 60.0
 """Seconds that all may take to be connected again."""
@@ -24,12 +34,6 @@ async def own_broker() -> AsyncIterator[PrivateBroker]:
         (pytest.fail if in_ci() else pytest.skip)("rabbitmq-server is not installed")
     async with PrivateBroker() as broker:
         yield broker
-
-
-def knows_its_streams(folder: Path) -> bool:
-    """Whether a crash of this broker would leave its streams to be found."""
-    names = folder.glob("data/*/coordination/*/names.dets")
-    return any(b"rabbit_stream_coordinator" in path.read_bytes() for path in names)
 
 
 @pytest.mark.timeout(300)  # a broker starts twice, and its stream takes a while to be found again
