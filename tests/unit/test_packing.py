@@ -139,6 +139,13 @@ def test_put_back_undoes_take(kinds: list[tuple[int, str]], size: int, other: in
     assert (len(buffer), buffer.items) == (0, 0)
 
 
+def test_put_back_keeps_the_order_of_merged_pages() -> None:
+    """Several pages that were to be one batch are put back in the order in which they came."""
+    buffer, pieces = buffer_of([(1, "page")] * 3)
+    buffer.put_back(buffer.take(2))
+    assert buffer.drain() == pieces
+
+
 @given(PIECES, SIZES)
 def test_a_page_is_settled_with_its_last_part(kinds: list[tuple[int, str]], size: int) -> None:
     """A page's delivery is settled once, when all that was made of it is confirmed, and not before."""
