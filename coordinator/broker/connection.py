@@ -161,6 +161,7 @@ class Channel:
         self._outer = outer
         self._inner = inner
         self._on_cancel: dict[str, Callable[[], None]] = {}
+        self._consuming = asyncio.Lock()
         inner.on_consumer_cancel_callbacks.add(self._cancelled)
 
     @property
@@ -231,7 +232,8 @@ class Channel:
             arguments["x-priority"] = priority
         if offset is not None:
             arguments["x-stream-offset"] = offset
-        async with _ours():
+        # A prefetch is set for the consumers that come after it, so two that begin at once must not change places.
+        async with _ours(), self._consuming:
             await self._inner.basic_qos(prefetch_count=prefetch, timeout=RPC_TIMEOUT)
             answer = await self._inner.basic_consume(queue, deliver, arguments=arguments, timeout=RPC_TIMEOUT)
         tag = str(answer.consumer_tag)
@@ -240,7 +242,10 @@ class Channel:
         return tag
 
     async def cancel(self, consumer_tag: str) -> None:
-        """End a consumer; what it has delivered stays to be settled."""
+        """End a consumer; what it has delivered stays to be settled.
+
+        What a quorum queue had on its way to it goes back there, marked as redelivered, though nobody has seen it.
+        """
         self._on_cancel.pop(consumer_tag, None)
         async with _ours():
             await self._inner.basic_cancel(consumer_tag, timeout=RPC_TIMEOUT)
