@@ -129,13 +129,16 @@ class WorkerSpec(BaseModel):
 
 
 class HeldBatch(BaseModel):
-    """A batch that a worker holds unacked, `begun` when its handler has it; `since` is RFC 3339."""
+    """A batch that a worker holds unacked; `since` is RFC 3339.
+
+    It is `begun` when the worker's handler has it, and None where nobody can say.
+    """
 
     batch: str
     seed: str
     count: Annotated[int, Field(ge=0)]
     since: str
-    begun: bool = False
+    begun: bool | None = False
 
 
 class Presence(BaseModel):

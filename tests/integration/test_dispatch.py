@@ -103,7 +103,8 @@ async def test_a_small_seed_behind_a_large_one(api: httpx.AsyncClient, node: Nod
     await submit(api, "small", 10)
     session = node.session
     await eventually(
-        lambda: session.dispatcher.buffered("small")[0] or "small" in session.work.ledger.counts(), "its page is at hand"
+        lambda: session.dispatcher.buffered("small")[0] or "small" in session.work.ledger.counts(),
+        "its page is at hand",
     )
     before = 0
     while "small" not in {batch["seed"] for batch in stock.batches}:
