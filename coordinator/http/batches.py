@@ -38,7 +38,9 @@ async def fetch(request: Request) -> Response:
     await session.roster.note(worker, tuple(sorted(tags)), "http")
     leases = await unless_gone(request, session.leases.fetch(worker, tags, most, wait)) or []
     leases = [lease for lease in leases if session.leases.is_held(lease)]  # a release may have come in between
-    body = b'{"batches":[%b]}' % b",".join(lease.batch.encode(handle=lease.handle) for lease in leases)
+    body = b'{"batches":[%b]}' % b",".join(
+        lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases
+    )
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

@@ -15,6 +15,7 @@ from coordinator.domain.registry import SeedPurged, SeedReleased, SeedResumed
 from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
 from coordinator.models import check_seed_id, check_worker_id, parse_ids
 from coordinator.node.dead import DeadLetters
+from coordinator.node.figures import Figures
 from coordinator.node.presence import Roster
 from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
@@ -43,6 +44,7 @@ class Commands:
         registry: Registry,
         seeds: Seeds,
         recall: Recall,
+        figures: Figures,
         roster: Roster,
         workers: Workers,
         publishing: Channel,
@@ -50,6 +52,7 @@ class Commands:
         self._registry = registry
         self._seeds = seeds
         self._recall = recall
+        self._figures = figures
         self._roster = roster
         self._workers = workers
         self._publishing = publishing
@@ -93,7 +96,8 @@ class Commands:
         recalled += await self._recall.sweep(ident)
         epoch = self._seeds.get(ident).epoch
         await self._tell({"type": "seed.released", "seed": ident, "epoch": epoch})
-        returned, held = recalled.items, recalled.sent + self._roster.in_hand(ident)
+        sent = (await self._figures.of([ident]))[ident].sent
+        returned, held = recalled.items, sent + self._roster.in_hand(ident)
         log.info("seed.released", seed=ident, epoch=epoch, returned=returned, held=held)
         answer: Answer = {
             "message": "released; its items stay available until it is resumed",

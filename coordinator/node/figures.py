@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from coordinator.models import HeldBatch
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
+from coordinator.node.monitor import bound_by_capacity
 from coordinator.node.peers import Body, Peers
 from coordinator.node.presence import Roster
 from coordinator.node.seeds import Seeds
@@ -96,6 +97,7 @@ class Figures:
         return [*self._leased_here(), *_read(answers.given.values(), "leases")]
 
     def _shares(self, seeds: Sequence[str]) -> dict[str, _Share]:
+        bound_by_capacity(self._work, self._leases, self._roster)
         counts = self._work.ledger.counts()
         known = self._roster.held() | {lease.batch.id for lease in self._leases.held()}
         strangers = {one.seed for one in self._work.ledger.sent() if one.batch not in known}

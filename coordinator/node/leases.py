@@ -43,6 +43,11 @@ class Lease:
     since: float
     until: float
 
+    @property
+    def redelivered(self) -> bool:
+        """Whether the batch may have been delivered before, though its attempt does not say so."""
+        return self.delivery.redelivered or is_marked(self.delivery)
+
 
 class Leases:
     """The table of held deliveries.
@@ -141,7 +146,7 @@ class Leases:
             return False
         if how == "ack":
             await lease.delivery.ack()
-            self._work.ledger.acked(lease.publication)
+            await self._work.taken(lease.publication)
         else:
             await self._put_back(lease)
         return True
@@ -220,7 +225,7 @@ class Leases:
         if lease.batch.seed in self._registry.state.seeds:
             await self._available.put_batch(lease.batch, redelivered=is_marked(lease.delivery))
         await lease.delivery.ack()
-        self._work.ledger.came_back(lease.publication)
+        await self._work.returned(lease.publication)
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:
         taken = list(leases)

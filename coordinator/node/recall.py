@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
-from coordinator.node.monitor import bound_by_capacity
 from coordinator.node.peers import Body, Peers
-from coordinator.node.presence import Roster
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
 from coordinator.node.suspects import Suspects
@@ -24,20 +22,17 @@ class Recalled:
     Attributes:
         items: how many were made available again, or discarded if the seed is purged.
         batches: ids of the batches that were still in a work queue.
-        sent: items that workers hold and keep.
         missing: coordinators that neither answered nor could be cut off.
     """
 
     items: int = 0
     batches: list[str] = field(default_factory=list)
-    sent: int = 0
     missing: list[str] = field(default_factory=list)
 
     def __add__(self, other: Recalled) -> Recalled:
         return Recalled(
             self.items + other.items,
             [*self.batches, *other.batches],
-            self.sent + other.sent,
             [*self.missing, *other.missing],
         )
 
@@ -55,7 +50,6 @@ class Recall:
         sweeper: Sweeper,
         leases: Leases,
         suspects: Suspects,
-        roster: Roster,
         peers: Peers,
     ) -> None:
         self._registry = registry
@@ -65,7 +59,6 @@ class Recall:
         self._sweeper = sweeper
         self._leases = leases
         self._suspects = suspects
-        self._roster = roster
         self._peers = peers
         peers.answer("recall", self._stop_for_peer)
 
@@ -83,7 +76,7 @@ class Recall:
             self._stop_here(seed), self._peers.ask("recall", {"seed": seed, "offset": offset})
         )
         for body in answers.given.values():
-            own += Recalled(int(body["items"]), list(body["batches"]), int(body["sent"]))
+            own += Recalled(int(body["items"]), list(body["batches"]))
         missing = [instance for instance in answers.missing if not await self._peers.cut_off(instance)]
         return own + Recalled(missing=missing)
 
@@ -98,14 +91,12 @@ class Recall:
         swept = await self._sweeper.finish(seed)
         leased = await self._leases.take_back(seed)
         suspected = await self._suspects.take_back(seed)
-        bound_by_capacity(self._work, self._leases, self._roster)
-        sent = self._work.ledger.counts().get(seed, (0, 0))[1]
         if seed not in self._registry.state.seeds:
             self._work.ledger.forget(seed)
             self._seeds.forget(seed)
-        return Recalled(swept.returned + swept.discarded + leased + suspected, swept.batches, sent)
+        return Recalled(swept.returned + swept.discarded + leased + suspected, swept.batches)
 
     async def _stop_for_peer(self, body: Body) -> Body:
         await self._registry.reach(int(body["offset"]))
         mine = await self._stop_here(str(body["seed"]))
-        return {"items": mine.items, "batches": mine.batches, "sent": mine.sent}
+        return {"items": mine.items, "batches": mine.batches}

@@ -192,11 +192,16 @@ async def _assemble(
         sweeper=Sweeper(reader, registry, work, available),
         leases=leases,
         suspects=suspects,
-        roster=roster,
         peers=peers,
     )
     commands = Commands(
-        registry=registry, seeds=seeds, recall=recall, roster=roster, workers=workers, publishing=publishing
+        registry=registry,
+        seeds=seeds,
+        recall=recall,
+        figures=figures,
+        roster=roster,
+        workers=workers,
+        publishing=publishing,
     )
     return Session(
         instance=instance,

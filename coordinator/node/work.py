@@ -23,7 +23,7 @@ from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
 from coordinator.errors import CoordinatorError, UnroutableError
 from coordinator.models import Batch
-from coordinator.node.peers import Peers
+from coordinator.node.peers import Body, Peers
 from coordinator.node.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -99,7 +99,7 @@ class Work:
         self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
         peers.tell(self._tell)
-        peers.listen("returned", lambda body: self.ledger.came_back(str(body.get("publication"))))
+        peers.listen("settled", self._on_settled)
 
     def wanted_by(self, demands: Callable[[], Mapping[str, float]]) -> None:
         """Ask here for the weight of the seeds that wait, by work queue."""
@@ -232,11 +232,22 @@ class Work:
         self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before)
 
     async def returned(self, publication: str) -> None:
-        """A batch came back: tell whoever had sent it."""
-        if self.ledger.is_out(publication):
-            self.ledger.came_back(publication)
-        elif publication:
-            await self._peers.notify("returned", {"publication": publication})
+        """A batch came back, whoever had sent it."""
+        await self._note_settled({"publication": publication, "taken": False})
+
+    async def taken(self, publication: str) -> None:
+        """A batch was acked here, whoever had sent it."""
+        await self._note_settled({"publication": publication, "taken": True})
+
+    async def _note_settled(self, body: Body) -> None:
+        if self.ledger.is_out(body["publication"]):
+            self._on_settled(body)
+        elif body["publication"]:
+            await self._peers.notify("settled", body)
+
+    def _on_settled(self, body: Body) -> None:
+        settle = self.ledger.acked if body["taken"] else self.ledger.came_back
+        settle(str(body["publication"]))
 
     def consumers(self, queue: str) -> int:
         """How many consumed this queue when it was last looked at."""
