@@ -121,7 +121,7 @@ class Commands:
         async with self._seeds.purging(ident):
             self._seeds.get(ident)
             recalled = await self._recall.stop(ident, await self._registry.append(SeedPurged, seed=ident))
-            waited = await self._seeds.discard_queue(ident)
+            waited = await self._seeds.discard_queue(ident, recalled.traffic)
         recalled += await self._recall.sweep(ident)
         purged = recalled.items + waited
         log.info("seed.purged", seed=ident, items=purged)
