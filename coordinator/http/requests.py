@@ -44,13 +44,13 @@ class IdConvertor(Convertor[str]):
 class SeedIdConvertor(IdConvertor):
     """A seed's id where a last segment `/items` is a route of its own; an id that ends so is sent encoded."""
 
-    regex = ".+(?<!/items)"
+    regex = "items|.+(?<!/items)"
 
 
 class DeadIdConvertor(IdConvertor):
     """A dead letter's id, with the same rule for a last segment `/retry`."""
 
-    regex = ".+(?<!/retry)"
+    regex = "retry|.+(?<!/retry)"
 
 
 register_url_convertor("ident", IdConvertor())
