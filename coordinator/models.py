@@ -160,7 +160,12 @@ class WorkerSpec(BaseModel):
 
     tags: Annotated[tuple[Tag, ...], Field(max_length=32)] = ()
     transport: Transport = "amqp"
-    callback: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    callback: (
+        Annotated[
+            str, StringConstraints(max_length=2000), _described("^https?://[!-~]+$", maxLength=2000, format="callback")
+        ]
+        | None
+    ) = None
 
 
 class HeldBatch(BaseModel):

@@ -116,6 +116,7 @@ class Commands:
             "returned": returned,
             "held": held,
             "batches": swept.batches,
+            "callbacks": await self._workers.callbacks.released(ident, epoch),
         }
 
     async def _resume_seed(self, ident: str) -> Answer:

@@ -20,6 +20,7 @@ from coordinator.broker.management import Management
 from coordinator.domain.registry import Event, SeedSet
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.available import Available
+from coordinator.node.callbacks import Callbacks
 from coordinator.node.commands import CommandReader, Commands
 from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
@@ -148,7 +149,14 @@ async def _assemble(settings: Settings, instance: str, links: _Links, registry: 
         timeout=settings.ack_timeout,
     )
     roster = Roster(registry, publishing, dead)
-    workers = Workers(registry=registry, management=links.management, leases=leases, roster=roster, settings=settings)
+    workers = Workers(
+        registry=registry,
+        management=links.management,
+        leases=leases,
+        roster=roster,
+        callbacks=Callbacks(registry, settings.callback_hosts),
+        settings=settings,
+    )
     commands = Commands(
         registry=registry,
         seeds=seeds,
@@ -200,6 +208,7 @@ async def _loops(
     )
     intake = Intake(session.seeds, session.available, session.dead, _trusted(settings, links))
     return {
+        "callbacks": session.workers.callbacks.run(),
         "connections": _until_closed(links.reader, links.writer),
         "snapshots": session.registry.keep_snapshots(),
         "registry": session.dispatcher.keep_up(),

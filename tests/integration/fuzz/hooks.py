@@ -41,6 +41,7 @@ LINES = st.lists(LINE, max_size=20).map(lambda items: "\n".join(json.dumps(item)
 
 schemathesis.openapi.format("seed-id", st.sampled_from(SEEDS))
 schemathesis.openapi.format("item-lines", LINES)
+schemathesis.openapi.format("callback", st.sampled_from(["http://127.0.0.1:9", "https://localhost:9/a/b/"]))
 
 
 @schemathesis.serializer("application/x-ndjson")
