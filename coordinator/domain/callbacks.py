@@ -13,6 +13,9 @@ from coordinator.errors import InvalidInputError
 PORTS: Final = {"http": 80, "https": 443}
 PLAIN: Final = re.compile(r"[!-~]+")
 """ASCII without spaces and control characters."""
+NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+"""A host's name, or an IPv4 address."""
+LONGEST_NAME: Final = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,22 @@ def parse_callback(url: str) -> Target:
         raise refused(f"is no URL: {error}") from error
     if parts.scheme not in PORTS or not host:
         raise refused("must be an http:// or https:// URL, in ASCII")
+    if not _is_host(host):
+        raise refused(f"{host[:LONGEST_NAME]!r} is no name or address of a host")
     if "@" in parts.netloc:
         raise refused("must not hold credentials")
     if "?" in url or "#" in url:
         raise refused("must not hold a query or a fragment: the route is appended to it")
     return Target(host, PORTS[parts.scheme] if port is None else port, url.rstrip("/"))
+
+
+def _is_host(text: str) -> bool:
+    if ":" not in text:
+        return len(text) <= LONGEST_NAME and NAME.fullmatch(text) is not None
+    try:
+        return IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
 
 
 def is_same_host(address: str, other: str) -> bool:

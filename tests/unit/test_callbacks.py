@@ -47,6 +47,12 @@ def test_what_may_be_called(url: str, target: Target) -> None:
         "http://host/\n",
         "http://host\\@other/",
         "http://ü/",
+        "http://a..b/",
+        "http://a%2f/",
+        "http://[fe80::1%25eth0]/",
+        "http://[::x]/",
+        "http://" + "x" * 64,
+        "http://" + "x." * 127,
         "\x00http://host/",
     ],
 )
