@@ -79,7 +79,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
     async with contextlib.AsyncExitStack() as stack:
         reader = await Connection.open(settings.amqp_urls(), f"coordinator:{instance}:reads")
         stack.push_async_callback(reader.close)
-        writer = await Connection.open(settings.amqp_urls(), f"coordinator:{instance}:writes")
+        writer = await Connection.open(settings.amqp_urls(), f"coordinator:{instance}:writes", near=reader)
         stack.push_async_callback(writer.close)
         management = Management(settings.management(), settings.vhost())
         stack.push_async_callback(management.close)
