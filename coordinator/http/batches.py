@@ -37,6 +37,10 @@ async def fetch(request: Request) -> Response:
         raise NotFoundError("worker", worker)
     await session.roster.note(worker, tuple(sorted(tags)), "http")
     leases = await unless_gone(request, session.leases.fetch(worker, tags, most, wait)) or []
+    if leases and await request.is_disconnected():  # it went away just as they came: nobody would ack them
+        for lease in leases:
+            await session.leases.give_back(lease.handle)
+        leases = []
     body = b'{"batches":[%b]}' % b",".join(lease.batch.encode(handle=lease.handle) for lease in leases)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
