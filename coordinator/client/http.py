@@ -26,7 +26,7 @@ from coordinator.errors import (
 PREFIX: Final = "/aspire_api/manager"
 TIMEOUT: Final = 30.0
 KEEP_ALIVE: Final = 2.0
-"""Seconds that an idle connection is kept: fewer than a server does, for a call on one that it closes gets no answer."""
+"""Seconds that an idle connection is kept: fewer than a server does, since a call on one that it closes is lost."""
 TOKEN_VARIABLE: Final = "COORDINATOR_TOKEN"  # noqa: S105 - the name of a variable
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 NOT_FOUND, INVALID, TOO_MANY, UNAVAILABLE = 404, 406, 429, 503
