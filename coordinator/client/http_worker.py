@@ -10,7 +10,7 @@ import orjson
 
 from coordinator.answers import Accepted, Fetched, FetchedBatch, Registered, Settled
 from coordinator.client.http import NOT_FOUND, TIMEOUT, HttpClient, path_of
-from coordinator.models import BatchResults, Item, ItemResult, Transport, WorkerSpec
+from coordinator.models import BatchResults, Item, ItemResult, Transport, WorkerSpec, check_worker_id
 
 LONG_POLL: Final = 30.0
 CHUNK: Final = 64 * 1024
@@ -56,7 +56,7 @@ class HttpWorker(HttpProducer):
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         super().__init__(url, token=token, timeout=timeout, verify=verify)
-        self.worker = worker
+        self.worker = check_worker_id(worker, "worker")
         self.tags = tuple(tags)
 
     async def register(self, transport: Transport = "http", callback: str | None = None) -> Registered:
