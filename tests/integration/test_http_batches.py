@@ -92,7 +92,7 @@ async def test_calls_that_wait_cost_nothing(node: Node) -> None:
     leases = node.session.leases
     async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
         calls = [asyncio.create_task(api.get(f"/batch?wait=60&worker=w{number}", timeout=70)) for number in range(50)]
-        await eventually(lambda: len(node.session.workers.all()) == 50, "all calls")
+        await eventually(lambda: len(node.session.workers.known()) == 50, "all calls")
         await eventually(lambda: leases.is_awaited, "calls that wait")
         depth = await node.session.writer.depth("work")
         assert depth is not None
