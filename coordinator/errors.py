@@ -33,6 +33,10 @@ class NotFoundError(CoordinatorError):
         super().__init__(f"{kind} {ident!r} is not known")
 
 
+class ForbiddenError(CoordinatorError):
+    """Something that this caller may not do."""
+
+
 class BrokerUnavailableError(CoordinatorError):
     """The broker is away, blocked, or was lost before it confirmed: nothing is known to be done."""
 

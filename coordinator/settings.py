@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8787
     http_url: str | None = None
     """Where clients find the shim."""
+    token: SecretStr | None = None
+    """The token that programs of ours show to a coordinator."""
+    tokens: SecretStr | None = None
+    """Tokens that a coordinator accepts, as the JSON list that its file of tokens holds."""
+    tokens_file: Path | None = None
+    """The file of tokens, read again when it changes; by default `tokens.json` in `home`."""
     home: Path = Field(default_factory=default_home)
     attempt_limit: Annotated[int, Field(ge=1, le=100)] = 5
     ack_timeout: Annotated[float, Field(gt=0)] = 30.0
@@ -40,6 +46,8 @@ class Settings(BaseSettings):
     """Whether a fetch by a worker that is not known is 404."""
     trusted_producers: str = ""
     """Broker users, separated by commas, whose checked pages are relayed unread; the coordinator's own always is."""
+    rate_limit: Annotated[float, Field(ge=0)] = 2000.0
+    """Requests a second for each token, and for each address without one; 0 for any number."""
     linger: Annotated[float, Field(ge=0, le=10)] = 0.02
     """How long a page that does not fill a batch waits for more."""
     window: Annotated[int, Field(ge=4, le=500)] = 200

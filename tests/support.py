@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -55,7 +56,8 @@ async def own_vhost(urls: BrokerUrls, **settings: Any) -> AsyncIterator[Settings
         (await http.put(f"/api/permissions/{name}/{quote(user)}", json=everything)).raise_for_status()
         try:
             amqp = urlunsplit((parts.scheme, parts.netloc, f"/{name}", "", ""))
-            yield Settings(amqp_url=SecretStr(amqp), management_url=SecretStr(urls.management), **settings)
+            given = {"tokens_file": Path(tempfile.gettempdir()) / name / "none.json", **settings}
+            yield Settings(amqp_url=SecretStr(amqp), management_url=SecretStr(urls.management), **given)
         finally:
             for one in (await http.get("/api/users")).json():
                 if str(one["name"]).startswith(f"worker:{name}:"):

@@ -76,10 +76,11 @@ def known_broker(amqp_url: str | None) -> list[str]:
     return urls
 
 
-def known_http(http_url: str | None) -> str:
-    """The coordinator's HTTP side that was named, that of the one on this machine, or its default."""
+def known_http(http_url: str | None) -> tuple[str, str | None]:
+    """The coordinator's HTTP side that was named, that of the one on this machine, or its default; and our token."""
     settings = read_connection(load_settings(http_url=http_url))
-    return settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
+    token = settings.token.get_secret_value() if settings.token else None
+    return settings.http_url or f"http://{settings.http_host}:{settings.http_port}", token
 
 
 def print_json(document: object) -> None:

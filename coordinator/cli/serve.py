@@ -25,6 +25,7 @@ from coordinator.http.app import create_app
 from coordinator.http.stopping import Requests
 from coordinator.node.node import DEFAULT_TICK, Node
 from coordinator.settings import Settings
+from coordinator.tokens import Tokens, new_secret
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +64,9 @@ LogFormat = Annotated[
 Insecure = Annotated[
     bool,
     typer.Option(
-        "--insecure", envvar="COORDINATOR_INSECURE", help="Let anybody who reaches a public address do anything."
+        "--insecure",
+        envvar="COORDINATOR_INSECURE",
+        help="Without tokens, let anybody who reaches a public address do anything.",
     ),
 ]
 
@@ -98,8 +101,10 @@ def serve(
         log_format=log_format,
     )
     logs.configure(settings.log_level, settings.log_format)
-    with listening(settings, insecure=insecure) as listener:
-        asyncio.run(run_until_told(_serve(settings, listener), settings.stop_timeout))
+    local = new_secret()
+    tokens = Tokens.of(settings, local)
+    with listening(settings, insecure=insecure or tokens.are_required) as listener:
+        asyncio.run(run_until_told(_serve(settings, listener, tokens, local), settings.stop_timeout))
 
 
 @contextlib.contextmanager
@@ -116,8 +121,8 @@ def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
         with socket.socket(family, kind, protocol) as listener:
             if not insecure and not ipaddress.ip_address(address[0]).is_loopback:
                 raise CoordinatorError(
-                    f"{host} can be reached from elsewhere, and anybody could do anything:"
-                    " listen on 127.0.0.1, or allow it by --insecure"
+                    f"{host} can be reached from elsewhere, and without tokens anybody could do anything: make some"
+                    " by `coordinator token create`, listen on 127.0.0.1, or allow it by --insecure"
                 )
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
@@ -126,8 +131,11 @@ def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
         raise CoordinatorError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    """Run until one of the parts ends; at a stop they end in the opposite order of their beginning."""
+async def _serve(settings: Settings, listener: socket.socket, tokens: Tokens, local: str) -> None:
+    """Run until one of the parts ends; at a stop they end in the opposite order of their beginning.
+
+    `local` is the token for programs of this user on this machine.
+    """
     async with contextlib.AsyncExitStack() as stack:
         ends: list[asyncio.Task[None]] = []
         tick = DEFAULT_TICK
@@ -137,9 +145,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             ends.append(await stack.enter_async_context(_running(ended(private), "broker")))
         node = Node(settings, tick)
         ends.append(await stack.enter_async_context(_running(node.run(), "node")))
-        ends.append(await stack.enter_async_context(_http(create_app(node), listener)))
+        ends.append(await stack.enter_async_context(_http(create_app(node, tokens), listener)))
         url = _url(listener)
-        stack.enter_context(discovery.published(settings, url))
+        stack.enter_context(discovery.published(settings, url, local))
         log.info("serve.listening", http=url)
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -24,14 +24,16 @@ class Reader:
 
     Args:
         http_url: where it answers, such as `http://127.0.0.1:8787`.
+        token: what it is shown, where it asks for one.
 
     Raises:
         HttpError: by every method, when the coordinator refuses or does not answer.
     """
 
-    def __init__(self, http_url: str) -> None:
+    def __init__(self, http_url: str, token: str | None = None) -> None:
         self._url = http_url.rstrip("/")
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.AsyncClient(headers=headers, timeout=TIMEOUT, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self

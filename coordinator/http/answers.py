@@ -14,6 +14,7 @@ from coordinator.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
     CoordinatorError,
+    ForbiddenError,
     InvalidInputError,
     ManagementError,
     NotFoundError,
@@ -48,6 +49,8 @@ async def on_our_error(request: Request, error: Exception) -> Response:
             return Json({"message": str(error), "errors": errors}, 406)
         case NotFoundError():
             return Json({"message": str(error)}, 404)
+        case ForbiddenError():
+            return Json({"message": str(error)}, 403)
         case BrokerUnavailableError() | BrokerRefusedError() | ManagementError():
             log.warning("http.unavailable", path=request.url.path, problem=str(error))
             return Json({"message": str(error)}, 503, {"Retry-After": RETRY_AFTER})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -10,16 +13,24 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 
 from coordinator.http import batches, operations, seeds, workers
 from coordinator.http.answers import HANDLERS, Json
+from coordinator.http.guard import Guard, caller_of, check_role
 from coordinator.http.openapi import Endpoint, describe, page
 from coordinator.http.requests import RawPaths
+from coordinator.http.seeds import Handler
 from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
 from coordinator.node.node import Node
+from coordinator.tokens import Roles, Tokens
 
 PREFIXES = ("/aspire_api/manager", "/aspire/_api/manager")
 
 OK = {200: "done"}
 INVALID = {406: "the input does not validate"}
 UNKNOWN = {404: "an id is not known"}
+GUARDED = {
+    401: "no valid token",
+    403: "a token that may not do this, or a browser on another site",
+    429: "too many requests, or too many that wait",
+}
 AWAY = {503: "the broker is away or blocked: nothing was done"}
 LARGE = {413: "over a limit"}
 ALL_IDS = OK | UNKNOWN | INVALID | LARGE | AWAY
@@ -62,21 +73,63 @@ ENDPOINTS = [
     Endpoint("/dead/{id:dead}", ("DELETE",), workers.drop_dead, "drop a dead letter", OK | UNKNOWN | AWAY),
     Endpoint("/dead", ("GET",), workers.all_dead, "list dead letters", READ, query=BOUNDS),
 ]  # fmt: skip
+ENDPOINTS = [replace(endpoint, statuses=endpoint.statuses | GUARDED) for endpoint in ENDPOINTS]
 
 
-def create_app(node: Node) -> Starlette:
-    """The application that serves a node; it answers 503 while the node has no session."""
+WORKER: Roles = frozenset({"worker"})
+MANAGER: Roles = frozenset({"manager"})
+PRODUCER: Roles = frozenset({"producer"})
+OPERATOR: Roles = frozenset({"operator"})
+ALLOWED: dict[Handler, Roles] = {
+    batches.fetch: WORKER,
+    batches.held: OPERATOR,
+    batches.ack: WORKER,
+    batches.give_back: WORKER,
+    batches.results: WORKER,
+    release_worker: MANAGER,
+    release_seed: MANAGER,
+    resume_seed: MANAGER,
+    seeds.add_items: PRODUCER,
+    seeds.read: OPERATOR | WORKER,  # a worker learns from it that the seed of its batches was released
+    seeds.put: MANAGER,
+    seeds.purge: MANAGER,
+    seeds.all_seeds: OPERATOR,
+    workers.read: OPERATOR,
+    workers.register: WORKER,
+    workers.remove: MANAGER,
+    workers.all_workers: OPERATOR,
+    workers.retry_dead: MANAGER,
+    workers.drop_dead: MANAGER,
+    workers.all_dead: OPERATOR,
+    operations.metrics: OPERATOR,
+    operations.home: OPERATOR,
+}
+"""Which roles may call what, where there are tokens; an administrator may call all."""
+
+
+def create_app(node: Node, tokens: Tokens | None = None) -> Starlette:
+    """The application that serves a node; it answers 503 while the node has no session.
+
+    Args:
+        node: the node.
+        tokens: who may do what; by default what the node's settings say.
+
+    Raises:
+        CoordinatorError: the settings name tokens that cannot be read.
+    """
+    settings = node.settings
+    guard = Middleware(Guard, prefixes=PREFIXES, tokens=tokens or Tokens.of(settings), rate=settings.rate_limit)
     app = Starlette(
         routes=[
             *(Mount(prefix, app=Router(_routes(), redirect_slashes=False)) for prefix in PREFIXES),
             Route("/health/live", operations.live),
             Route("/health/ready", operations.ready),
-            Route("/metrics", operations.metrics),
+            Route("/metrics", _guarded({"GET": operations.metrics, "HEAD": operations.metrics})),
             Route("/openapi.json", _openapi),
             Route("/docs", _docs),
-            Route("/", operations.home),
+            Route("/", _guarded({"GET": operations.home, "HEAD": operations.home})),
         ],
-        middleware=[Middleware(RawPaths)],
+        middleware=[Middleware(RawPaths), guard],
         exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False  # an unknown route is 404 in JSON, not a way to another
@@ -93,13 +146,22 @@ def _routes() -> list[BaseRoute]:
 
 
 def _route(path: str, methods: dict[str, Endpoint]) -> Route:
-    async def serve(request: Request) -> Response:
-        return await methods[request.method].handler(request)
-
-    route = Route(path, serve, methods=list(methods))
+    handlers = {method: endpoint.handler for method, endpoint in methods.items()}
+    route = Route(path, _guarded(handlers), methods=list(methods))
     # The framework lets HEAD in wherever GET is; here a GET may fetch, ack or release.
     route.methods = set(methods)
     return route
+
+
+def _guarded(handlers: Mapping[str, Handler]) -> Handler:
+    """The handlers of a route by method, each for the roles that may call it; one that is not listed is no route."""
+    allowed = {method: ALLOWED[handler] for method, handler in handlers.items()}
+
+    async def serve(request: Request) -> Response:
+        check_role(caller_of(request), allowed[request.method])
+        return await handlers[request.method](request)
+
+    return serve
 
 
 async def _openapi(_: Request) -> Response:

@@ -9,6 +9,7 @@ from coordinator import topology
 from coordinator.broker.connection import Message
 from coordinator.errors import NotFoundError
 from coordinator.http.answers import Json
+from coordinator.http.guard import caller_of, check_worker
 from coordinator.http.requests import (
     acting_session,
     body_of,
@@ -31,8 +32,8 @@ async def fetch(request: Request) -> Response:
     tags = check_tags(request.query_params.getlist("tags"))
     most = count_of(request, "batches", 1, 1, MAX_BATCHES)
     wait = number_of(request, "wait", 0.0, 0.0, MAX_WAIT)
-    address = request.client.host if request.client else "unknown"
-    worker = check_worker_id(request.query_params.get("worker") or address, "worker")
+    worker = check_worker_id(request.query_params.get("worker") or _default_worker(request), "worker")
+    check_worker(caller_of(request), worker)
     if request.app.state.node.settings.require_registration and not session.workers.is_known(worker):
         raise NotFoundError("worker", worker)
     await session.roster.note(worker, tuple(sorted(tags)), "http")
@@ -45,14 +46,16 @@ async def ack(request: Request) -> Response:
     """The worker has taken these batches; an alarm of the broker stops no ack."""
     session = session_of(request)
     ids = await ids_of(request)
-    return _settled(ids, [await session.leases.ack(handle) for handle in ids], "acked")
+    worker = caller_of(request).worker
+    return _settled(ids, [await session.leases.ack(handle, worker) for handle in ids], "acked")
 
 
 async def give_back(request: Request) -> Response:
     """The worker gives these batches back without fault."""
     session = await acting_session(request)
     ids = await ids_of(request)
-    return _settled(ids, [await session.leases.give_back(handle) for handle in ids], "given back")
+    worker = caller_of(request).worker
+    return _settled(ids, [await session.leases.give_back(handle, worker) for handle in ids], "given back")
 
 
 async def results(request: Request) -> Response:
@@ -60,6 +63,7 @@ async def results(request: Request) -> Response:
     session = await acting_session(request)
     body = await body_of(request)
     made = parse_model(BatchResults, body)
+    check_worker(caller_of(request), made.worker)
     await session.publishing.publish(topology.RESULTS, made.seed, Message(body))
     return Json({"message": "accepted", "accepted": len(made.results)}, 202)
 
@@ -68,6 +72,12 @@ async def held(request: Request) -> Response:
     """Which worker holds which batch, and since when."""
     session: Session = session_of(request)
     return Json(page_of(request, "batches", held_batches(session)))
+
+
+def _default_worker(request: Request) -> str:
+    """Who fetches without saying so: the worker that the token is bound to, else the client's address."""
+    address = request.client.host if request.client else "unknown"
+    return caller_of(request).worker or address
 
 
 def _settled(ids: list[str], found: list[bool], done: str) -> Response:

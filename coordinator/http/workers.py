@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.http.answers import Json
+from coordinator.http.guard import caller_of, check_worker
 from coordinator.http.requests import acting_session, id_of, model_of, session_of
 from coordinator.http.views import dead_views, page_bounds, page_of, worker_view
 from coordinator.models import WorkerSpec, check_worker_id
@@ -21,6 +22,7 @@ async def read(request: Request) -> Response:
 async def register(request: Request) -> Response:
     """Register a worker; its AMQP URL is told this once."""
     ident = check_worker_id(id_of(request))
+    check_worker(caller_of(request), ident)
     spec = await model_of(request, WorkerSpec, ignored=READ_ONLY)
     session = await acting_session(request)
     url = await session.workers.register(ident, spec)

@@ -88,18 +88,18 @@ class Leases:
                 del self._waiting[woken]
             queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
 
-    async def ack(self, handle: str) -> bool:
-        """The worker has taken the batch; False when this handle is not held (any more)."""
-        lease = self._leases.pop(handle, None)
+    async def ack(self, handle: str, worker: str | None = None) -> bool:
+        """The worker has taken the batch; False when this handle is not held (any more), or is not `worker`'s."""
+        lease = self._pop_of(handle, worker)
         if lease is None:
             return False
         await lease.delivery.ack()
         self._work.ledger.acked(lease.publication)
         return True
 
-    async def give_back(self, handle: str) -> bool:
-        """The worker gives the batch back without fault; False when this handle is not held (any more)."""
-        lease = self._leases.pop(handle, None)
+    async def give_back(self, handle: str, worker: str | None = None) -> bool:
+        """The worker gives the batch back without fault; False as for `ack`."""
+        lease = self._pop_of(handle, worker)
         if lease is None:
             return False
         await self._put_back(lease)
@@ -188,6 +188,13 @@ class Leases:
             await self._available.put_batch(lease.batch)
         await lease.delivery.ack()
         self._work.ledger.came_back(lease.publication)
+
+    def _pop_of(self, handle: str, worker: str | None) -> Lease | None:
+        """The lease of this handle, if it is held, and by this worker where one is named."""
+        lease = self._leases.get(handle)
+        if lease is None or worker not in {None, lease.worker}:
+            return None
+        return self._leases.pop(handle)
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:
         taken = list(leases)
