@@ -10,6 +10,10 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT
+
+MIB = 1024 * 1024
+
 
 def default_home() -> Path:
     """Where a private broker's data and the addresses of a running coordinator are kept."""
@@ -32,6 +36,12 @@ class Settings(BaseSettings):
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8787
     http_url: str | None = None
     """Where clients find the shim."""
+    tls_certificate: Path | None = None
+    """The certificate that HTTP is served with over TLS, and those between it and its authority: a PEM file."""
+    tls_key: Path | None = None
+    """Its private key, where that is not in the same file."""
+    ca_file: Path | None = None
+    """Authorities that our programs trust, for brokers and coordinators alike; by default the system's: a PEM file."""
     token: SecretStr | None = None
     """The token that programs of ours show to a coordinator."""
     tokens: SecretStr | None = None
@@ -46,14 +56,44 @@ class Settings(BaseSettings):
     """Whether a fetch by a worker that is not known is 404."""
     trusted_producers: str = ""
     """Broker users, separated by commas, whose checked pages are relayed unread; the coordinator's own always is."""
-    rate_limit: Annotated[float, Field(ge=0)] = 2000.0
-    """Requests a second for each token, and for each address without one; 0 for any number."""
     linger: Annotated[float, Field(ge=0, le=10)] = 0.02
     """How long a page that does not fill a batch waits for more."""
     window: Annotated[int, Field(ge=4, le=500)] = 200
     """How many unsent batches a work queue may hold at most."""
     last_offer_patience: Annotated[float, Field(gt=0)] = 30.0
     """How long dispatch may stand still so that a batch at its attempt limit is offered alone."""
+    max_body: Annotated[int, Field(ge=1024)] = 8 * MIB
+    """Bytes of a body over HTTP that is no stream of items."""
+    max_line: Annotated[int, Field(ge=1024)] = MIB
+    """Bytes of one line of a stream of items."""
+    max_array: Annotated[int, Field(ge=1024)] = 32 * MIB
+    """Bytes of an array of items, which is accepted as a whole or not at all."""
+    max_buffered: Annotated[int, Field(ge=1024)] = 256 * MIB
+    """Bytes of all bodies together that a coordinator has in memory."""
+    max_ids: Annotated[int, Field(ge=1)] = 10_000
+    """Ids in a list."""
+    max_text: Annotated[int, Field(ge=1, le=MAX_TEXT)] = MAX_TEXT
+    """Characters of a string in a body over HTTP."""
+    max_depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = MAX_DEPTH
+    """Levels of nesting in a body over HTTP."""
+    max_list: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Entries in a page of a list."""
+    max_batches: Annotated[int, Field(ge=1, le=1000)] = 1000
+    """Batches in a fetch."""
+    page_items: Annotated[int, Field(ge=1, le=MAX_ITEMS)] = 100
+    """Items in a page that is made of what comes over HTTP."""
+    max_polls: Annotated[int, Field(ge=0)] = 4000
+    """Fetches that wait."""
+    max_connections: Annotated[int, Field(ge=1)] = 5000
+    """Connections over HTTP."""
+    rate_limit: Annotated[float, Field(ge=0)] = 2000.0
+    """Requests a second for each token, and for each address without one; 0 for any number."""
+    head_timeout: Annotated[float, Field(gt=0)] = 10.0
+    """How long the head of a request may take, and what is left of a body that was refused."""
+    body_timeout: Annotated[float, Field(gt=0)] = 30.0
+    """How long a body may take that is no stream of items."""
+    stream_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """How long a stream of items may pause."""
     stop_timeout: Annotated[float, Field(gt=0)] = 10.0
     """How long a stop may take."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

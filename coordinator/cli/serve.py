@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final, Literal
 
 import structlog
 import typer
-import uvicorn
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -22,6 +21,7 @@ from coordinator.cli.common import AmqpUrl, examples, load_settings, without_pas
 from coordinator.cli.stopping import run_until_told
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
+from coordinator.http.server import BACKLOG, Server, scheme_of, server_config
 from coordinator.http.stopping import Requests
 from coordinator.node.node import DEFAULT_TICK, Node
 from coordinator.settings import Settings
@@ -33,7 +33,6 @@ PRIVATE_TICK: Final = 1.5
 """Seconds by which a private broker's figures lag: it is told to count more often than by default."""
 HTTP_GRACE: Final = 2
 """Seconds that requests under way may still take at a stop."""
-BACKLOG: Final = 2048
 
 
 ManagementUrl = Annotated[
@@ -145,8 +144,8 @@ async def _serve(settings: Settings, listener: socket.socket, tokens: Tokens, lo
             ends.append(await stack.enter_async_context(_running(ended(private), "broker")))
         node = Node(settings, tick)
         ends.append(await stack.enter_async_context(_running(node.run(), "node")))
-        ends.append(await stack.enter_async_context(_http(create_app(node, tokens), listener)))
-        url = _url(listener)
+        ends.append(await stack.enter_async_context(_http(create_app(node, tokens), settings, listener)))
+        url = _url(settings, listener)
         stack.enter_context(discovery.published(settings, url, local))
         log.info("serve.listening", http=url)
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -176,18 +175,10 @@ async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[
         await asyncio.wait([task])
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.asynccontextmanager
-async def _http(app: Starlette, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+async def _http(app: Starlette, settings: Settings, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     requests = Requests(app)
-    server = _Server(uvicorn.Config(requests, log_config=None, log_level="warning", access_log=False))
+    server = Server(server_config(requests, settings))
     listener.listen(BACKLOG)  # who finds the address from here on is served, if need be a moment later
     task = asyncio.create_task(server.serve(sockets=[listener]), name="the HTTP server")
     try:
@@ -200,9 +191,11 @@ async def _http(app: Starlette, listener: socket.socket) -> AsyncIterator[asynci
             await asyncio.wait([task])
 
 
-def _url(listener: socket.socket) -> str:
-    """Where programs on this machine reach it."""
+def _url(settings: Settings, listener: socket.socket) -> str:
+    """Where programs on this machine reach it: as the settings say, which a certificate's names may ask for."""
+    if settings.http_url is not None:
+        return settings.http_url
     host, port = listener.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme_of(settings)}://[{host}]:{port}" if ":" in host else f"{scheme_of(settings)}://{host}:{port}"

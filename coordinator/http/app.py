@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 
 from coordinator.http import batches, operations, seeds, workers
 from coordinator.http.answers import HANDLERS, Json
+from coordinator.http.gates import Gates
 from coordinator.http.guard import Guard, caller_of, check_role
 from coordinator.http.openapi import Endpoint, describe, page
 from coordinator.http.requests import RawPaths
@@ -32,7 +33,7 @@ GUARDED = {
     429: "too many requests, or too many that wait",
 }
 AWAY = {503: "the broker is away or blocked: nothing was done"}
-LARGE = {413: "over a limit"}
+LARGE = {408: "a body that did not come in time", 413: "over a limit"}
 ALL_IDS = OK | UNKNOWN | INVALID | LARGE | AWAY
 READ = OK | INVALID | AWAY
 BOUNDS = {"offset": "how many to leave out", "limit": "how many at most"}
@@ -118,7 +119,10 @@ def create_app(node: Node, tokens: Tokens | None = None) -> Starlette:
         CoordinatorError: the settings name tokens that cannot be read.
     """
     settings = node.settings
-    guard = Middleware(Guard, prefixes=PREFIXES, tokens=tokens or Tokens.of(settings), rate=settings.rate_limit)
+    gates = Gates.of(settings)
+    guard = Middleware(
+        Guard, prefixes=PREFIXES, tokens=tokens or Tokens.of(settings), rate=settings.rate_limit, bodies=gates.bodies
+    )
     app = Starlette(
         routes=[
             *(Mount(prefix, app=Router(_routes(), redirect_slashes=False)) for prefix in PREFIXES),
@@ -134,6 +138,7 @@ def create_app(node: Node, tokens: Tokens | None = None) -> Starlette:
     )
     app.router.redirect_slashes = False  # an unknown route is 404 in JSON, not a way to another
     app.state.node = node
+    app.state.gates = gates
     return app
 
 

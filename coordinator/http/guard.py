@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coordinator.domain.rates import Rates
-from coordinator.errors import ForbiddenError
+from coordinator.errors import BusyError, ForbiddenError
 from coordinator.http.answers import Json
+from coordinator.http.gates import Gate
 from coordinator.tokens import ANYBODY, Caller, Roles, Tokens
 
 OPEN: Final = frozenset({"/health/live", "/health/ready"})
@@ -35,27 +36,31 @@ class Guard:
         prefixes: below these a browser may come from its own site only.
         tokens: who may do what.
         rate: requests a second for each token, and for each address without one; 0 for any number.
+        bodies: counts what each request has of its body in memory.
     """
 
-    def __init__(self, app: ASGIApp, *, prefixes: tuple[str, ...], tokens: Tokens, rate: float) -> None:
+    def __init__(self, app: ASGIApp, *, prefixes: tuple[str, ...], tokens: Tokens, rate: float, bodies: Gate) -> None:
         self._app = app
         self._prefixes = tuple(f"{prefix}/" for prefix in prefixes)
         self._tokens = tokens
         self._rate = rate
         self._rates = Rates(rate)
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
-            refusal = self._admit(scope)
-            if refusal is not None:
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] in OPEN:
+            await self._app(scope, receive, send)
+            return
+        refusal = self._admit(scope)
+        with self._bodies.share() as share:
+            scope["state"]["body"] = share
+            await (refusal or self._app)(scope, receive, send)
 
     def _admit(self, scope: Scope) -> Json | None:
         """Note who calls, or say why not."""
         headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
         if scope["path"].startswith(self._prefixes) and is_from_another_site(headers):
             return Json({"message": "a browser sent this from another site: that is refused"}, 403)
         caller: Caller | None = ANYBODY
@@ -65,13 +70,13 @@ class Guard:
         elif not _is_named_well(scope, headers):
             name = headers.get("host", "")
             return Json({"message": f"without tokens this coordinator answers to localhost, and not to {name!r}"}, 403)
-        wait = self._rates.take(caller.name if caller and caller.name else _address(scope), time.monotonic())
+        wait = self._rates.take(f"token {caller.name}" if caller and caller.name else _address(scope), time.monotonic())
         if wait:
-            message = f"more than {self._rate:g} requests a second (COORDINATOR_RATE_LIMIT)"
-            return Json({"message": message}, 429, {"Retry-After": str(math.ceil(wait))})
+            busy = BusyError("requests a second from one caller", self._rate, "RATE_LIMIT")
+            return Json({"message": str(busy)}, 429, {"Retry-After": str(math.ceil(wait))})
         if caller is None:
             return _unauthorized(is_given="authorization" in headers)
-        scope.setdefault("state", {})["caller"] = caller
+        state["caller"] = caller
         return None
 
 

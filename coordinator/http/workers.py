@@ -23,7 +23,7 @@ async def register(request: Request) -> Response:
     """Register a worker; its AMQP URL is told this once."""
     ident = check_worker_id(id_of(request))
     check_worker(caller_of(request), ident)
-    spec = await model_of(request, WorkerSpec, ignored=READ_ONLY)
+    spec, _ = await model_of(request, WorkerSpec, ignored=READ_ONLY)
     session = await acting_session(request)
     url = await session.workers.register(ident, spec)
     return Json({**worker_view(session.workers.get(ident)), "amqpUrl": url})
