@@ -116,7 +116,7 @@ def is_from_another_site(headers: Mapping[str, str]) -> bool:
     if site is not None:
         return site not in OWN_SITES
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and origin.lower().partition("://")[2] != headers.get("host", "").lower()
 
 
 def _is_named_well(scope: Scope, headers: Mapping[str, str]) -> bool:
