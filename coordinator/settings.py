@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT
 
 MIB = 1024 * 1024
+AMQPS = "amqps"
+CA_QUERY = "cafile"
 
 
 def default_home() -> Path:
@@ -100,27 +102,39 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = "auto"
 
     def amqp_urls(self) -> list[str]:
-        """The AMQP URLs, passwords included."""
-        text = self.amqp_url.get_secret_value() if self.amqp_url else ""
-        return [url.strip() for url in text.split(",") if url.strip()]
+        """The AMQP URLs, passwords included, and whom to trust where they ask for TLS."""
+        return [self.trusting(url) for url in self._given_urls()]
+
+    def trusting(self, url: str) -> str:
+        """An AMQP URL that names our authorities, in the way that the client library reads it, if it asks for TLS."""
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query)
+        if self.ca_file is None or parts.scheme != AMQPS or CA_QUERY in dict(query):
+            return url
+        return urlunsplit(parts._replace(query=urlencode([*query, (CA_QUERY, str(self.ca_file.absolute()))])))
 
     def management(self) -> str:
         """The management API's URL, user and password included."""
         if self.management_url is not None:
             return self.management_url.get_secret_value()
-        parts = urlsplit(self.amqp_urls()[0])
+        parts = urlsplit(self._given_urls()[0])
         user, password = parts.username or "guest", parts.password or "guest"
         host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or "localhost"
-        return f"http://{user}:{password}@{host}:15672"
+        scheme, port = ("https", 15671) if parts.scheme == AMQPS else ("http", 15672)
+        return f"{scheme}://{user}:{password}@{host}:{port}"
 
     def vhost(self) -> str:
         """The virtual host that the AMQP URL names; `/` when it names none."""
-        return unquote(urlsplit(self.amqp_urls()[0]).path.removeprefix("/")) or "/"
+        return unquote(urlsplit(self._given_urls()[0]).path.removeprefix("/")) or "/"
 
     def url_for_worker(self, user: str, password: str) -> str:
         """The AMQP URL that a worker with its own user is given."""
-        base = self.worker_amqp_url.get_secret_value() if self.worker_amqp_url else self.amqp_urls()[0]
+        base = self.worker_amqp_url.get_secret_value() if self.worker_amqp_url else self._given_urls()[0]
         parts = urlsplit(base)
         address = parts.netloc.rpartition("@")[2]
         netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{address}"
         return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+
+    def _given_urls(self) -> list[str]:
+        text = self.amqp_url.get_secret_value() if self.amqp_url else ""
+        return [url.strip() for url in text.split(",") if url.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ import orjson
 
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, NotFoundError
 from coordinator.models import WorkerSpec
+from coordinator.tls import verification
 
 PREFIX = "/aspire_api/manager"
 TIMEOUT = 10.0
@@ -31,12 +33,17 @@ class Api:
     Args:
         url: where it answers.
         token: what it is shown, where it asks for one.
+        ca_file: authorities to trust in place of the system's, where the URL is `https:`.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, ca_file: Path | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.AsyncClient(
-            base_url=url.rstrip("/") + PREFIX, headers=headers, timeout=TIMEOUT, trust_env=False
+            base_url=url.rstrip("/") + PREFIX,
+            headers=headers,
+            timeout=TIMEOUT,
+            trust_env=False,
+            verify=verification(url, ca_file),
         )
 
     async def close(self) -> None:

@@ -154,7 +154,7 @@ async def _work(identity: Identity, settings: Settings, url: str | None, make: C
 async def _transport(identity: Identity, settings: Settings, url: str | None) -> AsyncIterator[Transport]:
     """The transport: with a coordinator's URL it registers there, else it takes the broker's URL as it is."""
     token = settings.token.get_secret_value() if settings.token else None
-    api = Api(url, token) if url else None
+    api = Api(url, token, settings.ca_file) if url else None
     try:
         if identity.transport == "http":
             if api is None:
@@ -177,7 +177,7 @@ def _addresses(identity: Identity, settings: Settings, api: Api | None) -> Addre
         url = await api.register(identity.id, WorkerSpec(tags=identity.tags))
         if url is None:
             raise BrokerUnavailableError("the coordinator gave no AMQP URL")
-        return [url]
+        return [settings.trusting(url)]
 
     return register
 

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ import httpx
 
 from coordinator import topology
 from coordinator.errors import ManagementError
+from coordinator.tls import verification
 
 TIMEOUT: Final = 5.0
 NOT_FOUND: Final = 404
@@ -36,9 +38,18 @@ class Totals:
 
 
 class Management:
-    """One virtual host's management API."""
+    """One virtual host's management API.
 
-    def __init__(self, url: str, vhost: str) -> None:
+    Args:
+        url: where it answers, with user and password.
+        vhost: the virtual host.
+        ca_file: authorities to trust in place of the system's.
+
+    Raises:
+        CoordinatorError: the file is none.
+    """
+
+    def __init__(self, url: str, vhost: str, ca_file: Path | None = None) -> None:
         parsed = httpx.URL(url)
         self._vhost_name = vhost
         self._vhost = quote(vhost, safe="")
@@ -47,6 +58,7 @@ class Management:
             auth=(parsed.username or "guest", parsed.password or "guest"),
             timeout=TIMEOUT,
             trust_env=False,
+            verify=verification(url, ca_file),
         )
 
     async def close(self) -> None:

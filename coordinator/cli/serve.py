@@ -21,10 +21,11 @@ from coordinator.cli.common import AmqpUrl, examples, load_settings, without_pas
 from coordinator.cli.stopping import run_until_told
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
-from coordinator.http.server import BACKLOG, Server, scheme_of, server_config
+from coordinator.http.server import BACKLOG, Server, check_certificate, scheme_of, server_config
 from coordinator.http.stopping import Requests
 from coordinator.node.node import DEFAULT_TICK, Node
 from coordinator.settings import Settings
+from coordinator.tls import client_context
 from coordinator.tokens import Tokens, new_secret
 
 log = structlog.get_logger(__name__)
@@ -102,6 +103,9 @@ def serve(
     logs.configure(settings.log_level, settings.log_format)
     local = new_secret()
     tokens = Tokens.of(settings, local)
+    check_certificate(settings)
+    if settings.ca_file is not None:
+        client_context(settings.ca_file)
     with listening(settings, insecure=insecure or tokens.are_required) as listener:
         asyncio.run(run_until_told(_serve(settings, listener, tokens, local), settings.stop_timeout))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -15,7 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from coordinator.errors import BusyError
+from coordinator.errors import BusyError, CoordinatorError
 from coordinator.http.answers import RETRY_AFTER
 from coordinator.settings import Settings
 
@@ -54,6 +55,23 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
+
+
+def check_certificate(settings: Settings) -> None:
+    """See that what the settings say of TLS can be used.
+
+    Raises:
+        CoordinatorError: it cannot.
+    """
+    if settings.tls_certificate is None:
+        if settings.tls_key is not None:
+            raise CoordinatorError("COORDINATOR_TLS_KEY: there is no COORDINATOR_TLS_CERTIFICATE that it belongs to")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:  # an SSLError is one too
+        what = error.strerror or str(error)
+        raise CoordinatorError(f"COORDINATOR_TLS_CERTIFICATE, COORDINATOR_TLS_KEY: {what}") from error
 
 
 def scheme_of(settings: Settings) -> str:
