@@ -26,6 +26,8 @@ class Shell:
 
     def __init__(self, home: Path, settings: Settings) -> None:
         self.home = home
+        self.errors = ""
+        """What `serve` wrote, once it has ended."""
         self._broker = {
             "COORDINATOR_AMQP_URL": settings.amqp_urls()[0],
             "COORDINATOR_MANAGEMENT_URL": settings.management(),
@@ -69,7 +71,8 @@ class Shell:
         finally:
             if process.returncode is None:
                 process.kill()
-            await process.communicate()
+            _, errors = await process.communicate()
+            self.errors += errors.decode()
 
 
 @pytest.fixture
