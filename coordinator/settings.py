@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     head_timeout: Annotated[float, Field(gt=0)] = 10.0
     """How long the head of a request may take, and what is left of a body that was refused."""
     body_timeout: Annotated[float, Field(gt=0)] = 30.0
-    """How long a body may take that is no stream of items."""
+    """How long a body may take that is no stream of items, and how long a client may leave its answer unread."""
     stream_timeout: Annotated[float, Field(gt=0)] = 60.0
     """How long a stream of items may pause."""
     stop_timeout: Annotated[float, Field(gt=0)] = 10.0

@@ -48,6 +48,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         h11_max_incomplete_event_size=MAX_HEAD,
         timeout_keep_alive=KEEP_ALIVE,
         server_header=False,
+        proxy_headers=False,  # else whoever is on this machine could take any address for its own
         # What strangers send wrong must not fill the log.
         log_config=None,
         log_level="error",
@@ -82,13 +83,14 @@ def scheme_of(settings: Settings) -> str:
 class _Protocol(H11Protocol):
     """One connection.
 
-    uvicorn waits without end for a head, and for the rest of a body whose request is answered already. Here both have
-    a deadline, so a connection that is held open by a byte now and then ends.
+    uvicorn waits without end for a head, for the rest of a body whose request is answered already, and for a client
+    that does not read. Here each has a deadline, so a connection that is held open by a byte now and then ends.
     """
 
     settings: Settings
 
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many already."""
@@ -102,6 +104,7 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._unwatch()
+        self._stop_unread()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -117,6 +120,17 @@ class _Protocol(H11Protocol):
         super().on_response_complete()
         if not self.transport.is_closing() and self.conn.their_state is h11.SEND_BODY:
             self._watch()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._stop_unread()
+        self._unread = self.loop.call_later(self.settings.body_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on, since it has read."""
+        super().resume_writing()
+        self._stop_unread()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, in JSON. uvicorn calls this while it handles h11's error."""
@@ -139,6 +153,11 @@ class _Protocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _stop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _expire(self) -> None:
         self._deadline = None
