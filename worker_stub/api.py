@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,10 +12,12 @@ import orjson
 
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, NotFoundError
 from coordinator.models import WorkerSpec
+from coordinator.tls import verification
 
 PREFIX = "/aspire_api/manager"
 TIMEOUT = 10.0
-NOT_FOUND, INVALID, UNAVAILABLE = 404, 406, 503
+NOT_FOUND, INVALID = 404, 406
+NOT_DONE = frozenset({401, 403, 429, 503})
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 Answer = dict[str, Any]
@@ -25,10 +28,23 @@ class NoAnswerError(BrokerUnavailableError):
 
 
 class Api:
-    """A client of the shim. Its methods raise `BrokerUnavailableError` when there is no answer, or 503."""
+    """A client of the shim. Its methods raise `BrokerUnavailableError` when there is no answer, or it refuses to act.
 
-    def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=url.rstrip("/") + PREFIX, timeout=TIMEOUT, trust_env=False)
+    Args:
+        url: where it answers.
+        token: what it is shown, where it asks for one.
+        ca_file: authorities to trust in place of the system's, where the URL is `https:`.
+    """
+
+    def __init__(self, url: str, token: str | None = None, ca_file: Path | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.AsyncClient(
+            base_url=url.rstrip("/") + PREFIX,
+            headers=headers,
+            timeout=TIMEOUT,
+            trust_env=False,
+            verify=verification(url, ca_file),
+        )
 
     async def close(self) -> None:
         """Give the sockets back."""
@@ -56,7 +72,7 @@ class Api:
             InvalidInputError: 406.
             NotFoundError: 404.
             NoAnswerError: the request was sent and got no answer, or one that tells nothing.
-            BrokerUnavailableError: the coordinator was not reached, or answered 503: nothing was done.
+            BrokerUnavailableError: the coordinator was not reached, or refused (401, 403, 429, 503): nothing was done.
         """
         try:
             answer = await self._http.request(method, path, content=content, params=params, timeout=TIMEOUT + wait)
@@ -68,7 +84,7 @@ class Api:
         if answer.status_code == INVALID:
             raise InvalidInputError([(path, answer.text)])
         told = f"{method} {path}: {answer.status_code} {answer.text[:200]}"
-        if answer.status_code == UNAVAILABLE:
+        if answer.status_code in NOT_DONE:
             raise BrokerUnavailableError(told)
         if not answer.is_success:
             raise NoAnswerError(told)

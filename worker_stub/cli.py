@@ -153,7 +153,8 @@ async def _work(identity: Identity, settings: Settings, url: str | None, make: C
 @contextlib.asynccontextmanager
 async def _transport(identity: Identity, settings: Settings, url: str | None) -> AsyncIterator[Transport]:
     """The transport: with a coordinator's URL it registers there, else it takes the broker's URL as it is."""
-    api = Api(url) if url else None
+    token = settings.token.get_secret_value() if settings.token else None
+    api = Api(url, token, settings.ca_file) if url else None
     try:
         if identity.transport == "http":
             if api is None:
@@ -176,7 +177,7 @@ def _addresses(identity: Identity, settings: Settings, api: Api | None) -> Addre
         url = await api.register(identity.id, WorkerSpec(tags=identity.tags))
         if url is None:
             raise BrokerUnavailableError("the coordinator gave no AMQP URL")
-        return url.split(",")
+        return [settings.trusting(one) for one in url.split(",")]
 
     return register
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
 from coordinator.errors import CoordinatorError
 from coordinator.models import invalid
@@ -76,10 +77,16 @@ def known_broker(amqp_url: str | None) -> list[str]:
     return urls
 
 
-def known_http(http_url: str | None) -> str:
-    """The coordinator's HTTP side that was named, that of the one on this machine, or its default."""
+def known_http(http_url: str | None) -> Reader:
+    """A reader of the coordinator that was named, or of the one on this machine; it shows our token.
+
+    Raises:
+        CoordinatorError: the file of authorities is none.
+    """
     settings = read_connection(load_settings(http_url=http_url))
-    return settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
+    token = settings.token.get_secret_value() if settings.token else None
+    url = settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
+    return Reader(url, token, settings.ca_file)
 
 
 def print_json(document: object) -> None:

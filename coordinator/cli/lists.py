@@ -84,7 +84,7 @@ def drop(context: typer.Context, ids: DeadIds) -> None:
 
 def _fetch(http_url: str | None, read: Callable[[Reader], Awaitable[list[Row]]]) -> list[Row]:
     async def fetch() -> list[Row]:
-        async with Reader(known_http(http_url)) as reader:
+        async with known_http(http_url) as reader:
             return await read(reader)
 
     return asyncio.run(fetch())
@@ -93,7 +93,7 @@ def _fetch(http_url: str | None, read: Callable[[Reader], Awaitable[list[Row]]])
 def _settle(http_url: str | None, act: Callable[[Reader, str], Awaitable[None]], ids: list[str], done: str) -> None:
     async def settle() -> int:
         missing = 0
-        async with Reader(known_http(http_url)) as reader:
+        async with known_http(http_url) as reader:
             for ident in ids:
                 try:
                     await act(reader, ident)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -10,6 +11,7 @@ import httpx
 import orjson
 
 from coordinator.errors import HttpError, NotFoundError
+from coordinator.tls import verification
 
 PREFIX: Final = "/aspire_api/manager"
 PAGE: Final = 500
@@ -24,14 +26,20 @@ class Reader:
 
     Args:
         http_url: where it answers, such as `http://127.0.0.1:8787`.
+        token: what it is shown, where it asks for one.
+        ca_file: authorities to trust in place of the system's, where the URL is `https:`.
 
     Raises:
+        CoordinatorError: the file of authorities is none.
         HttpError: by every method, when the coordinator refuses or does not answer.
     """
 
-    def __init__(self, http_url: str) -> None:
+    def __init__(self, http_url: str, token: str | None = None, ca_file: Path | None = None) -> None:
         self._url = http_url.rstrip("/")
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.AsyncClient(
+            headers=headers, timeout=TIMEOUT, trust_env=False, verify=verification(http_url, ca_file)
+        )
 
     async def __aenter__(self) -> Self:
         return self

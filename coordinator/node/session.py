@@ -91,7 +91,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
         stack.push_async_callback(reader.close)
         writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"), near=reader)
         stack.push_async_callback(writer.close)
-        management = Management(settings.management(), settings.vhost())
+        management = Management(settings.management(), settings.vhost(), settings.ca_file)
         stack.push_async_callback(management.close)
         publishing = await writer.channel()
         for exchange in topology.EXCHANGES:
