@@ -88,7 +88,8 @@ def describe(endpoints: list[Endpoint], prefixes: tuple[str, ...]) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "Batch coordinator", "version": version("batch-coordinator")},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}, {}],
     }
 
 
