@@ -94,7 +94,10 @@ def serve(
     log_format: LogFormat = None,
     insecure: Insecure = False,
 ) -> None:
-    """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist."""
+    """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist.
+
+    All settings are variables too (COORDINATOR_…); those of tokens, TLS and limits, in docs/security.md, only that.
+    """
     settings = load_settings(
         amqp_url=amqp_url,
         management_url=management_url,
