@@ -70,9 +70,15 @@ def work(  # noqa: PLR0913 - the options
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Batches worked on at once.")] = 1,
     spool: Annotated[Path | None, typer.Option(help="Folder for taken batches (with --ack taken).")] = None,
     amqp_url: Annotated[
-        str | None, typer.Option(help="The broker, to connect to as it is: without registration.")
+        str | None,
+        typer.Option(
+            help="The broker, to connect to as it is: without registration. Prefer the variable COORDINATOR_AMQP_URL:"
+            " arguments show in lists of processes."
+        ),
     ] = None,
-    http_url: Annotated[str | None, typer.Option(help="The coordinator, to register with.")] = None,
+    http_url: Annotated[
+        str | None, typer.Option(help="The coordinator, to register with. It is shown the token in COORDINATOR_TOKEN.")
+    ] = None,
     stop_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a drain may take.")] = 10.0,
     log_level: Annotated[LogLevel, typer.Option(help="Log this and what is graver.")] = LogLevel.INFO,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import resource
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Annotated, Any, Final, Literal
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 PRIVATE_TICK: Final = 1.5
 """Seconds by which a private broker's figures lag: it is told to count more often than by default."""
+OTHER_FILES: Final = 200
+"""Open files beside the connections over HTTP."""
 HTTP_GRACE: Final = 2
 """Seconds that requests under way may still take at a stop."""
 
@@ -91,7 +94,10 @@ def serve(
     log_format: LogFormat = None,
     insecure: Insecure = False,
 ) -> None:
-    """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist."""
+    """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist.
+
+    All settings are variables too (COORDINATOR_…); those of tokens, TLS and limits, in docs/security.md, only that.
+    """
     settings = load_settings(
         amqp_url=amqp_url,
         management_url=management_url,
@@ -106,6 +112,7 @@ def serve(
     check_certificate(settings)
     if settings.ca_file is not None:
         client_context(settings.ca_file)
+    _allow_connections(settings.max_connections)
     with listening(settings, insecure=insecure or tokens.are_required) as listener:
         asyncio.run(run_until_told(_serve(settings, listener, tokens, local), settings.stop_timeout))
 
@@ -132,6 +139,17 @@ def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
             yield listener
     except OSError as error:
         raise CoordinatorError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+
+
+def _allow_connections(wanted: int) -> None:
+    """Let this process have as many open files as that takes, if the system lets it; many begin with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted += OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning("serve.few_open_files", allowed=hard, wanted=wanted)
+        wanted = hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(settings: Settings, listener: socket.socket, tokens: Tokens, local: str) -> None:

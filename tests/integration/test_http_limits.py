@@ -113,7 +113,7 @@ async def test_lines_before_one_that_is_too_long(broker: BrokerUrls) -> None:
         for _ in range(100):
             yield b"x" * MIB
 
-    async with limited(broker) as (api, _, gates):
+    async with limited(broker, max_buffered=4 * MIB) as (api, _, gates):
         answer = await api.post("/seed/s/items", content=body())
         assert (answer.status_code, answer.json()["accepted"]) == (413, 250)
         assert "line 252 is over its limit of 1048576 bytes (COORDINATOR_MAX_LINE)" in answer.json()["message"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiormq
 import httpx
 import pytest
 from aiormq.abc import AbstractChannel
 
+from coordinator.domain.registry import WorkerRemoved
+from coordinator.node.node import Node
+from coordinator.node.workers import worker_user
 from coordinator.settings import Settings
 from tests.integration.steps import put_seed
 
@@ -170,3 +173,30 @@ async def test_a_worker_has_one_virtual_host_and_no_management(url: str, setting
     user = httpx.URL(url)
     async with httpx.AsyncClient(base_url=base, auth=(user.username, user.password), trust_env=False) as http:
         assert (await http.get("/api/overview")).status_code == 401
+
+
+async def has_user(settings: Settings, user: str) -> bool:
+    """Whether the broker knows this user."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        return (await http.get(f"{settings.management()}/api/users/{quote(user, safe='')}")).status_code == 200
+
+
+@pytest.mark.parametrize("end", ["remove", "release", "speak HTTP", "remove when forgotten"])
+async def test_no_user_is_left_behind(api: httpx.AsyncClient, settings: Settings, node: Node, end: str) -> None:
+    """A worker's broker user ends with its removal, its release, and a registration that asks for no such user."""
+    user = worker_user(settings.vhost(), "w")
+    await api.put("/worker/w", json={})
+    assert await has_user(settings, user)
+    if end == "remove when forgotten":
+        await node.session.registry.append(WorkerRemoved, worker="w")
+        assert (await api.get("/worker/w")).status_code == 404
+    if end == "release":
+        answer = await api.put("/release/worker/w")
+    elif end == "speak HTTP":
+        answer = await api.put("/worker/w", json={"transport": "http"})
+    else:
+        answer = await api.delete("/worker/w")
+    assert answer.status_code == 200, answer.text
+    assert not await has_user(settings, user)
+    if "remove" in end:
+        assert (await api.delete("/worker/w")).status_code == 404
