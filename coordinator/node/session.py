@@ -177,7 +177,7 @@ async def _assemble(
     )
     roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
     figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
-    callbacks = Callbacks(registry, settings.callback_hosts)
+    callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
     workers = Workers(
         registry=registry,
         management=links.management,

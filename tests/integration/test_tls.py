@@ -22,6 +22,7 @@ from coordinator.http.server import check_certificate
 from coordinator.node.session import connected
 from coordinator.settings import Settings
 from coordinator.tls import client_context
+from tests.integration.listener import Listener
 from tests.integration.steps import submit
 from tests.support import PREFIX, in_ci, running_node, serving
 from worker_stub.api import Api
@@ -115,6 +116,30 @@ async def test_all_sides_over_tls(secured: Secured) -> None:
         assert "cafile" not in answer["amqpUrl"]
         worker = await Connection.open([settings.trusting(answer["amqpUrl"])], "worker:w")
         await worker.close()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_callbacks_over_tls(secured: Secured) -> None:
+    """A worker's own server is called over TLS if our authority stands for it, and is not told anything otherwise."""
+    settings = secured.settings()
+    trusted = client_context(settings.ca_file)
+    good, bad = Listener(), Listener()
+    async with (
+        good.serve(certificates=secured.certificates) as good_url,
+        bad.serve(certificates=secured.stranger.parent) as bad_url,
+        running_node(settings) as node,
+        serving(node) as url,
+        httpx.AsyncClient(base_url=url + PREFIX, verify=trusted, trust_env=False) as api,
+    ):
+        for worker, callback in (("bad", bad_url), ("good", good_url)):
+            body = {"transport": "http", "callback": callback}
+            assert (await api.put(f"/worker/{worker}", json=body)).status_code == 200
+        await submit(api, "s", 1)
+        answer = await api.put("/release/seed/s")
+        told = {one["worker"]: one for one in answer.json()["results"][0]["callbacks"]}
+        assert told["good"]["status"] == "told"
+        assert "certificate verify failed" in told["bad"]["message"]
+        assert not bad.calls
 
 
 @pytest.mark.asyncio(loop_scope="module")
