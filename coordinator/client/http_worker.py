@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 import orjson
@@ -42,7 +42,7 @@ class HttpWorker(HttpProducer):
         tags: what it can do.
         token: as of `HttpClient`.
         timeout: as of `HttpClient`.
-        verify: as of `HttpClient`.
+        ca_file: as of `HttpClient`.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class HttpWorker(HttpProducer):
         *,
         token: str | None = None,
         timeout: float = TIMEOUT,
-        verify: ssl.SSLContext | bool = True,
+        ca_file: Path | None = None,
     ) -> None:
-        super().__init__(url, token=token, timeout=timeout, verify=verify)
+        super().__init__(url, token=token, timeout=timeout, ca_file=ca_file)
         self.worker = check_worker_id(worker, "worker")
         self.tags = tuple(tags)
 

@@ -91,7 +91,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
         stack.push_async_callback(reader.close)
         writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"), near=reader)
         stack.push_async_callback(writer.close)
-        management = Management(settings.management(), settings.vhost())
+        management = Management(settings.management(), settings.vhost(), settings.ca_file)
         stack.push_async_callback(management.close)
         publishing = await writer.channel()
         for exchange in topology.EXCHANGES:
@@ -178,7 +178,7 @@ async def _assemble(
     )
     roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
     figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
-    callbacks = Callbacks(registry, settings.callback_hosts)
+    callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
     workers = Workers(
         registry=registry,
         management=links.management,
