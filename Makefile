@@ -30,7 +30,7 @@ format: setup ## format the code, and fix what the linter can
 
 test: setup ## run all tests, or some: make test TESTS=tests/unit
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(or $(TESTS),tests) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n auto --maxprocesses=4 --dist loadfile $(or $(TESTS),tests) $(PYTEST_ARGS)
 
 test-compose: setup ## build the image, bring compose.yaml up, use it, take it down (needs a Docker engine)
 	@scripts/test-compose $(PYTEST_ARGS)
