@@ -159,7 +159,10 @@ class DeadList(Answer):
 
 
 class FetchedBatch(Answer):
-    """A batch in the hands of an HTTP worker: `id` is the handle to settle it with, `batch` the batch's own id."""
+    """A batch in the hands of an HTTP worker: `id` is the handle to settle it with, `batch` the batch's own id.
+
+    It is `redelivered` where it may have been delivered before, though its attempt does not say so.
+    """
 
     id: str
     batch: str
@@ -168,6 +171,7 @@ class FetchedBatch(Answer):
     attempt: Annotated[int, Field(ge=1)]
     tags: list[str]
     created: str
+    redelivered: bool = False
     items: Annotated[list[Item], Field(min_length=1)]
 
 
