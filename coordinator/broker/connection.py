@@ -22,6 +22,7 @@ from pamqp import constants
 from pamqp.commands import Basic
 from yarl import URL
 
+from coordinator.broker import wire
 from coordinator.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
@@ -48,6 +49,7 @@ PERSISTENT: Final = 2
 # The client library refuses queue names that any broker takes, such as those with `=` or letters beyond ASCII, and
 # seed ids may hold these.
 constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
+wire.install()
 
 
 @contextlib.asynccontextmanager
@@ -91,7 +93,7 @@ class Message:
 
     def properties(self) -> Basic.Properties:
         """The same as the client library's."""
-        table: FieldTable = dict(self.headers)  # type: ignore[arg-type]  # our headers are AMQP field values
+        table: FieldTable = wire.writable(self.headers)
         return Basic.Properties(
             content_type=self.content_type,
             headers=table or None,
@@ -442,7 +444,7 @@ class Connection:
                 return cls(await _connect(text, name, share), text)
             except BrokerUnavailableError as error:
                 url = URL(text)
-                problems.append(f"{url.host}:{url.port}: {error.__cause__ or error}")
+                problems.append(f"{url.host}:{url.port}: {str(error.__cause__ or '') or error}")
         raise BrokerUnavailableError("no broker answers at " + "; ".join(problems))
 
     async def channel(self, *, needed: bool = False) -> Channel:

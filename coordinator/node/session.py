@@ -122,6 +122,7 @@ async def open_session(settings: Settings, instance: str, dealt: Memory, broker_
         session = await _assemble(settings, instance, links, registry, broker_tick)
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
         await session.peers.join(await links.reader.channel())
+        await session.suspects.join()
         loops = await _loops(session, settings, links, dealt, broker_tick)
         tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
         await session.dispatcher.start()

@@ -322,3 +322,20 @@ async def test_a_silent_worker_is_released(broker: BrokerUrls) -> None:
         assert not quiet.connection.closed.is_set()
         await quiet.ack_all()
         await quiet.close()
+
+
+async def test_slow_workers_are_shared_too(settings: Settings) -> None:
+    """Where batches are taken one by one, two owners of a seed each take turns; neither waits for the other to end."""
+    async with pair(settings) as (one, two), shim_of(one) as api:
+        seeds = [seed_owned_by(one, two), seed_owned_by(two, one)]
+        for seed in seeds:
+            await put_seed(api, seed, batchSize=1)
+            await submit(api, seed, 300)
+        stock = await StockWorker.consume(settings, prefetch=1)
+        got: Counter[str] = Counter()
+        for _ in range(120):
+            await eventually(lambda: stock.deliveries, "the next batch")
+            got.update(batch["seed"] for batch in stock.batches)
+            await stock.ack_all()
+        assert min(got[seed] for seed in seeds) >= 30, got
+        await stock.close()
