@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT
 
 MIB = 1024 * 1024
+MAX_LIST = MAX_BATCHES = 1000
 AMQPS = "amqps"
 CA_QUERY = "cafile"
 
@@ -26,14 +27,14 @@ def default_home() -> Path:
 class Settings(BaseSettings):
     """The settings of a coordinator and of the programs that speak to it; times are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="COORDINATOR_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="COORDINATOR_", frozen=True, hide_input_in_errors=True)
 
     amqp_url: SecretStr | None = None
     """AMQP URLs of the broker's nodes, separated by commas; without one, `serve` runs a private broker."""
     management_url: SecretStr | None = None
-    """Management API; by default port 15672 of the AMQP host, with the same user."""
+    """Management APIs of the nodes, separated by commas; by default port 15672 of each AMQP host, same user."""
     worker_amqp_url: SecretStr | None = None
-    """The broker's address as workers see it, when it differs from the coordinator's."""
+    """The broker's AMQP URLs as workers see them, when they differ from the coordinator's."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8787
     http_url: str | None = None
@@ -52,10 +53,14 @@ class Settings(BaseSettings):
     """The file of tokens, read again when it changes; by default `tokens.json` in `home`."""
     home: Path = Field(default_factory=default_home)
     attempt_limit: Annotated[int, Field(ge=1, le=100)] = 5
+    worker_timeout: Annotated[float, Field(ge=1)] = 15.0
+    """How long a worker that has sent presence may be silent before it is released."""
     ack_timeout: Annotated[float, Field(gt=0)] = 30.0
     """How long a batch fetched over HTTP may go without ack."""
     require_registration: bool = False
     """Whether a fetch by a worker that is not known is 404."""
+    callback_hosts: str = ""
+    """Hosts, separated by commas, that workers' callbacks may name; by default only the one that registers."""
     trusted_producers: str = ""
     """Broker users, separated by commas, whose checked pages are relayed unread; the coordinator's own always is."""
     linger: Annotated[float, Field(ge=0, le=10)] = 0.02
@@ -78,9 +83,9 @@ class Settings(BaseSettings):
     """Characters of a string in a body over HTTP."""
     max_depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = MAX_DEPTH
     """Levels of nesting in a body over HTTP."""
-    max_list: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    max_list: Annotated[int, Field(ge=1, le=MAX_LIST)] = MAX_LIST
     """Entries in a page of a list."""
-    max_batches: Annotated[int, Field(ge=1, le=1000)] = 1000
+    max_batches: Annotated[int, Field(ge=1, le=MAX_BATCHES)] = MAX_BATCHES
     """Batches in a fetch."""
     page_items: Annotated[int, Field(ge=1, le=MAX_ITEMS)] = 100
     """Items in a page that is made of what comes over HTTP."""
@@ -101,9 +106,16 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
 
+    @field_validator("amqp_url")
+    @classmethod
+    def _one_virtual_host(cls, value: SecretStr | None) -> SecretStr | None:
+        if len({_vhost(url) for url in _split(value)}) > 1:
+            raise ValueError("all URLs must name the same virtual host, for they are nodes of one broker")
+        return value
+
     def amqp_urls(self) -> list[str]:
-        """The AMQP URLs, passwords included, and whom to trust where they ask for TLS."""
-        return [self.trusting(url) for url in self._given_urls()]
+        """The AMQP URLs of the broker's nodes, passwords included, and whom to trust where they ask for TLS."""
+        return [self.trusting(url) for url in _split(self.amqp_url)]
 
     def trusting(self, url: str) -> str:
         """An AMQP URL that names our authorities, in the way that the client library reads it, if it asks for TLS."""
@@ -114,27 +126,39 @@ class Settings(BaseSettings):
         return urlunsplit(parts._replace(query=urlencode([*query, (CA_QUERY, str(self.ca_file.absolute()))])))
 
     def management(self) -> str:
-        """The management API's URL, user and password included."""
+        """The URLs of the nodes' management APIs, separated by commas, user and password included."""
         if self.management_url is not None:
             return self.management_url.get_secret_value()
-        parts = urlsplit(self._given_urls()[0])
-        user, password = parts.username or "guest", parts.password or "guest"
-        host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or "localhost"
-        scheme, port = ("https", 15671) if parts.scheme == AMQPS else ("http", 15672)
-        return f"{scheme}://{user}:{password}@{host}:{port}"
+        return ",".join(map(_default_management, _split(self.amqp_url)))
 
     def vhost(self) -> str:
-        """The virtual host that the AMQP URL names; `/` when it names none."""
-        return unquote(urlsplit(self._given_urls()[0]).path.removeprefix("/")) or "/"
+        """The virtual host that the AMQP URLs name; `/` when they name none."""
+        return _vhost(_split(self.amqp_url)[0])
 
     def url_for_worker(self, user: str, password: str) -> str:
-        """The AMQP URL that a worker with its own user is given."""
-        base = self.worker_amqp_url.get_secret_value() if self.worker_amqp_url else self._given_urls()[0]
-        parts = urlsplit(base)
-        address = parts.netloc.rpartition("@")[2]
-        netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{address}"
-        return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+        """The AMQP URLs that a worker with its own user is given: of all nodes, separated by commas."""
+        login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return ",".join(_with_login(url, login) for url in _split(self.worker_amqp_url) or _split(self.amqp_url))
 
-    def _given_urls(self) -> list[str]:
-        text = self.amqp_url.get_secret_value() if self.amqp_url else ""
-        return [url.strip() for url in text.split(",") if url.strip()]
+
+def _split(urls: SecretStr | None) -> list[str]:
+    text = urls.get_secret_value() if urls else ""
+    return [url.strip() for url in text.split(",") if url.strip()]
+
+
+def _vhost(url: str) -> str:
+    return unquote(urlsplit(url).path.removeprefix("/")) or "/"
+
+
+def _default_management(url: str) -> str:
+    parts = urlsplit(url)
+    user, password = parts.username or "guest", parts.password or "guest"
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or "localhost"
+    scheme, port = ("https", 15671) if parts.scheme == AMQPS else ("http", 15672)
+    return f"{scheme}://{user}:{password}@{host}:{port}"
+
+
+def _with_login(url: str, login: str) -> str:
+    parts = urlsplit(url)
+    netloc = f"{login}@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))

@@ -9,7 +9,7 @@ import orjson
 from coordinator.broker.connection import Delivery, Message
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch, decode_batch
-from coordinator.topology import Header
+from coordinator.topology import Header, work_queue_name
 
 MAX_HISTORY = 50
 
@@ -32,12 +32,12 @@ def batch_message(batch: Batch, publication: str, *, redelivered: bool = False, 
     return Message(body=batch.encode(), headers=headers, message_id=batch.id)
 
 
-def available_message(batch: Batch, user: str) -> Message:
+def available_message(batch: Batch, user: str, *, redelivered: bool = False) -> Message:
     """A batch that waits in its seed's queue, to go out unchanged; `user` is the publishing connection's own."""
-    return replace(batch_message(batch, publication=""), user_id=user)
+    return replace(batch_message(batch, publication="", redelivered=redelivered), user_id=user)
 
 
-def page_message(inner: bytes, count: int, page: str, user: str) -> Message:
+def page_message(inner: bytes, count: int, page: str, user: str, *, redelivered: bool = False) -> Message:
     """A page of items that were validated; `page` is its identity and `user` who vouches for it.
 
     Args:
@@ -45,8 +45,11 @@ def page_message(inner: bytes, count: int, page: str, user: str) -> Message:
         count: how many they are.
         page: what batch ids are derived from.
         user: the publishing connection's own user, which the broker verifies.
+        redelivered: whether some of it may have been sent to workers before.
     """
-    headers = {Header.CHECKED: count, Header.PAGE: page}
+    headers: dict[str, object] = {Header.CHECKED: count, Header.PAGE: page}
+    if redelivered:
+        headers[Header.REDELIVERED] = True
     return Message(body=b"[%b]" % inner, headers=headers, message_id=page, user_id=user)
 
 
@@ -54,9 +57,10 @@ def read_batch(delivery: Delivery) -> Batch:
     """The batch that a delivery holds.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is none, or there can be no queue for its tags.
     """
     batch = decode_batch(delivery.body)
+    work_queue_name(batch.tags)
     return batch.with_history(_history(delivery))
 
 
@@ -75,6 +79,16 @@ def publication_of(delivery: Delivery) -> str:
     """Which sending of a batch this is; empty when it does not say."""
     value = delivery.headers.get(Header.PUBLICATION)
     return value if isinstance(value, str) else ""
+
+
+def is_marked(delivery: Delivery) -> bool:
+    """Whether it says that it may have been delivered before."""
+    return delivery.headers.get(Header.REDELIVERED) is True
+
+
+def is_alone(delivery: Delivery) -> bool:
+    """Whether it is the last offer of a batch, with nothing else in any worker's hands."""
+    return delivery.headers.get(Header.ALONE) is True
 
 
 def death_reason(delivery: Delivery) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -13,15 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.client.reader import Reader
+from coordinator.client.http import HttpClient
 from coordinator.discovery import read_connection
 from coordinator.errors import CoordinatorError
 from coordinator.models import invalid
 from coordinator.settings import Settings
+from coordinator.tls import verification
 
 NOT_FOUND_CODE: Final = 4
 UNLIMITED_WIDTH: Final = 1_000_000
 AMQP_SCHEMES: Final = ("amqp", "amqps")
+
+C = TypeVar("C", bound=HttpClient)
 
 AmqpUrl = Annotated[
     str | None,
@@ -29,7 +32,7 @@ AmqpUrl = Annotated[
         "--amqp-url",
         envvar="COORDINATOR_AMQP_URL",
         show_default=False,
-        help="The broker. Prefer the variable: arguments show in lists of processes.",
+        help="The broker's nodes, separated by commas. Prefer the variable: arguments show in lists of processes.",
     ),
 ]
 HttpUrl = Annotated[
@@ -77,8 +80,8 @@ def known_broker(amqp_url: str | None) -> list[str]:
     return urls
 
 
-def known_http(http_url: str | None) -> Reader:
-    """A reader of the coordinator that was named, or of the one on this machine; it shows our token.
+def http_client(kind: type[C], http_url: str | None) -> C:
+    """A client of the coordinator that was named, of the one on this machine, or at its default; it shows our token.
 
     Raises:
         CoordinatorError: the file of authorities is none.
@@ -86,7 +89,7 @@ def known_http(http_url: str | None) -> Reader:
     settings = read_connection(load_settings(http_url=http_url))
     token = settings.token.get_secret_value() if settings.token else None
     url = settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
-    return Reader(url, token, settings.ca_file)
+    return kind(url, token=token, verify=verification(url, settings.ca_file))
 
 
 def print_json(document: object) -> None:

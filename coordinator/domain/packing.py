@@ -21,11 +21,12 @@ class Ticket:
 
     tag: object
     pieces: int = 1
+    confirmed: int = 0
 
     def done(self) -> bool:
         """Note that one piece is confirmed; whether it was the last."""
-        self.pieces -= 1
-        return self.pieces == 0
+        self.confirmed += 1
+        return self.confirmed == self.pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from coordinator.http.requests import (
     session_of,
     settings_of,
 )
-from coordinator.http.views import page_bounds, seed_view
+from coordinator.http.views import page_bounds, seed_views
 from coordinator.models import SeedSpec, check_seed_id
 from coordinator.node.commands import PURGE_SEED
 
@@ -47,7 +47,8 @@ async def read(request: Request) -> Response:
     """Read a seed."""
     session = session_of(request)
     seed = session.seeds.get(check_seed_id(id_of(request)))
-    return Json(await seed_view(session, seed, session.work.ledger.counts()))
+    [view] = await seed_views(session, [seed])
+    return Json(view)
 
 
 async def put(request: Request) -> Response:
@@ -57,7 +58,8 @@ async def put(request: Request) -> Response:
     session = await acting_session(request)
     seed = await session.seeds.set(ident, spec)
     await session.dispatcher.tend(ident)
-    return Json(await seed_view(session, seed, session.work.ledger.counts()))
+    [view] = await seed_views(session, [seed])
+    return Json(view)
 
 
 async def purge(request: Request) -> Response:
@@ -93,6 +95,5 @@ async def all_seeds(request: Request) -> Response:
     session = session_of(request)
     offset, limit = page_bounds(request)
     seeds = session.seeds.all()
-    counts = session.work.ledger.counts()
-    views = [await seed_view(session, seed, counts) for seed in seeds[offset : offset + limit]]
+    views = await seed_views(session, seeds[offset : offset + limit])
     return Json({"seeds": views, "count": {"totalItems": len(seeds)}})

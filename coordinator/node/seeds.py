@@ -5,36 +5,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import AsyncIterator
 
 import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Delivery
-from coordinator.domain.pages import Pages
+from coordinator.domain.pages import Pages, Traffic
 from coordinator.domain.registry import Seed, SeedCreated, SeedSet
-from coordinator.errors import InvalidInputError, NotFoundError
+from coordinator.errors import InvalidInputError, NotFoundError, UnroutableError
 from coordinator.models import MAX_ITEMS, SeedSpec, check_seed_id, parse_items
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
+from coordinator.node.peers import Body, Peers
 from coordinator.node.registry import Registry
 from coordinator.topology import Header
 
 log = structlog.get_logger(__name__)
 
 PREFETCH = 100
-COUNTED, COUNTING = 2000, 5.0
-"""Pages that a purge takes out to count their items, and the seconds that this may take."""
+COUNTED = 2000
+"""Pages that a purge takes out to count their items."""
+COUNTING, COUNTING_ON = 5.0, 0.1
+"""Seconds that it waits for a page that should be there, and for one more."""
 
 
 class Seeds:
     """The seeds of the cluster, through the registry."""
 
-    def __init__(self, connection: Connection, declaring: Channel, registry: Registry, pages: Pages) -> None:
+    def __init__(
+        self, connection: Connection, declaring: Channel, registry: Registry, pages: Pages, peers: Peers
+    ) -> None:
         self._connection = connection
+        self._peers = peers
         self._declaring = declaring
         self._registry = registry
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pages = pages
+        self._purging: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        peers.answer("seed.purged", self._wait_for_purge)
 
     def get(self, ident: str) -> Seed:
         """A seed.
@@ -63,10 +72,17 @@ class Seeds:
             return
         check_seed_id(ident, "seed")
         async with self._changing[ident]:
+            await self._until_purged(ident)
             if ident not in self._registry.state.seeds:
                 await self._declaring.declare_queue(topology.seed_queue(ident))
                 await self._registry.append(SeedCreated, seed=ident)
                 log.info("seed.created", seed=ident)
+
+    async def renew(self, ident: str) -> None:
+        """Have a seed whose queue was found missing: purged elsewhere, or its queue deleted behind our back."""
+        await self._registry.sync()
+        await self.ensure(ident)
+        await self._declaring.declare_queue(topology.seed_queue(ident))
 
     async def set(self, ident: str, spec: SeedSpec) -> Seed:
         """Create a seed or replace its policies.
@@ -77,54 +93,73 @@ class Seeds:
         check_seed_id(ident)
         topology.work_queue_name(spec.tags)
         async with self._changing[ident]:
+            await self._until_purged(ident)
             await self._declaring.declare_queue(topology.seed_queue(ident))
             await self._registry.append(SeedSet, seed=ident, spec=spec)
             return self.get(ident)
 
-    def changing(self, ident: str) -> asyncio.Lock:
-        """Held while a seed comes into being or is purged: a purge must not delete the queue of one made anew."""
-        return self._changing[ident]
+    @contextlib.asynccontextmanager
+    async def purging(self, ident: str) -> AsyncIterator[None]:
+        """While a seed is purged, here or at any other coordinator, it does not come into being anew.
+
+        Else the purge would delete the new one's queue.
+        """
+        async with self._changing[ident], self._purging[ident]:
+            yield
+
+    async def _until_purged(self, ident: str) -> None:
+        """Wait until no other coordinator is about to delete the queue of a seed that was purged."""
+        if ident in self._registry.state.forgotten:
+            await self._peers.ask("seed.purged", {"seed": ident})
+
+    async def _wait_for_purge(self, body: Body) -> Body:
+        async with self._purging[str(body["seed"])]:
+            return {}
 
     def forget(self, ident: str) -> None:
         """Drop what was noted of a purged seed."""
         self._pages.forget(ident)
 
-    async def discard_queue(self, ident: str) -> int:
+    async def discard_queue(self, ident: str, traffic: Traffic) -> int:
         """Delete the queue of a seed that nobody consumes any more; returns how many items were in it.
 
-        What waits is taken out to be counted, up to a bound; the size of the rest is taken from that.
+        Where the traffic with it does not tell, what waits is taken out to be counted, up to a bound, and the size of
+        the rest is taken from that.
         """
         queue = topology.seed_queue_name(ident)
-        waiting = await self._waiting_pages(ident)
-        _, is_exact = self._pages.estimate(ident, waiting)
+        depth = await self._connection.depth(queue)
+        if depth is None:
+            return 0
         channel = await self._connection.channel()
-        counted = 0
+        counted = Traffic()
         try:
-            if waiting and not is_exact:
-                counted = await self._count(channel, queue, ident, min(waiting, COUNTED))
+            await channel.unbind(queue, topology.ITEMS, ident)
+            items, is_exact = traffic.waiting(depth.ready)
+            if not is_exact:
+                counted = await self._count(channel, queue, min(depth.ready, COUNTED))
             pages = await channel.delete_queue(queue)
         finally:
             await channel.close()
-        return counted + self._pages.estimate(ident, pages)[0]
+        return items if is_exact else counted.took_items + counted.waiting(pages)[0]
 
-    async def _count(self, channel: Channel, queue: str, ident: str, pages: int) -> int:
+    async def _count(self, channel: Channel, queue: str, pages: int) -> Traffic:
         taken: asyncio.Queue[Delivery] = asyncio.Queue()
-        await channel.consume(queue, taken.put_nowait, prefetch=COUNTED)
-        counted = 0
+        await channel.consume(queue, taken.put_nowait, prefetch=COUNTED, on_cancel=lambda: None)
+        counted = Traffic()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(COUNTING):
-                for _ in range(pages):
+            while counted.took_pages < COUNTED:
+                # The broker's figure lags what it has confirmed, so more may come than it told.
+                async with asyncio.timeout(COUNTING if counted.took_pages < pages else COUNTING_ON):
                     delivery = await taken.get()
-                    count = _count_of(delivery)
-                    self._pages.took(ident, delivery.message_id or "", count)
-                    counted += count
+                counted += Traffic(took_pages=1, took_items=_count_of(delivery))
         return counted
 
-    async def waiting(self, ident: str) -> tuple[int, bool]:
-        """Items in a seed's queue that its owner has not taken yet, and whether that figure is exact."""
-        return self._pages.estimate(ident, await self._waiting_pages(ident))
+    def traffic(self, ident: str) -> Traffic:
+        """This coordinator's traffic with a seed's queue."""
+        return self._pages.of(ident)
 
-    async def _waiting_pages(self, ident: str) -> int:
+    async def waiting_pages(self, ident: str) -> int:
+        """Pages in a seed's queue that its owner has not taken yet."""
         depth = await self._connection.depth(topology.seed_queue_name(ident))
         return depth.ready if depth else 0
 
@@ -165,5 +200,13 @@ class Intake:
         except InvalidInputError as error:
             await self._dead.bury_message(delivery, "page", seed, str(error))
         else:
-            await self._available.relay(seed, delivery, trusted=delivery.user_id in self._trusted)
+            await self._relay(seed, delivery)
         await delivery.ack()
+
+    async def _relay(self, seed: str, delivery: Delivery) -> None:
+        trusted = delivery.user_id in self._trusted
+        try:
+            await self._available.relay(seed, delivery, trusted=trusted)
+        except UnroutableError:  # it was purged elsewhere, and this coordinator has yet to hear of it
+            await self._seeds.renew(seed)
+            await self._available.relay(seed, delivery, trusted=trusted)

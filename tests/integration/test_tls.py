@@ -16,15 +16,15 @@ from pydantic import SecretStr
 from coordinator.broker.connection import Connection
 from coordinator.broker.ports import choose_ports
 from coordinator.broker.private import PrivateBroker, find_server
+from coordinator.client.http_worker import HttpWorker
 from coordinator.client.reader import Reader
-from coordinator.errors import BrokerUnavailableError, CoordinatorError, HttpError, ManagementError
+from coordinator.errors import BrokerUnavailableError, CoordinatorError, ManagementError, NoAnswerError
 from coordinator.http.server import check_certificate
 from coordinator.node.session import connected
 from coordinator.settings import Settings
 from coordinator.tls import client_context
 from tests.integration.steps import submit
 from tests.support import PREFIX, in_ci, running_node, serving
-from worker_stub.api import Api
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make-test-certificates"
 
@@ -106,14 +106,14 @@ async def test_all_sides_over_tls(secured: Secured) -> None:
         trusted = client_context(settings.ca_file)
         async with httpx.AsyncClient(base_url=url + PREFIX, verify=trusted, trust_env=False) as api:
             await submit(api, "s", 10)
-        async with Reader(url, None, settings.ca_file) as reader:
-            assert [seed["id"] for seed in await reader.seeds()] == ["s"]
-        client = Api(url, None, settings.ca_file)
-        answer = await client.call("PUT", "/worker/w", content=b"{}")
-        await client.close()
-        assert answer["amqpUrl"].startswith("amqps://worker")
-        assert "cafile" not in answer["amqpUrl"]
-        worker = await Connection.open([settings.trusting(answer["amqpUrl"])], "worker:w")
+        async with Reader(url, verify=trusted) as reader:
+            assert [seed.id for seed in await reader.seeds()] == ["s"]
+        async with HttpWorker(url, "w", verify=trusted) as client:
+            given = (await client.register("amqp")).amqp_url
+        assert given is not None
+        assert given.startswith("amqps://worker")
+        assert "cafile" not in given
+        worker = await Connection.open([settings.trusting(given)], "worker:w")
         await worker.close()
 
 
@@ -129,12 +129,12 @@ async def test_strangers_are_not_trusted(secured: Secured) -> None:
         async with connected(mixed, "test"):
             pass
     async with running_node(right) as node, serving(node) as url:
-        for reader in (Reader(url, None, secured.stranger), Reader(url)):
+        for reader in (Reader(url, verify=client_context(secured.stranger)), Reader(url)):
             async with reader:
-                with pytest.raises(HttpError, match="certificate verify failed"):
+                with pytest.raises(BrokerUnavailableError, match="certificate verify failed"):
                     await reader.seeds()
         async with Reader(url.replace("https:", "http:")) as plain:
-            with pytest.raises(HttpError):
+            with pytest.raises(NoAnswerError):
                 await plain.seeds()
 
 
