@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     amqp_url: SecretStr | None = None
     """AMQP URLs of the broker's nodes, separated by commas; without one, `serve` runs a private broker."""
     management_url: SecretStr | None = None
-    """Management APIs of the nodes, separated by commas; by default port 15672 of each AMQP host, same user."""
+    """Management APIs of the nodes, separated by commas; by default on each AMQP host, for the same user."""
     worker_amqp_url: SecretStr | None = None
     """The broker's AMQP URLs as workers see them, when they differ from the coordinator's."""
     http_host: str = "127.0.0.1"

@@ -162,7 +162,12 @@ async def _work(identity: Identity, settings: Settings, url: str | None, make: C
 @contextlib.asynccontextmanager
 async def _transport(identity: Identity, settings: Settings, url: str | None) -> AsyncIterator[Transport]:
     """The transport: with a coordinator's URL it registers there, else it takes the broker's URL as it is."""
-    api = _api(identity, settings, url) if url else None
+    token = settings.token.get_secret_value() if settings.token else None
+    api = (
+        HttpWorker(url, identity.id, identity.tags, token=token, timeout=ANSWER_TIMEOUT, ca_file=settings.ca_file)
+        if url
+        else None
+    )
     try:
         if identity.transport == "http":
             if api is None:

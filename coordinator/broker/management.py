@@ -46,7 +46,7 @@ class Management:
     for the next one. That one is kept to: else each call would wait for the first node anew.
 
     Args:
-        urls: of the APIs of all nodes, separated by commas.
+        urls: of the APIs of all nodes, separated by commas, with user and password.
         vhost: the virtual host's name.
         ca_file: authorities to trust in place of the system's.
 

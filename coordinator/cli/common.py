@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.client.http import HttpClient
+from coordinator.client.http_manager import HttpManager
+from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
 from coordinator.errors import CoordinatorError
 from coordinator.models import invalid
@@ -22,6 +23,8 @@ from coordinator.tls import verification
 
 NOT_FOUND_CODE: Final = 4
 UNLIMITED_WIDTH: Final = 1_000_000
+
+C = TypeVar("C", Reader, HttpManager)
 AMQP_SCHEMES: Final = ("amqp", "amqps")
 
 C = TypeVar("C", bound=HttpClient)
@@ -80,8 +83,8 @@ def known_broker(amqp_url: str | None) -> list[str]:
     return urls
 
 
-def http_client(kind: type[C], http_url: str | None) -> C:
-    """A client of the coordinator that was named, of the one on this machine, or at its default; it shows our token.
+def known_http(client: type[C], http_url: str | None) -> C:
+    """A client of the coordinator that was named, or of the one on this machine; it shows our token.
 
     Raises:
         CoordinatorError: the file of authorities is none.
@@ -89,7 +92,7 @@ def http_client(kind: type[C], http_url: str | None) -> C:
     settings = read_connection(load_settings(http_url=http_url))
     token = settings.token.get_secret_value() if settings.token else None
     url = settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
-    return kind(url, token=token, verify=verification(url, settings.ca_file))
+    return client(url, token=token, ca_file=settings.ca_file)
 
 
 def print_json(document: object) -> None:

@@ -44,10 +44,11 @@ async def fetch(request: Request) -> Response:
         if wait:
             share.take(1)
         leases = await unless_gone(request, session.leases.fetch(worker, tags, most, wait)) or []
+    if leases and await request.is_disconnected():  # it went away just as they came: nobody would ack them
+        await session.leases.give_back([lease.handle for lease in leases])
     leases = [lease for lease in leases if session.leases.is_held(lease)]  # a release may have come in between
-    body = b'{"batches":[%b]}' % b",".join(
-        lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases
-    )
+    batches = [lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases]
+    body = b'{"batches":[%b]}' % b",".join(batches)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

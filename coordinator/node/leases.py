@@ -102,17 +102,13 @@ class Leases:
     async def ack(self, handles: Sequence[str], worker: str | None = None) -> list[bool]:
         """The worker has taken the batches.
 
-        Args:
-            handles: of the batches.
-            worker: who says so; None: anybody may.
-
         Returns:
-            False for each handle that no coordinator holds (any more), or not for this worker.
+            False for each handle that no coordinator holds (any more), or, where a worker is named, not for it.
         """
         return await self._settle(handles, "ack", worker)
 
     async def give_back(self, handles: Sequence[str], worker: str | None = None) -> list[bool]:
-        """The worker gives the batches back without fault. Arguments and result are those of `ack`."""
+        """The worker gives the batches back without fault; False as for `ack`."""
         return await self._settle(handles, "give back", worker)
 
     def is_held(self, lease: Lease) -> bool:
@@ -163,7 +159,7 @@ class Leases:
 
     async def _settle_for_peer(self, body: Body) -> Body:
         how: Settlement = "ack" if body["how"] == "ack" else "give back"
-        worker = body.get("worker")
+        worker: str | None = body["worker"]
         return {"found": [handle for handle in body["handles"] if await self._settle_here(handle, how, worker)]}
 
     async def release(self, worker: str) -> list[Lease]:

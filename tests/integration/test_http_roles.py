@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from coordinator.broker.private import BrokerUrls
-from coordinator.http.app import ENDPOINTS, PREFIXES
+from coordinator.http.routes import ENDPOINTS, PREFIXES
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.integration.steps import Json, fetch, submit
 from tests.support import eventually, own_vhost, running_node, serving

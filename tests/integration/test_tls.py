@@ -18,11 +18,12 @@ from coordinator.broker.ports import choose_ports
 from coordinator.broker.private import PrivateBroker, find_server
 from coordinator.client.http_worker import HttpWorker
 from coordinator.client.reader import Reader
-from coordinator.errors import BrokerUnavailableError, CoordinatorError, ManagementError, NoAnswerError
+from coordinator.errors import BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.http.server import check_certificate
 from coordinator.node.session import connected
 from coordinator.settings import Settings
 from coordinator.tls import client_context
+from tests.integration.listener import Listener
 from tests.integration.steps import submit
 from tests.support import PREFIX, in_ci, running_node, serving
 
@@ -106,15 +107,39 @@ async def test_all_sides_over_tls(secured: Secured) -> None:
         trusted = client_context(settings.ca_file)
         async with httpx.AsyncClient(base_url=url + PREFIX, verify=trusted, trust_env=False) as api:
             await submit(api, "s", 10)
-        async with Reader(url, verify=trusted) as reader:
+        async with Reader(url, ca_file=settings.ca_file) as reader:
             assert [seed.id for seed in await reader.seeds()] == ["s"]
-        async with HttpWorker(url, "w", verify=trusted) as client:
-            given = (await client.register("amqp")).amqp_url
-        assert given is not None
-        assert given.startswith("amqps://worker")
-        assert "cafile" not in given
-        worker = await Connection.open([settings.trusting(given)], "worker:w")
+        async with HttpWorker(url, "w", ca_file=settings.ca_file) as client:
+            registered = await client.register("amqp")
+        assert registered.amqp_url is not None
+        assert registered.amqp_url.startswith("amqps://worker")
+        assert "cafile" not in registered.amqp_url
+        worker = await Connection.open([settings.trusting(registered.amqp_url)], "worker:w")
         await worker.close()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_callbacks_over_tls(secured: Secured) -> None:
+    """A worker's own server is called over TLS if our authority stands for it, and is not told anything otherwise."""
+    settings = secured.settings()
+    trusted = client_context(settings.ca_file)
+    good, bad = Listener(), Listener()
+    async with (
+        good.serve(certificates=secured.certificates) as good_url,
+        bad.serve(certificates=secured.stranger.parent) as bad_url,
+        running_node(settings) as node,
+        serving(node) as url,
+        httpx.AsyncClient(base_url=url + PREFIX, verify=trusted, trust_env=False) as api,
+    ):
+        for worker, callback in (("bad", bad_url), ("good", good_url)):
+            body = {"transport": "http", "callback": callback}
+            assert (await api.put(f"/worker/{worker}", json=body)).status_code == 200
+        await submit(api, "s", 1)
+        answer = await api.put("/release/seed/s")
+        told = {one["worker"]: one for one in answer.json()["results"][0]["callbacks"]}
+        assert told["good"]["status"] == "told"
+        assert "certificate verify failed" in told["bad"]["message"]
+        assert not bad.calls
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -129,12 +154,12 @@ async def test_strangers_are_not_trusted(secured: Secured) -> None:
         async with connected(mixed, "test"):
             pass
     async with running_node(right) as node, serving(node) as url:
-        for reader in (Reader(url, verify=client_context(secured.stranger)), Reader(url)):
+        for reader in (Reader(url, ca_file=secured.stranger), Reader(url)):
             async with reader:
                 with pytest.raises(BrokerUnavailableError, match="certificate verify failed"):
                     await reader.seeds()
         async with Reader(url.replace("https:", "http:")) as plain:
-            with pytest.raises(NoAnswerError):
+            with pytest.raises(CoordinatorError):
                 await plain.seeds()
 
 

@@ -59,8 +59,8 @@ def test_virtual_host(url: str, vhost: str) -> None:
         ("amqp://", "http://guest:guest@localhost:15672"),
         ("amqp://u:a%40b%2Fc@h", "http://u:a%40b%2Fc@h:15672"),
         ("amqp://u:p@[::1]:5672", "http://u:p@[::1]:15672"),
-        ("amqps://u:p@h/v", "https://u:p@h:15671"),
         ("amqp://u:p@h1,amqp://x:y@h2", "http://u:p@h1:15672,http://x:y@h2:15672"),
+        ("amqps://u:p@h1/v,amqps://u:p@h2/v", "https://u:p@h1:15671,https://u:p@h2:15671"),
     ],
 )
 def test_management_by_default(url: str, management: str) -> None:
@@ -101,20 +101,6 @@ def test_workers_may_see_another_address() -> None:
     assert subject.url_for_worker("a@b", "p:/w") == "amqp://a%40b:p%3A%2Fw@[::1]:7/w"
 
 
-def test_authorities_are_named_to_those_who_need_them() -> None:
-    """With a file of authorities, URLs over TLS name it, once, and others do not; workers are not told our files."""
-    url = SecretStr("amqps://u:p@h/v?heartbeat=5,amqp://h2/v,amqps://h3/v?cafile=/own.pem")
-    subject = Settings(amqp_url=url, ca_file=Path("/etc/ca s.pem"))
-    assert subject.amqp_urls() == [
-        "amqps://u:p@h/v?heartbeat=5&cafile=%2Fetc%2Fca+s.pem",
-        "amqp://h2/v",
-        "amqps://h3/v?cafile=/own.pem",
-    ]
-    assert subject.trusting(subject.amqp_urls()[0]) == subject.amqp_urls()[0]
-    told = "amqps://w:p@h/v?heartbeat=5,amqp://w:p@h2/v,amqps://w:p@h3/v?cafile=/own.pem"
-    assert subject.url_for_worker("w", "p") == told
-
-
 def test_workers_are_told_of_all_nodes() -> None:
     """A worker gets the URLs of all nodes, separated by commas, each with its own user."""
     subject = settings("amqp://own:secret@h1:5/v, amqp://own:secret@h2/v")
@@ -128,6 +114,20 @@ def test_nodes_of_one_broker_have_one_virtual_host() -> None:
     with pytest.raises(ValidationError, match="all URLs must name the same virtual host") as caught:
         settings("amqp://u:sesame@h1/one,amqp://u:sesame@h2/two")
     assert "sesame" not in str(caught.value)
+
+
+def test_authorities_are_named_to_those_who_need_them() -> None:
+    """With a file of authorities, URLs over TLS name it, once, and others do not; workers are not told our files."""
+    url = SecretStr("amqps://u:p@h/v?heartbeat=5,amqp://h2/v,amqps://h3/v?cafile=/own.pem")
+    subject = Settings(amqp_url=url, ca_file=Path("/etc/ca s.pem"))
+    assert subject.amqp_urls() == [
+        "amqps://u:p@h/v?heartbeat=5&cafile=%2Fetc%2Fca+s.pem",
+        "amqp://h2/v",
+        "amqps://h3/v?cafile=/own.pem",
+    ]
+    assert subject.trusting(subject.amqp_urls()[0]) == subject.amqp_urls()[0]
+    told = subject.url_for_worker("w", "p").split(",")
+    assert told == ["amqps://w:p@h/v?heartbeat=5", "amqp://w:p@h2/v", "amqps://w:p@h3/v?cafile=/own.pem"]
 
 
 def test_no_password_is_shown() -> None:

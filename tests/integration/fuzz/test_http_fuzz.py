@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.http.app import PREFIXES
+from coordinator.http.routes import PREFIXES
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 from tests.support import items, publish_items, serving
