@@ -50,12 +50,6 @@ class Invalid(Stopped):
     errors: Annotated[list[Fault], Field(min_length=1)]
 
 
-class Stopped(Said):
-    """What stood in the way of items that came as lines, and how many were taken before."""
-
-    accepted: Count = 0
-
-
 class Accepted(Said):
     """How many items or results the broker has confirmed."""
 

@@ -13,7 +13,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT
 
 MIB = 1024 * 1024
-MAX_LIST = MAX_BATCHES = 1000
 AMQPS = "amqps"
 CA_QUERY = "cafile"
 
@@ -83,9 +82,9 @@ class Settings(BaseSettings):
     """Characters of a string in a body over HTTP."""
     max_depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = MAX_DEPTH
     """Levels of nesting in a body over HTTP."""
-    max_list: Annotated[int, Field(ge=1, le=MAX_LIST)] = MAX_LIST
+    max_list: Annotated[int, Field(ge=1, le=10_000)] = 1000
     """Entries in a page of a list."""
-    max_batches: Annotated[int, Field(ge=1, le=MAX_BATCHES)] = MAX_BATCHES
+    max_batches: Annotated[int, Field(ge=1, le=1000)] = 1000
     """Batches in a fetch."""
     page_items: Annotated[int, Field(ge=1, le=MAX_ITEMS)] = 100
     """Items in a page that is made of what comes over HTTP."""

@@ -21,7 +21,6 @@ from coordinator.discovery import read_connection
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, InvalidInputError
 from coordinator.models import check_tags, check_worker_id, invalid
 from coordinator.settings import Settings
-from coordinator.tls import verification
 from worker_stub.amqp import Addresses, AmqpTransport
 from worker_stub.handlers import load_handler
 from worker_stub.http import HttpTransport
@@ -178,12 +177,6 @@ async def _transport(identity: Identity, settings: Settings, url: str | None) ->
     finally:
         if api is not None:
             await api.close()
-
-
-def _api(identity: Identity, settings: Settings, url: str) -> HttpWorker:
-    token = settings.token.get_secret_value() if settings.token else None
-    verify = verification(url, settings.ca_file)
-    return HttpWorker(url, identity.id, identity.tags, token=token, timeout=ANSWER_TIMEOUT, verify=verify)
 
 
 def _addresses(settings: Settings, api: HttpWorker | None) -> Addresses:

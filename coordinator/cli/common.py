@@ -19,15 +19,12 @@ from coordinator.discovery import read_connection
 from coordinator.errors import CoordinatorError
 from coordinator.models import invalid
 from coordinator.settings import Settings
-from coordinator.tls import verification
 
 NOT_FOUND_CODE: Final = 4
 UNLIMITED_WIDTH: Final = 1_000_000
 
 C = TypeVar("C", Reader, HttpManager)
 AMQP_SCHEMES: Final = ("amqp", "amqps")
-
-C = TypeVar("C", bound=HttpClient)
 
 AmqpUrl = Annotated[
     str | None,

@@ -14,7 +14,7 @@ from coordinator.cli.common import (
     AsJson,
     HttpUrl,
     examples,
-    http_client,
+    known_http,
     print_json,
     print_table,
     shown,

@@ -13,7 +13,7 @@ from coordinator.broker.private import BrokerUrls
 from coordinator.http.routes import ENDPOINTS, PREFIXES
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.integration.steps import Json, fetch, submit
-from tests.support import eventually, own_vhost, running_node, serving
+from tests.support import own_vhost, running_node, serving
 
 MATRIX: list[tuple[str, str, set[Role]]] = [
     ("GET", "/batch", {"worker"}),
@@ -206,26 +206,3 @@ async def test_nobody_settles_anothers_batch(site: Site, route: str) -> None:
     held = (await site.api(site.secrets["operator"], "GET", "/batch/held")).json()["batches"]
     assert [one["batch"] for one in held] == [batch["batch"]]
     assert (await site.api(site.secrets["one"], "POST", route, id=batch["id"])).status_code == 200
-
-
-async def test_nor_at_another_coordinator(broker: BrokerUrls, tmp_path: Path) -> None:
-    """A coordinator that passes an ack on to the holder of the batch says whose it is."""
-    path = tmp_path / "tokens.json"
-    async with (
-        own_vhost(broker, tokens_file=path) as settings,
-        running_node(settings) as first,
-        running_node(settings) as second,
-        serving(first) as here,
-        serving(second) as there,
-    ):
-        holder, elsewhere = Site(here, path), Site(there, path)
-        holder.grant("administrator", "administrator")
-        holder.grant("one", "worker", worker="one")
-        other = elsewhere.grant("two", "worker", worker="two")
-        await eventually(lambda: second.session.peers.others, "the coordinators know each other")
-        await submit(holder.as_bearer("administrator"), "s", 3)
-        batch = (await fetch(holder.as_bearer("one"), worker="one"))[0]
-        assert (await elsewhere.api(other, "POST", "/batch/ack", id=batch["id"])).status_code == 404
-        assert (await elsewhere.api(holder.secrets["one"], "POST", "/batch/ack", id=batch["id"])).status_code == 200
-        for client in (*holder.clients, *elsewhere.clients):
-            await client.aclose()
