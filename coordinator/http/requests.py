@@ -160,17 +160,15 @@ async def json_of(request: Request) -> tuple[object, bytes]:
     """The body's JSON, decoded and as it came; an empty body is None.
 
     Raises:
-        InvalidInputError: it is none, or holds strings or levels beyond their limits; and the errors of `body_of`.
+        InvalidInputError: it is none; and the errors of `body_of`.
     """
     body = await body_of(request)
     if not body.strip():
         return None, body
     try:
-        value: object = orjson.loads(body)
+        return orjson.loads(body), body
     except orjson.JSONDecodeError as error:
         raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
-    check_bounds([("body", value)], body, bounds_of(request))
-    return value, body
 
 
 def bounds_of(request: Request) -> Bounds:
@@ -188,9 +186,10 @@ async def model_of(request: Request, model: type[M], *, ignored: frozenset[str] 
         ignored: fields that a client may send back as it read them.
 
     Raises:
-        InvalidInputError: it is none; and the errors of `json_of`.
+        InvalidInputError: it is none, or holds strings or levels beyond their limits; and the errors of `json_of`.
     """
     value, body = await json_of(request)
+    check_bounds([("body", value)], body, bounds_of(request))
     if not body.strip():
         value = {}
     if isinstance(value, dict):
@@ -217,13 +216,14 @@ async def ids_of(request: Request) -> list[str]:
     """The ids that a call names: the one in its path, or those in its body.
 
     Raises:
-        InvalidInputError: the body has none of the three forms.
+        InvalidInputError: the body has none of the three forms, or an id is longer than a string may be.
         OverLimitError: there are too many; and the errors of `json_of`.
     """
     if "id" in request.path_params:
         return [id_of(request)]
-    value, _ = await json_of(request)
+    value, body = await json_of(request)
     ids = parse_ids(value)
+    check_bounds([("id", ids)], body, bounds_of(request))
     most = settings_of(request).max_ids
     if len(ids) > most:
         raise OverLimitError("the list", most, "ids", "MAX_IDS")

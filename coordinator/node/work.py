@@ -49,12 +49,14 @@ class _Window:
     consumers: int
     at: float
     sent: int = 0
+    taken: int = 0
+    """Batches that were fetched here since then: they left as well, and made room at once."""
     rate: float = 0.0
     pause: float = SHORTEST_LOOK
     allowance: int = LEAST
 
     def saw(self, waiting: int, consumers: int, now: float) -> None:
-        drained = max(0, self.waiting + self.sent - waiting)
+        drained = max(0, self.waiting + self.sent + self.taken - waiting)
         elapsed = max(now - self.at, 1e-3)
         weight = min(1.0, elapsed / 0.2)
         self.rate += weight * (drained / elapsed - self.rate)
@@ -63,7 +65,7 @@ class _Window:
 
     def allow(self, batches: int) -> None:
         """Grant so many until the next look."""
-        self.allowance, self.sent = max(0, batches), 0
+        self.allowance, self.sent, self.taken = max(0, batches), 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Work:
         self._leaving: Counter[str] = Counter()
         self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
+        self._room: list[Callable[[], None]] = []
         peers.tell(self._tell)
         peers.listen("settled", self._on_settled)
 
@@ -109,6 +112,10 @@ class Work:
     def on_arrival(self, listener: Callable[[str], None]) -> None:
         """Be told of the name of each work queue that has something, as soon as it is known."""
         self._arrivals.append(listener)
+
+    def on_room(self, listener: Callable[[], None]) -> None:
+        """Be told when a batch was fetched here: the broker would tell of its room only at the next look."""
+        self._room.append(listener)
 
     async def declare(self, tags: TagSet) -> None:
         """Have the work queue for these tags."""
@@ -200,7 +207,11 @@ class Work:
 
     def fetched(self, queue: str, publication: str) -> None:
         """A batch was taken out of this work queue here, so there is room for another at once."""
-        self._windows[queue].sent -= 1
+        window = self._windows[queue]
+        window.sent -= 1
+        window.taken += 1
+        for listener in self._room:
+            listener()
         self.ledger.left_queue(publication, time.monotonic())
 
     def look_due(self, queue: str) -> float:

@@ -274,3 +274,19 @@ async def test_strangers_may_be_refused(broker: BrokerUrls) -> None:
         assert (await client.get("/batch?worker=w")).status_code == 404
         assert (await client.put("/worker/w", json={"transport": "http"})).status_code == 200
         assert (await client.get("/batch?worker=w")).status_code == 200
+
+
+async def test_a_fetch_makes_room_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fetched over HTTP is followed by more without a look at the broker, however seldom these are."""
+    monkeypatch.setattr("coordinator.node.work.SHORTEST_LOOK", 10 * DEADLINE)
+    monkeypatch.setattr("coordinator.node.work.LONGEST_LOOK", 10 * DEADLINE)
+    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
+        await put_seed(api, "s", batchSize=1)
+        sent = await submit(api, "s", 60)
+        got: list[str] = []
+        async with asyncio.timeout(DEADLINE):
+            while len(got) < len(sent):
+                batches = await fetch(api)
+                await ack(api, batches)
+                got += [item["id"] for batch in batches for item in batch["items"]]
+        assert sorted(got) == sorted(sent)

@@ -269,7 +269,7 @@ def made() -> list[Sent]:
     return made
 
 
-@pytest.mark.timeout(3600 if IS_LONG else 120)
+@pytest.mark.timeout(3600 if IS_LONG else 300)
 async def test_malformed_messages_harm_nobody(made: list[Sent], settings: Settings, node: Node) -> None:
     """Every message that is malformed lies in `dead`, whole, or is answered 406; good items among them arrive once."""
     session = node.session
