@@ -20,7 +20,8 @@ import orjson
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
-from coordinator.broker.connection import Connection, Delivery, Message
+from coordinator.broker.channel import Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.http.server import Server, scheme_of, server_config

@@ -11,7 +11,8 @@ from uuid import uuid4
 import orjson
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection
+from coordinator.broker.channel import Channel
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import page_message
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueMissingError, RejectedItemError
 from coordinator.models import Item, check_seed_id, parse_items

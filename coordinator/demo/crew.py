@@ -14,7 +14,8 @@ from pathlib import Path
 import uvicorn
 
 from coordinator import topology
-from coordinator.broker.connection import Connection, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.demo.ledger import Outcome
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator import topology
-from coordinator.broker.connection import Message
+from coordinator.broker.channel import Message
 from coordinator.errors import NotFoundError
 from coordinator.http.answers import Json
 from coordinator.http.gates import gates_of

@@ -10,7 +10,7 @@ import orjson
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.domain.registry import SeedPurged, SeedReleased, SeedResumed
 from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
 from coordinator.models import check_seed_id, check_worker_id, parse_ids

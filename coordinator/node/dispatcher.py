@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Connection, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
 from coordinator.domain.registry import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent

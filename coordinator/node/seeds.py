@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Delivery
+from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.connection import Connection
 from coordinator.domain.pages import Pages, Traffic
 from coordinator.domain.registry import Seed, SeedCreated, SeedSet
 from coordinator.errors import InvalidInputError, NotFoundError, UnroutableError

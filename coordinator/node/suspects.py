@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery
+from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.management import Management
 from coordinator.broker.messages import batch_message, is_alone, read_batch
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError

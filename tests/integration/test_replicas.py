@@ -12,7 +12,8 @@ import httpx
 import orjson
 import pytest
 
-from coordinator.broker.connection import Connection, Message
+from coordinator.broker.channel import Message
+from coordinator.broker.connection import Connection
 from coordinator.broker.private import BrokerUrls
 from coordinator.domain.membership import owner
 from coordinator.node.node import Node
