@@ -15,7 +15,7 @@ from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
 from coordinator.errors import BrokerUnavailableError, NoReplyError, QueueMissingError
-from coordinator.models import check_seed_id, check_worker_id
+from coordinator.parsing import check_seed_id, check_worker_id
 
 PATIENCE: Final = 30.0
 UNLIMITED: Final = 0

@@ -19,8 +19,9 @@ from coordinator.broker.connection import Connection
 from coordinator.demo.ledger import Outcome
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
-from coordinator.models import BatchResults, parse_model
+from coordinator.models import BatchResults
 from coordinator.node.node import Node
+from coordinator.parsing import parse_model
 
 POLL = 0.05
 

@@ -22,8 +22,9 @@ from coordinator.http.requests import (
     unless_gone,
 )
 from coordinator.http.views import held_batches, page_of
-from coordinator.models import BatchResults, check_tags, check_worker_id
+from coordinator.models import BatchResults
 from coordinator.node.session import Session
+from coordinator.parsing import check_tags, check_worker_id
 
 MAX_WAIT = 60.0
 

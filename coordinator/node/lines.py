@@ -16,7 +16,8 @@ from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch
 from coordinator.domain.registry import Seed
 from coordinator.domain.throttle import Meter, ages
 from coordinator.errors import InvalidInputError
-from coordinator.models import MAX_ITEMS, Batch, parse_items
+from coordinator.models import MAX_ITEMS, Batch
+from coordinator.parsing import parse_items
 from coordinator.topology import Header
 
 SEEDS_A_CHANNEL: Final = 50

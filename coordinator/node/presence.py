@@ -17,10 +17,11 @@ from coordinator.domain.membership import Silence
 from coordinator.domain.registry import WORKER_MEMORY, WorkerSeen
 from coordinator.domain.tags import eligible
 from coordinator.errors import InvalidInputError, UnroutableError
-from coordinator.models import Presence, Transport, check_worker_id, invalid
+from coordinator.models import Presence, Transport
 from coordinator.node.dead import DeadLetters
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.parsing import check_worker_id, invalid
 
 log = structlog.get_logger(__name__)
 

@@ -23,16 +23,9 @@ from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
 from coordinator.client import Reader
 from coordinator.errors import InvalidInputError, UnroutableError
-from coordinator.models import (
-    Presence,
-    check_seed_id,
-    check_worker_id,
-    decode_batch,
-    parse_ids,
-    parse_items,
-    parse_model,
-)
+from coordinator.models import Presence
 from coordinator.node.node import Node
+from coordinator.parsing import check_seed_id, check_worker_id, decode_batch, parse_ids, parse_items, parse_model
 from coordinator.settings import Settings
 from tests.support import Drain, eventually, items, publish_items, serving
 
