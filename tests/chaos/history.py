@@ -178,8 +178,7 @@ class Recorder:
     def __init__(self, folder: Path, party: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.party = party
-        name = "".join(sign if sign.isalnum() else "_" for sign in party)
-        path = folder / f"{name}.{os.getpid()}.{time.monotonic_ns()}.jsonl"
+        path = folder / f"{file_name(party)}.{os.getpid()}.{time.monotonic_ns()}.jsonl"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def write(self, event: Event) -> None:
@@ -190,6 +189,11 @@ class Recorder:
     def close(self) -> None:
         """Give the file back."""
         os.close(self._file)
+
+
+def file_name(party: str) -> str:
+    """How the names of a party's files begin."""
+    return "".join(sign if sign.isalnum() else "_" for sign in party)
 
 
 def read(folder: Path) -> list[Event]:

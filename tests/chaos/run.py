@@ -29,8 +29,6 @@ from tests.chaos.world import Plan, World, own_world
 
 log = structlog.get_logger(__name__)
 
-DRAIN = 150.0
-"""Seconds in which all must be worked off once faults and load have ended."""
 QUIET = 2.5
 HOLDING = {topology.WORK, topology.RETURNS, topology.NEW_SEEDS}
 LANES = {"worker": 2}
@@ -98,7 +96,7 @@ async def _settle(world: World, managers: Managers) -> None:
     """Let every seed run, and wait until all is worked off; write down what is not."""
     rng = random.Random(world.plan.seed)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN):
+        async with asyncio.timeout(world.plan.drain):
             for one in world.coordinators:
                 await kinds._until_ready(world, one)  # noqa: SLF001
             for plan in SEEDS:

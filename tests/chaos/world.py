@@ -16,7 +16,7 @@ import httpx
 
 from coordinator.broker.management import Management
 from tests.chaos.broker import Broker
-from tests.chaos.history import Fault, Recorder
+from tests.chaos.history import Fault, Recorder, file_name
 from tests.chaos.processes import Child
 from tests.chaos.proxy import HOST, Address, Link
 from tests.chaos.story import Limits
@@ -24,6 +24,8 @@ from tests.chaos.worker import Config
 
 READY = 60.0
 LOOK = 0.1
+BUSY = 0.7
+"""The share of their time for which workers have work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,13 @@ class Plan:
         workers: how many.
         rate: items a second.
         items: how many at most.
-        seconds: what an item takes a worker, at most.
         pause: seconds between two faults of a lane, on average.
         commands: seconds between two commands, on average.
         poison: how many deadly items.
         plant: a violation for the coordinators to commit.
         rejects: the share of batches that workers reject.
+        drain: seconds in which all must be worked off once faults and load have ended.
+        limits: what the checker takes for granted.
     """
 
     folder: Path
@@ -55,13 +58,18 @@ class Plan:
     workers: int = 8
     rate: float = 600.0
     items: int = 10_000_000
-    seconds: float = 0.004
     pause: float = 2.0
     commands: float = 1.0
     poison: int = 0
     plant: str = ""
     rejects: float = 0.002
+    drain: float = 150.0
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def seconds(self) -> float:
+        """What an item takes a worker, at most: so much that all of them together are just about equal to the load."""
+        return 2 * BUSY * self.workers / self.rate
 
 
 @dataclass(slots=True)
@@ -132,11 +140,14 @@ class World:
         await asyncio.gather(*(self.wait_ready(one) for one in self.coordinators))
 
     async def start_workers(self) -> None:
-        """Start all workers."""
+        """Start all workers, and wait until each has begun its history."""
         for config in worker_configs(self.plan, self.history):
             self.workers.append(await self._worker(config))
         for one in self.workers:
             await one.child.start()
+        async with asyncio.timeout(READY):
+            while not all(any(self.history.glob(f"{file_name(one.name)}.*")) for one in self.workers):
+                await asyncio.sleep(LOOK)
 
     async def wait_ready(self, one: Party) -> None:
         """Wait until a coordinator can do its work.
