@@ -210,7 +210,7 @@ class Managers:
         self.recorder.write(event)
         return event
 
-    async def play(self, workers: Sequence[str], rng: random.Random, pause: float) -> None:
+    async def play(self, workers: Sequence[str], rng: random.Random, pause: float, rest: float) -> None:
         """Release, resume and purge at random until cancelled."""
         plans = [plan for plan in SEEDS if plan.commands]
         while True:
@@ -223,7 +223,7 @@ class Managers:
             name = rng.choice(plan.commands)
             await self.command(name, plan.id, via)
             if name == "release.seed":
-                await asyncio.sleep(rng.uniform(0, 1.5))
+                await asyncio.sleep(rng.uniform(0, rest))
                 await self.resume(plan.id, rng)
             else:
                 await self.set_up(plan)

@@ -31,6 +31,9 @@ class Proof:
         seconds: of load.
         commands: seconds between two commands.
         rejects: the share of batches that workers reject.
+        busy: how much of their time the workers need for the load.
+        rest: seconds that a released seed rests, at most.
+        drain: seconds in which all must be worked off.
     """
 
     plant: str
@@ -39,19 +42,22 @@ class Proof:
     seconds: float = 8.0
     commands: float = 0.0
     rejects: float = 0.0
+    busy: float = 0.7
+    rest: float = 1.5
+    drain: float = 40.0
 
 
 PROOFS = (
     Proof("", ()),
     Proof("lose", ("lost",)),
-    Proof("stale", ("stale",), commands=0.3),
+    Proof("stale", ("stale",), commands=0.3, busy=3),
     Proof("twice", ("unmarked", "at once")),
     Proof("unmarked", ("unmarked",), faults="kill-confirm-ack", seconds=12),
     Proof("attempts", ("attempt",), commands=0.3),
     Proof("bury", ("dead",), rejects=0.05),
-    Proof("starve", ("starved", "stuck"), seconds=12),
-    Proof("purge", ("purge",), commands=0.2, seconds=12),
-    Proof("resume", ("stale",), commands=0.3),
+    Proof("starve", ("starved", "stuck"), drain=6),
+    Proof("purge", ("purge",), commands=0.2, busy=2),
+    Proof("resume", ("stale",), commands=0.3, busy=2, rest=5),
 )
 
 
@@ -70,7 +76,9 @@ async def prove(proof: Proof, broker: Broker, folder: Path) -> Verdict:
         commands=proof.commands,
         rejects=proof.rejects,
         plant=proof.plant,
-        drain=6.0 if proof.plant else 30.0,
+        busy=proof.busy,
+        rest=proof.rest,
+        drain=proof.drain,
         limits=limits,
     )
     await run(plan, kinds.chosen(proof.faults, len(broker)), broker, f"proof-{name}")

@@ -68,7 +68,7 @@ async def _load(world: World, managers: Managers, faults: list[kinds.Fault]) -> 
     ]
     if plan.commands:
         names = [one.name for one in world.workers]
-        parts.append(managers.play(names, random.Random(rng.random()), plan.commands))
+        parts.append(managers.play(names, random.Random(rng.random()), plan.commands, plan.rest))
     lanes = {fault.lane: [one for one in faults if one.lane == fault.lane] for fault in faults}
     for lane, mine in lanes.items():
         for _ in range(LANES.get(lane, 1)):

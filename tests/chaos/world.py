@@ -24,8 +24,6 @@ from tests.chaos.worker import Config
 
 READY = 60.0
 LOOK = 0.1
-BUSY = 0.7
-"""The share of their time for which workers have work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,8 @@ class Plan:
         poison: how many deadly items.
         plant: a violation for the coordinators to commit.
         rejects: the share of batches that workers reject.
+        busy: how much of their time all workers together need for the load; above 1 they fall behind.
+        rest: seconds that a released seed rests, at most.
         drain: seconds in which all must be worked off once faults and load have ended.
         limits: what the checker takes for granted.
     """
@@ -63,13 +63,15 @@ class Plan:
     poison: int = 0
     plant: str = ""
     rejects: float = 0.002
+    busy: float = 0.7
+    rest: float = 1.5
     drain: float = 150.0
     limits: Limits = field(default_factory=Limits)
 
     @property
     def seconds(self) -> float:
-        """What an item takes a worker, at most: so much that all of them together are just about equal to the load."""
-        return 2 * BUSY * self.workers / self.rate
+        """What an item takes a worker, at most."""
+        return 2 * self.busy * self.workers / self.rate
 
 
 @dataclass(slots=True)
