@@ -129,13 +129,16 @@ class WorkerSpec(BaseModel):
 
 
 class HeldBatch(BaseModel):
-    """A batch that a worker holds unacked, `begun` when its handler has it; `since` is RFC 3339."""
+    """A batch that a worker holds unacked; `since` is RFC 3339.
+
+    It is `begun` when the worker's handler has it, and None where nobody can say.
+    """
 
     batch: str
     seed: str
     count: Annotated[int, Field(ge=0)]
     since: str
-    begun: bool = False
+    begun: bool | None = False
 
 
 class Presence(BaseModel):
@@ -186,8 +189,11 @@ class Batch:
     history: tuple[str, ...] = ()
     """What happened to it before, a line for each delivery that failed; travels in a header, not in the body."""
 
-    def encode(self, *, handle: str | None = None) -> bytes:
-        """The JSON of the contract; with a `handle`, that is its id and `batch` holds the batch's own."""
+    def encode(self, *, handle: str | None = None, redelivered: bool = False) -> bytes:
+        """The JSON of the contract; with a `handle`, that is its id and `batch` holds the batch's own.
+
+        Over HTTP there are no headers, so there the body says whether it may have been delivered before.
+        """
         head: dict[str, object] = {"id": self.id if handle is None else handle}
         if handle is not None:
             head["batch"] = self.id
@@ -198,6 +204,8 @@ class Batch:
             "tags": self.tags,
             "created": self.created,
         }
+        if redelivered:
+            head["redelivered"] = True
         return b'%b,"items":%b}' % (orjson.dumps(head)[:-1], self.items)
 
     def again(self, note: str) -> Batch:

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """Where clients find the shim."""
     home: Path = Field(default_factory=default_home)
     attempt_limit: Annotated[int, Field(ge=1, le=100)] = 5
+    worker_timeout: Annotated[float, Field(ge=1)] = 15.0
+    """How long a worker that has sent presence may be silent before it is released."""
     ack_timeout: Annotated[float, Field(gt=0)] = 30.0
     """How long a batch fetched over HTTP may go without ack."""
     require_registration: bool = False

@@ -18,6 +18,8 @@ PRESENCE: Final = "presence"
 RESULTS: Final = "results"
 RETURNS: Final = "returns"
 DEAD: Final = "dead"
+SUSPECTS: Final = "suspects"
+COORDINATORS: Final = "coordinators"
 REGISTRY: Final = "registry"
 
 
@@ -80,11 +82,18 @@ EXCHANGES: Final = (
     Exchange(PRESENCE, "fanout"),
     Exchange(RESULTS, "topic"),
     Exchange(RETURNS, "fanout"),
+    Exchange(COORDINATORS, "fanout"),
 )
 
-# `returns` comes before any work queue: a dead letter whose target is missing is tried again only after minutes.
+# `returns` comes before any work queue: a dead letter whose target is missing is tried again only after minutes. One
+# coordinator reads it, so that it knows a repeated dead letter again; one reads `suspects`, so that alone means alone.
 QUEUES: Final = (
-    Queue(RETURNS, _quorum(x_delivery_limit=UNLIMITED_DELIVERIES), ((RETURNS, ""),)),
+    Queue(
+        RETURNS,
+        _quorum(x_single_active_consumer=True, x_delivery_limit=UNLIMITED_DELIVERIES),
+        ((RETURNS, ""),),
+    ),
+    Queue(SUSPECTS, _quorum(x_single_active_consumer=True, x_delivery_limit=UNLIMITED_DELIVERIES)),
     Queue(NEW_SEEDS, _quorum(x_delivery_limit=UNLIMITED_DELIVERIES), ((NEW_SEEDS, ""),)),
     Queue(COMMANDS, _quorum(x_delivery_limit=UNLIMITED_DELIVERIES), ((COMMANDS, "#"),)),
     Queue(DEAD, _quorum(x_delivery_limit=UNLIMITED_DELIVERIES)),
@@ -154,6 +163,16 @@ def work_queue(tags: tuple[str, ...]) -> Queue:
 def worker_queue_name(worker: str) -> str:
     """A library worker's own queue, for notices."""
     return f"worker.{worker}"
+
+
+def coordinator_queue_name(instance: str) -> str:
+    """A coordinator's own queue, for what others ask and answer."""
+    return f"coordinator.{instance}"
+
+
+def coordinator_connection_name(instance: str, purpose: str) -> str:
+    """The name of a coordinator's connection."""
+    return f"coordinator:{instance}:{purpose}"
 
 
 def worker_connection_name(worker: str) -> str:

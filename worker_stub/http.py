@@ -156,4 +156,4 @@ class HttpTransport:
 def _job(answer: Answer) -> Job:
     handle, ident = answer["id"], answer["batch"]
     batch = decode_batch(orjson.dumps({**answer, "id": ident}))
-    return Job(batch, handle, redelivered=batch.attempt > 1)
+    return Job(batch, handle, redelivered=batch.attempt > 1 or answer.get("redelivered") is True)

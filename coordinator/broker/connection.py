@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 RPC_TIMEOUT: Final = 10.0
 CONFIRM_TIMEOUT: Final = 30.0
 HEARTBEAT: Final = 10
+PATIENCE_STEP: Final = 5.0
 PERSISTENT: Final = 2
 
 # The client library refuses queue names that any broker takes, such as those with `=` or letters beyond ASCII, and
@@ -154,14 +155,25 @@ OnDelivery = Callable[[Delivery], None]
 
 
 class Channel:
-    """A channel with publisher confirms."""
+    """A channel with publisher confirms.
 
-    def __init__(self, outer: aio_pika.abc.AbstractChannel, inner: InnerChannel) -> None:
+    Once something consumes on it, or a lease hangs on it, it is needed: if the broker closes it or ends a consumer,
+    its connection counts as ended, so that whoever runs on that begins anew instead of waiting for what never comes.
+    """
+
+    def __init__(
+        self, outer: aio_pika.abc.AbstractChannel, inner: InnerChannel, *, needed: bool, on_loss: Callable[[str], None]
+    ) -> None:
         # The library holds channels weakly, so both references stay here.
         self._outer = outer
         self._inner = inner
+        self._is_needed = needed
+        self._on_loss = on_loss
         self._on_cancel: dict[str, Callable[[], None]] = {}
+        self._consuming = asyncio.Lock()
+        self._deadlines: set[asyncio.Timeout] = set()
         inner.on_consumer_cancel_callbacks.add(self._cancelled)
+        inner.closing.add_done_callback(self._closed)
 
     @property
     def is_closed(self) -> bool:
@@ -179,25 +191,38 @@ class Channel:
         message: Message,
         *,
         mandatory: bool = False,
-        timeout: float = CONFIRM_TIMEOUT,  # noqa: ASYNC109 - handed on to the client library
     ) -> None:
-        """Publish and wait for the broker's confirm.
+        """Publish and wait for the broker's confirm, for 30 s in which the broker does not block publishers.
 
         Raises:
             UnroutableError: mandatory, and no queue takes it.
             QueueFullError: the queue refuses more.
             BrokerUnavailableError: no confirm came: it may have arrived or not.
         """
-        async with _ours():
-            await self._inner.basic_publish(
-                message.body,
-                exchange=exchange,
-                routing_key=routing_key,
-                properties=message.properties(),
-                mandatory=mandatory,
-                timeout=timeout,
-                wait=False,
-            )
+        async with _ours(), asyncio.timeout(CONFIRM_TIMEOUT) as deadline:
+            self._deadlines.add(deadline)
+            try:
+                await self._inner.basic_publish(
+                    message.body,
+                    exchange=exchange,
+                    routing_key=routing_key,
+                    properties=message.properties(),
+                    mandatory=mandatory,
+                    wait=False,
+                )
+            finally:
+                self._deadlines.discard(deadline)
+
+    @property
+    def awaits_confirms(self) -> bool:
+        """Whether a confirm is still to come."""
+        return bool(self._deadlines)
+
+    def be_patient(self) -> None:
+        """Let all that waits for a confirm wait from now on: the broker blocks publishers, and says so."""
+        when = asyncio.get_running_loop().time() + CONFIRM_TIMEOUT
+        for deadline in self._deadlines:
+            deadline.reschedule(when)
 
     async def consume(
         self,
@@ -217,7 +242,8 @@ class Channel:
             prefetch: how many deliveries may be unsettled at once.
             priority: above 0, it is served before others.
             offset: where to begin in a stream: `first`, `last`, or a number.
-            on_cancel: called when the broker ends the consumer, because the queue is gone.
+            on_cancel: called when the broker ends the consumer, because the queue is gone; without it the whole
+                connection counts as ended then.
 
         Raises:
             QueueMissingError: there is no such queue.
@@ -231,16 +257,20 @@ class Channel:
             arguments["x-priority"] = priority
         if offset is not None:
             arguments["x-stream-offset"] = offset
-        async with _ours():
+        # A prefetch is set for the consumers that come after it, so two that begin at once must not change places.
+        async with _ours(), self._consuming:
             await self._inner.basic_qos(prefetch_count=prefetch, timeout=RPC_TIMEOUT)
             answer = await self._inner.basic_consume(queue, deliver, arguments=arguments, timeout=RPC_TIMEOUT)
         tag = str(answer.consumer_tag)
-        if on_cancel is not None:
-            self._on_cancel[tag] = on_cancel
+        self._is_needed = True
+        self._on_cancel[tag] = on_cancel or (lambda: self._on_loss(f"the queue {queue!r} is gone"))
         return tag
 
     async def cancel(self, consumer_tag: str) -> None:
-        """End a consumer; what it has delivered stays to be settled."""
+        """End a consumer; what it has delivered stays to be settled.
+
+        What a quorum queue had on its way to it goes back there, marked as redelivered, though nobody has seen it.
+        """
         self._on_cancel.pop(consumer_tag, None)
         async with _ours():
             await self._inner.basic_cancel(consumer_tag, timeout=RPC_TIMEOUT)
@@ -302,6 +332,11 @@ class Channel:
                 await self._inner.queue_bind(own, exchange, routing_key, timeout=RPC_TIMEOUT)
         return own
 
+    async def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Let an exchange route nothing more to a queue by this key; harmless when it does not."""
+        async with _ours():
+            await self._inner.queue_unbind(queue, exchange, routing_key, timeout=RPC_TIMEOUT)
+
     async def delete_queue(self, name: str) -> int:
         """Delete a queue; returns how many messages were ready in it."""
         async with _ours():
@@ -320,8 +355,14 @@ class Channel:
 
     async def close(self) -> None:
         """Close it; what was delivered by it and not settled goes back."""
-        async with _ours():
+        self._is_needed = False
+        async with _ours(), asyncio.timeout(RPC_TIMEOUT):
             await self._outer.close()
+
+    def _closed(self, closing: asyncio.Future[object]) -> None:
+        if self._is_needed:
+            error = None if closing.cancelled() else closing.exception()
+            self._on_loss(str(error) if error else "the broker closed a channel")
 
     def _cancelled(self, frame: Basic.Cancel) -> None:
         on_cancel = self._on_cancel.pop(str(frame.consumer_tag), None)
@@ -355,6 +396,7 @@ class Connection:
         self.user = user
         self.closed = asyncio.Event()
         self.reason = "closed"
+        self._patience = asyncio.create_task(self._keep_patience(), name="patience")
         inner.close_callbacks.add(self._on_close)
 
     @classmethod
@@ -383,12 +425,17 @@ class Connection:
                 return cls(inner, url.user or "guest")
         raise BrokerUnavailableError("no broker answers at " + "; ".join(problems))
 
-    async def channel(self) -> Channel:
-        """Open a channel; mandatory messages that come back raise."""
+    async def channel(self, *, needed: bool = False) -> Channel:
+        """Open a channel; mandatory messages that come back raise.
+
+        Args:
+            needed: whether the connection counts as ended when the channel is lost; one that consumes always is.
+        """
         async with _ours(), asyncio.timeout(RPC_TIMEOUT):
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
-            channel = Channel(outer, cast("InnerChannel", await outer.get_underlay_channel()))
+            inner = cast("InnerChannel", await outer.get_underlay_channel())
+            channel = Channel(outer, inner, needed=needed, on_loss=self._lose)
         self._channels = [one for one in self._channels if not one.is_closed]
         self._channels.append(channel)
         return channel
@@ -422,14 +469,27 @@ class Connection:
         Its channels are closed first, one by one: the broker answers that once it has all that was sent before, while
         a connection that is closed at once drops acks that were still to be written, and so repeats their batches.
         """
+        self._patience.cancel()
         with contextlib.suppress(BrokerUnavailableError):
             async with _ours(), asyncio.timeout(RPC_TIMEOUT):
                 for channel in self._channels:
                     if not channel.is_closed:
                         await channel.close()
                 await self._inner.close()
-        self.closed.set()
+        self._lose("closed")
 
     def _on_close(self, _: object, error: BaseException | None) -> None:
-        self.reason = str(error) if error else "closed"
-        self.closed.set()
+        self._lose(str(error) if error else "closed")
+
+    def _lose(self, reason: str) -> None:
+        if not self.closed.is_set():
+            self.reason = reason
+            self.closed.set()
+
+    async def _keep_patience(self) -> None:
+        """While the broker blocks publishers, no confirm can come, and none is late."""
+        while not self.closed.is_set():
+            await asyncio.sleep(PATIENCE_STEP)
+            if any(channel.awaits_confirms for channel in self._channels) and await self.is_blocked():
+                for channel in self._channels:
+                    channel.be_patient()

@@ -32,12 +32,12 @@ def batch_message(batch: Batch, publication: str, *, redelivered: bool = False, 
     return Message(body=batch.encode(), headers=headers, message_id=batch.id)
 
 
-def available_message(batch: Batch, user: str) -> Message:
+def available_message(batch: Batch, user: str, *, redelivered: bool = False) -> Message:
     """A batch that waits in its seed's queue, to go out unchanged; `user` is the publishing connection's own."""
-    return replace(batch_message(batch, publication=""), user_id=user)
+    return replace(batch_message(batch, publication="", redelivered=redelivered), user_id=user)
 
 
-def page_message(inner: bytes, count: int, page: str, user: str) -> Message:
+def page_message(inner: bytes, count: int, page: str, user: str, *, redelivered: bool = False) -> Message:
     """A page of items that were validated; `page` is its identity and `user` who vouches for it.
 
     Args:
@@ -45,8 +45,11 @@ def page_message(inner: bytes, count: int, page: str, user: str) -> Message:
         count: how many they are.
         page: what batch ids are derived from.
         user: the publishing connection's own user, which the broker verifies.
+        redelivered: whether some of it may have been sent to workers before.
     """
-    headers = {Header.CHECKED: count, Header.PAGE: page}
+    headers: dict[str, object] = {Header.CHECKED: count, Header.PAGE: page}
+    if redelivered:
+        headers[Header.REDELIVERED] = True
     return Message(body=b"[%b]" % inner, headers=headers, message_id=page, user_id=user)
 
 
@@ -75,6 +78,16 @@ def publication_of(delivery: Delivery) -> str:
     """Which sending of a batch this is; empty when it does not say."""
     value = delivery.headers.get(Header.PUBLICATION)
     return value if isinstance(value, str) else ""
+
+
+def is_marked(delivery: Delivery) -> bool:
+    """Whether it says that it may have been delivered before."""
+    return delivery.headers.get(Header.REDELIVERED) is True
+
+
+def is_alone(delivery: Delivery) -> bool:
+    """Whether it is the last offer of a batch, with nothing else in any worker's hands."""
+    return delivery.headers.get(Header.ALONE) is True
 
 
 def death_reason(delivery: Delivery) -> str:

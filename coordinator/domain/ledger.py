@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One publication of a batch to a work queue; `at` is when it was published or delivered (Unix time in seconds)."""
+    """One publication of a batch to a work queue; `at` is when it was published or delivered (monotonic seconds)."""
 
     publication: str
     batch: str
@@ -47,7 +47,7 @@ class Ledger:
         Args:
             queue: the work queue.
             ready: the broker's figure.
-            asked: when it was asked for (Unix time in seconds). What was published later may not be in the figure,
+            asked: when it was asked for (monotonic seconds). What was published later may not be in the figure,
                 for its confirm can overtake the answer, and would else be taken to have been delivered.
             now: when it came.
         """
@@ -65,7 +65,7 @@ class Ledger:
             queue: the work queue.
             unacked: the broker's figure, which lags.
             held: ids of batches in the hands of library workers and HTTP leases.
-            before: what was delivered after this moment (Unix time in seconds) the figure does not show yet.
+            before: what was delivered after this moment (monotonic seconds) the figure does not show yet.
         """
         lane = self._lanes.get(queue)
         if lane is None:
@@ -123,6 +123,11 @@ class Ledger:
     def is_empty(self) -> bool:
         """Whether all that was published is known to be settled."""
         return not any(lane.queued or lane.sent for lane in self._lanes.values())
+
+    def batches(self, queue: str) -> tuple[int, int]:
+        """How many batches of a work queue are queued and sent, as far as known."""
+        lane = self._lanes.get(queue)
+        return (len(lane.queued), len(lane.sent)) if lane else (0, 0)
 
     def busy(self) -> list[str]:
         """The work queues with something queued or sent, by name."""

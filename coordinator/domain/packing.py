@@ -20,12 +20,14 @@ class Ticket:
     """A delivered page that is to be settled once all pieces made of it are confirmed; `tag` is the delivery's."""
 
     tag: object
+    page: str = ""
     pieces: int = 1
+    confirmed: int = 0
 
     def done(self) -> bool:
         """Note that one piece is confirmed; whether it was the last."""
-        self.pieces -= 1
-        return self.pieces == 0
+        self.confirmed += 1
+        return self.confirmed == self.pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from enum import Enum
 
 from coordinator.models import Batch
@@ -39,3 +40,20 @@ def judge(batch: Batch, *, failed: bool, alone: bool, stale: bool, limit: int) -
     if batch.attempt >= limit:
         return Verdict.ALONE
     return Verdict.SUSPECT if batch.attempt > SUSPECT_AFTER else Verdict.RESEND
+
+
+class Memory:
+    """The latest publications that came back: a broker that crashes repeats its dead letters."""
+
+    def __init__(self, size: int = 20_000) -> None:
+        self._size = size
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, publication: str) -> bool:
+        """Note one; whether it is new."""
+        if publication in self._known:
+            return False
+        self._known[publication] = None
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)
+        return True

@@ -59,12 +59,12 @@ class Meter:
 
         Args:
             throttles: the seed's.
-            spent: what the registry knows of earlier spending.
-            now: Unix time in seconds. Spending under a period of one second is not in the registry, so such a
-                window starts as if it had just been used up.
+            spent: what the registry knows of earlier spending: seconds ago, and items (see `ages`).
+            now: seconds of a clock that nobody sets, as in all methods here. Spending under a period of one second is
+                not in the registry, so such a window starts as if it had just been used up.
         """
         self._windows = [Window(throttle) for throttle in throttles]
-        past = sorted(spent)
+        past = sorted((now - ago, items) for ago, items in spent)
         for window in self._windows:
             for at, items in past:
                 window.spend(at, items)
@@ -97,6 +97,11 @@ class Meter:
     def wait(self, now: float, items: int) -> float:
         """Seconds until this many items may go, or as many as ever may."""
         return max((window.wait(now, min(items, window.value)) for window in self._windows), default=0.0)
+
+
+def ages(spent: Iterable[Spending], now: float) -> list[Spending]:
+    """Spending by how many seconds ago it was, at Unix time `now`; what a clock set back puts ahead is of now."""
+    return [(max(0.0, now - at), items) for at, items in spent]
 
 
 def is_recorded(period: float) -> bool:

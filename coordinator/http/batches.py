@@ -37,7 +37,10 @@ async def fetch(request: Request) -> Response:
         raise NotFoundError("worker", worker)
     await session.roster.note(worker, tuple(sorted(tags)), "http")
     leases = await unless_gone(request, session.leases.fetch(worker, tags, most, wait)) or []
-    body = b'{"batches":[%b]}' % b",".join(lease.batch.encode(handle=lease.handle) for lease in leases)
+    leases = [lease for lease in leases if session.leases.is_held(lease)]  # a release may have come in between
+    body = b'{"batches":[%b]}' % b",".join(
+        lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases
+    )
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -45,14 +48,14 @@ async def ack(request: Request) -> Response:
     """The worker has taken these batches; an alarm of the broker stops no ack."""
     session = session_of(request)
     ids = await ids_of(request)
-    return _settled(ids, [await session.leases.ack(handle) for handle in ids], "acked")
+    return _settled(ids, await session.leases.ack(ids), "acked")
 
 
 async def give_back(request: Request) -> Response:
     """The worker gives these batches back without fault."""
     session = await acting_session(request)
     ids = await ids_of(request)
-    return _settled(ids, [await session.leases.give_back(handle) for handle in ids], "given back")
+    return _settled(ids, await session.leases.give_back(ids), "given back")
 
 
 async def results(request: Request) -> Response:
@@ -67,7 +70,7 @@ async def results(request: Request) -> Response:
 async def held(request: Request) -> Response:
     """Which worker holds which batch, and since when."""
     session: Session = session_of(request)
-    return Json(page_of(request, "batches", held_batches(session)))
+    return Json(page_of(request, "batches", await held_batches(session)))
 
 
 def _settled(ids: list[str], found: list[bool], done: str) -> Response:

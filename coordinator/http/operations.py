@@ -48,7 +48,7 @@ def _fill(registry: CollectorRegistry, node: Node) -> None:
     items = Gauge("coordinator_items", "Items in batches that this coordinator published", ["place"], registry=registry)
     items.labels("queued").set(sum(queued for queued, _ in counts))
     items.labels("sent").set(sum(sent for _, sent in counts))
-    Gauge("coordinator_workers", "Known workers", registry=registry).set(len(session.workers.all()))
+    Gauge("coordinator_workers", "Known workers", registry=registry).set(len(session.workers.known()))
     Gauge("coordinator_leases", "Batches held for HTTP workers", registry=registry).set(len(session.leases.held()))
 
 
@@ -57,7 +57,7 @@ async def home(request: Request) -> Response:
     node: Node = request.app.state.node
     if node.is_ready:
         state = node.session.registry.state
-        text = f"Ready, with {len(state.seeds)} seeds and {len(node.session.workers.all())} known workers."
+        text = f"Ready, with {len(state.seeds)} seeds and {len(node.session.workers.known())} known workers."
     else:
         text = f"Not connected to the broker: {node.problem}"
     return HTMLResponse(

@@ -11,7 +11,7 @@ from coordinator.errors import InvalidInputError
 from coordinator.http.answers import Json
 from coordinator.http.ingest import Ingest
 from coordinator.http.requests import acting_session, id_of, ids_of, model_of, session_of
-from coordinator.http.views import page_bounds, seed_view
+from coordinator.http.views import page_bounds, seed_views
 from coordinator.models import SeedSpec, check_seed_id
 from coordinator.node.commands import PURGE_SEED
 
@@ -37,7 +37,8 @@ async def read(request: Request) -> Response:
     """Read a seed."""
     session = session_of(request)
     seed = session.seeds.get(check_seed_id(id_of(request)))
-    return Json(await seed_view(session, seed, session.work.ledger.counts()))
+    [view] = await seed_views(session, [seed])
+    return Json(view)
 
 
 async def put(request: Request) -> Response:
@@ -47,7 +48,8 @@ async def put(request: Request) -> Response:
     session = await acting_session(request)
     seed = await session.seeds.set(ident, spec)
     await session.dispatcher.tend(ident)
-    return Json(await seed_view(session, seed, session.work.ledger.counts()))
+    [view] = await seed_views(session, [seed])
+    return Json(view)
 
 
 async def purge(request: Request) -> Response:
@@ -75,6 +77,5 @@ async def all_seeds(request: Request) -> Response:
     session = session_of(request)
     offset, limit = page_bounds(request)
     seeds = session.seeds.all()
-    counts = session.work.ledger.counts()
-    views = [await seed_view(session, seed, counts) for seed in seeds[offset : offset + limit]]
+    views = await seed_views(session, seeds[offset : offset + limit])
     return Json({"seeds": views, "count": {"totalItems": len(seeds)}})

@@ -10,8 +10,9 @@ from starlette.requests import Request
 
 from coordinator.domain.registry import Seed
 from coordinator.http.requests import count_of
+from coordinator.node.figures import Counts
 from coordinator.node.session import Session
-from coordinator.node.workers import WorkerView, held_lease
+from coordinator.node.workers import WorkerView
 
 PAGE, LARGEST_PAGE = 100, 1000
 FAR = 10**9
@@ -30,13 +31,13 @@ def page_of(request: Request, name: str, entries: Sequence[View]) -> View:
     return {name: entries[offset : offset + limit], "count": {"totalItems": len(entries)}}
 
 
-async def seed_view(session: Session, seed: Seed, counts: dict[str, tuple[int, int]]) -> View:
-    """A seed; `counts` are the ledger's."""
-    waiting, is_counted = await session.seeds.waiting(seed.id)
-    at_hand, _ = session.dispatcher.buffered(seed.id)
-    queued, sent = counts.get(seed.id, (0, 0))
-    known = session.roster.held() | {lease.batch.id for lease in session.leases.held()}
-    is_exact = is_counted and all(one.batch in known for one in session.work.ledger.sent() if one.seed == seed.id)
+async def seed_views(session: Session, seeds: Sequence[Seed]) -> list[View]:
+    """Seeds, with their counts."""
+    counts = await session.figures.of([seed.id for seed in seeds])
+    return [_seed_view(session, seed, counts[seed.id]) for seed in seeds]
+
+
+def _seed_view(session: Session, seed: Seed, counts: Counts) -> View:
     return {
         "id": seed.id,
         "state": seed.state,
@@ -44,14 +45,8 @@ async def seed_view(session: Session, seed: Seed, counts: dict[str, tuple[int, i
         "priority": seed.spec.priority,
         "policies": [policy.model_dump(by_alias=True) for policy in seed.spec.policies],
         "batchSize": seed.spec.batch_size,
-        "owner": session.instance if seed.id in session.dispatcher.lines else None,
-        "counts": {
-            "available": waiting + at_hand,
-            "queued": queued,
-            "sent": sent,
-            "taken": session.work.ledger.taken(seed.id),
-            "exact": is_exact,
-        },
+        "owner": session.peers.owner(seed.id) if seed.state == "running" else None,
+        "counts": dataclasses.asdict(counts),
     }
 
 
@@ -71,26 +66,9 @@ def worker_view(view: WorkerView) -> View:
     }
 
 
-def held_batches(session: Session) -> list[View]:
+async def held_batches(session: Session) -> list[View]:
     """Who holds which batch: `worker` is None for what a client holds that does not say."""
-    named: list[View] = []
-    for heard in session.roster.present():
-        named.extend({"worker": heard.presence.worker, **held.model_dump()} for held in heard.presence.held)
-    named.extend({"worker": lease.worker, **held_lease(lease).model_dump()} for lease in session.leases.held())
-    known = {str(one["batch"]) for one in named}
-    strangers: list[View] = [
-        {
-            "worker": None,
-            "batch": one.batch,
-            "seed": one.seed,
-            "count": one.count,
-            "since": dt.datetime.fromtimestamp(one.at, dt.UTC).isoformat(timespec="milliseconds"),
-            "begun": None,
-        }
-        for one in session.work.ledger.sent()
-        if one.batch not in known
-    ]
-    return sorted([*named, *strangers], key=lambda one: str(one["since"]))
+    return [{"worker": one.worker, **one.held.model_dump()} for one in await session.figures.held()]
 
 
 async def dead_views(session: Session, offset: int, limit: int) -> View:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from coordinator.http.answers import Json
 from coordinator.http.requests import acting_session, id_of, model_of, session_of
-from coordinator.http.views import dead_views, page_bounds, page_of, worker_view
+from coordinator.http.views import dead_views, page_bounds, worker_view
 from coordinator.models import WorkerSpec, check_worker_id
 
 READ_ONLY = frozenset({"id", "registered", "connected", "capacity", "lastSeen", "held", "message", "amqpUrl"})
@@ -15,7 +15,7 @@ READ_ONLY = frozenset({"id", "registered", "connected", "capacity", "lastSeen", 
 
 async def read(request: Request) -> Response:
     """Read a worker."""
-    return Json(worker_view(session_of(request).workers.get(check_worker_id(id_of(request)))))
+    return Json(worker_view(await session_of(request).workers.get(check_worker_id(id_of(request)))))
 
 
 async def register(request: Request) -> Response:
@@ -24,7 +24,7 @@ async def register(request: Request) -> Response:
     spec = await model_of(request, WorkerSpec, ignored=READ_ONLY)
     session = await acting_session(request)
     url = await session.workers.register(ident, spec)
-    return Json({**worker_view(session.workers.get(ident)), "amqpUrl": url})
+    return Json({**worker_view(await session.workers.get(ident)), "amqpUrl": url})
 
 
 async def remove(request: Request) -> Response:
@@ -37,7 +37,11 @@ async def remove(request: Request) -> Response:
 
 async def all_workers(request: Request) -> Response:
     """List workers."""
-    return Json(page_of(request, "workers", [worker_view(view) for view in session_of(request).workers.all()]))
+    workers = session_of(request).workers
+    known = workers.known()
+    offset, limit = page_bounds(request)
+    views = [worker_view(view) for view in await workers.views(known[offset : offset + limit])]
+    return Json({"workers": views, "count": {"totalItems": len(known)}})
 
 
 async def all_dead(request: Request) -> Response:

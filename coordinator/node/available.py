@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from uuid import uuid4
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Delivery, Message
 from coordinator.broker.messages import available_message, page_message
-from coordinator.domain.packing import Piece, page_id
+from coordinator.domain.packing import Piece, Ticket, page_id
 from coordinator.domain.pages import Pages
 from coordinator.errors import CoordinatorError
 from coordinator.models import Batch
@@ -22,14 +24,19 @@ class Available:
         self.user = user
         self.pages = Pages()
 
-    async def put_batch(self, batch: Batch) -> None:
+    async def put_batch(self, batch: Batch, *, redelivered: bool = False) -> None:
         """Let a batch wait in its seed's queue, to go out again unchanged.
+
+        Args:
+            batch: the batch.
+            redelivered: whether it may have been put there before, and must be marked so.
 
         Raises:
             UnroutableError: the seed has no queue.
             BrokerUnavailableError: it may have arrived or not.
         """
-        await self._put(batch.seed, available_message(batch, self.user), batch.id, batch.count)
+        message = available_message(batch, self.user, redelivered=redelivered)
+        await self._put(batch.seed, message, batch.id, batch.count)
 
     async def put_page(self, seed: str, inner: bytes, count: int) -> None:
         """Add validated items: `inner` is their JSON text without the array's brackets."""
@@ -39,23 +46,32 @@ class Available:
     async def relay(self, seed: str, delivery: Delivery, *, trusted: bool) -> None:
         """Add a page that came by another way; what its headers claim is vouched for anew only if its user is trusted.
 
-        The broker takes nobody else's user id from us, so a stranger's page goes on without one.
+        One that may have been relayed before is marked.
         """
-        page = page_id(delivery.message_id, delivery.body)
-        headers = {Header.PAGE: page, **delivery.headers} if trusted else {}
-        user = self.user if trusted else None
-        await self._put(seed, Message(delivery.body, headers, message_id=delivery.message_id, user_id=user))
+        headers: dict[str, object] = {Header.PAGE: page_id(delivery.message_id, delivery.body)}
+        if trusted:
+            headers |= delivery.headers
+        if delivery.redelivered:
+            headers[Header.REDELIVERED] = True
+        message = Message(delivery.body, headers, message_id=delivery.message_id, user_id=self.user)
+        await self._put(seed, message)
 
-    async def give_back(self, seed: str, piece: Piece) -> None:
-        """Put a piece back and settle the page it came from.
+    async def give_back(self, seed: str, pieces: Sequence[Piece]) -> None:
+        """Put back what was not sent, and settle the pages it came from.
 
-        It is published anew, not requeued: a requeued page would come marked as redelivered, though nothing failed.
+        A page is requeued as it is: in one step, so that a crash cannot leave it there twice. It comes marked as
+        redelivered then, though nobody has seen it. What is left of a page that was sent in part is published anew.
         """
-        if piece.batch is not None:
-            await self.put_batch(piece.batch)
-        else:
-            await self._put(seed, page_message(piece.inner, piece.count, piece.id, self.user), piece.id, piece.count)
-        await settle([piece])
+        for ticket, parts in _by_ticket(pieces):
+            delivery = ticket.tag
+            if ticket.confirmed == 0 and isinstance(delivery, Delivery):
+                self.pages.put(seed, ticket.page, sum(piece.count for piece in parts))
+                await delivery.reject(requeue=True)
+                continue
+            for piece in parts:
+                message = page_message(piece.inner, piece.count, piece.id, self.user, redelivered=True)
+                await self._put(seed, message, piece.id, piece.count)
+            await settle(parts)
 
     async def _put(self, seed: str, message: Message, page: str = "", count: int = 0) -> None:
         """Publish; the page is noted before, since its owner may have it before the confirm is here."""
@@ -67,6 +83,13 @@ class Available:
             if page:
                 self.pages.took(seed, page, count)
             raise
+
+
+def _by_ticket(pieces: Sequence[Piece]) -> list[tuple[Ticket, list[Piece]]]:
+    """The pieces by the page that they were made of, in order."""
+    return [
+        (parts[0].ticket, parts) for _, group in groupby(pieces, lambda one: id(one.ticket)) if (parts := list(group))
+    ]
 
 
 async def settle(pieces: list[Piece]) -> None:

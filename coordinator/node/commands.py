@@ -15,14 +15,11 @@ from coordinator.domain.registry import SeedPurged, SeedReleased, SeedResumed
 from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
 from coordinator.models import check_seed_id, check_worker_id, parse_ids
 from coordinator.node.dead import DeadLetters
-from coordinator.node.dispatcher import Dispatcher
-from coordinator.node.leases import Leases
-from coordinator.node.monitor import bound_by_capacity
+from coordinator.node.figures import Figures
 from coordinator.node.presence import Roster
+from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
-from coordinator.node.sweep import Sweeper
-from coordinator.node.work import Work
 from coordinator.node.workers import Workers
 
 log = structlog.get_logger(__name__)
@@ -46,20 +43,16 @@ class Commands:
         *,
         registry: Registry,
         seeds: Seeds,
-        dispatcher: Dispatcher,
-        work: Work,
-        sweeper: Sweeper,
-        leases: Leases,
+        recall: Recall,
+        figures: Figures,
         roster: Roster,
         workers: Workers,
         publishing: Channel,
     ) -> None:
         self._registry = registry
         self._seeds = seeds
-        self._dispatcher = dispatcher
-        self._work = work
-        self._sweeper = sweeper
-        self._leases = leases
+        self._recall = recall
+        self._figures = figures
         self._roster = roster
         self._workers = workers
         self._publishing = publishing
@@ -99,46 +92,38 @@ class Commands:
     async def _release_seed(self, ident: str) -> Answer:
         """Stop the seed, then take its items back from wherever no worker has begun them."""
         self._seeds.get(ident)
-        await self._registry.append(SeedReleased, seed=ident)
-        await self._dispatcher.tend(ident)
-        await self._work.settled(ident)
-        swept = await self._sweeper.sweep(ident)
-        returned = swept.returned + await self._leases.take_back(ident)
+        recalled = await self._recall.stop(ident, await self._registry.append(SeedReleased, seed=ident))
+        recalled += await self._recall.sweep(ident)
         epoch = self._seeds.get(ident).epoch
         await self._tell({"type": "seed.released", "seed": ident, "epoch": epoch})
-        bound_by_capacity(self._work, self._leases, self._roster)
-        sent = self._work.ledger.counts().get(ident, (0, 0))[1]
-        held = sent + self._roster.in_hand(ident)
+        sent = (await self._figures.of([ident]))[ident].sent
+        returned, held = recalled.items, sent + self._roster.in_hand(ident)
         log.info("seed.released", seed=ident, epoch=epoch, returned=returned, held=held)
-        return {
+        answer: Answer = {
             "message": "released; its items stay available until it is resumed",
             "epoch": epoch,
             "returned": returned,
             "held": held,
-            "batches": swept.batches,
+            "batches": recalled.batches,
         }
+        return answer | ({"unanswered": recalled.missing} if recalled.missing else {})
 
     async def _resume_seed(self, ident: str) -> Answer:
         seed = self._seeds.get(ident)
         if seed.state == "released":
             await self._registry.append(SeedResumed, seed=ident)
-            await self._dispatcher.tend(ident)
             await self._tell({"type": "seed.resumed", "seed": ident, "epoch": seed.epoch})
             log.info("seed.resumed", seed=ident)
         return {"message": "running"}
 
     async def _purge_seed(self, ident: str) -> Answer:
         """Forget the seed, and discard what of it no worker has."""
-        async with self._seeds.changing(ident):
+        async with self._seeds.purging(ident):
             self._seeds.get(ident)
-            await self._registry.append(SeedPurged, seed=ident)
-            purged = await self._dispatcher.discard(ident)
-            await self._work.settled(ident)
-            purged += await self._seeds.discard_queue(ident)
-            self._seeds.forget(ident)
-        swept = await self._sweeper.sweep(ident)
-        purged += swept.discarded
-        self._work.ledger.forget(ident)
+            recalled = await self._recall.stop(ident, await self._registry.append(SeedPurged, seed=ident))
+            waited = await self._seeds.discard_queue(ident)
+        recalled += await self._recall.sweep(ident)
+        purged = recalled.items + waited
         log.info("seed.purged", seed=ident, items=purged)
         return {"message": "purged and forgotten", "purged": purged}
 

@@ -15,12 +15,13 @@ from coordinator import topology
 from coordinator.broker.connection import Connection, Delivery
 from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
-from coordinator.domain.registry import Event, SeedCreated, SeedReleased, SeedResumed, SeedSet, SeedsSpent
+from coordinator.domain.registry import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
 from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
 from coordinator.node.lines import Channels, Line, read_page
+from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.work import StaleBatchError, Work
 
@@ -48,10 +49,12 @@ class Dispatcher:
         work: Work,
         available: Available,
         dead: DeadLetters,
+        peers: Peers,
         trusted: frozenset[str],
         linger: float,
     ) -> None:
         self.lines: dict[str, Line] = {}
+        self._peers = peers
         self._channels = Channels(connection)
         self._registry = registry
         self._work = work
@@ -69,9 +72,11 @@ class Dispatcher:
         self._next_look = math.inf
         self._is_stopping = False
         registry.listen(self._on_event)
+        peers.on_change(self._rebalance)
+        work.wanted_by(self._demands)
 
     async def start(self) -> None:
-        """Consume the queues of all running seeds.
+        """Consume the queues of all running seeds that belong here.
 
         A queue is consumed only from here on, so whatever it brings comes after all releases that were replayed.
         """
@@ -101,17 +106,20 @@ class Dispatcher:
             await delivery.ack()
 
     async def tend(self, ident: str) -> None:
-        """Have a line for a seed that runs, and none for one that does not."""
+        """Have a line for a seed that runs and belongs here, and none for any other."""
         async with self._tending[ident]:
             seed = self._registry.state.seeds.get(ident)
             line = self.lines.get(ident)
-            if seed is None or seed.state != "running" or self._is_stopping:
+            if seed is None or seed.state != "running" or self._is_stopping or not self._peers.owns(ident):
                 if line is not None:
                     await self._close(line)
             elif line is None:
                 await self._work.declare(seed.spec.tags)
-                self.lines[ident] = line = Line(seed, self._on_page)
+                self.lines[ident] = line = Line(seed, self._on_page, self._on_loss)
                 await line.open(self._channels)
+            elif line.is_lost:
+                log.warning("seed.queue_missing", seed=ident)
+                await line.reopen()
             elif line.spec != seed.spec:
                 await self._work.declare(seed.spec.tags)
                 line.configure(seed)
@@ -122,41 +130,45 @@ class Dispatcher:
         self._is_stopping = True
         await asyncio.gather(*(self.tend(ident) for ident in list(self.lines)))
 
-    async def discard(self, ident: str) -> int:
-        """Drop the pages at hand of a seed that is being purged; returns how many items they held."""
-        async with self._tending[ident]:
-            line = self.lines.get(ident)
-            if line is None:
-                return 0
-            pieces = await self._halt(line)
-            await settle(pieces)
-            return sum(piece.count for piece in pieces)
-
     def buffered(self, ident: str) -> tuple[int, int]:
         """Items of a seed that are at hand here, and the pages they came in."""
         line = self.lines.get(ident)
         return (line.buffer.items, len(line.buffer)) if line else (0, 0)
 
-    def poke(self) -> None:
-        """There may be room now."""
-        self._wake.set()
-
     async def _close(self, line: Line) -> None:
-        pieces = await self._halt(line)
-        for piece in pieces:
-            await self._available.give_back(line.id, piece)
+        """Stop a line and give back what it has at hand.
 
-    async def _halt(self, line: Line) -> list[Piece]:
-        """Stop a line once its open confirms have come; returns what was at hand."""
-        await line.close(self._channels)
+        Its open confirms come first: from the moment the broker ends its consumer another owner may dispatch, and then
+        nothing of this one's may still be on its way, or spent and not yet recorded.
+        """
         async with self._bursting:
             self.lines.pop(line.id, None)
             self._turns.remove(line.id)
-            return line.buffer.drain()
+        await self._available.give_back(line.id, await line.close(self._channels))
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, (SeedCreated, SeedSet, SeedReleased, SeedResumed)):
+        if isinstance(event, (SeedCreated, SeedSet, SeedReleased, SeedResumed, SeedPurged)):
             self._changed.put_nowait(event.seed)
+
+    def _on_loss(self, line: Line) -> None:
+        """Its queue was deleted: with the seed, or behind our back, and then it is made anew."""
+        if self.lines.get(line.id) is line:
+            self._changed.put_nowait(line.id)
+
+    def _rebalance(self) -> None:
+        """Other coordinators have come or gone: take up what belongs here now, and let go of what does not."""
+        for ident, seed in self._registry.state.seeds.items():
+            if seed.state == "running" and (ident in self.lines) != self._peers.owns(ident):
+                self._changed.put_nowait(ident)
+
+    def _demands(self) -> dict[str, float]:
+        """The weight of the seeds that could send now if there were room, by work queue."""
+        demands: defaultdict[str, float] = defaultdict(float)
+        now = time.monotonic()
+        for line in self.lines.values():
+            if len(line.buffer) and line.meter.allows(now, line.buffer.next_count(line.spec.largest_batch)):
+                demands[line.next_queue()] += WEIGHTS[line.spec.priority]
+        return demands
 
     def _on_page(self, line: Line, delivery: Delivery) -> None:
         try:
@@ -166,8 +178,9 @@ class Dispatcher:
             return
         self._available.pages.took(line.id, piece.id, piece.count)
         line.buffer.add(piece)
-        self._turns.add(line.id)
-        self._wake.set()
+        if self.lines.get(line.id) is line:  # else it is being closed, and gives this back
+            self._turns.add(line.id)
+            self._wake.set()
 
     async def _burst(self) -> int:
         """Send what may go now and await the confirms; returns how many batches went."""
@@ -192,21 +205,22 @@ class Dispatcher:
             for line in fresh:
                 seed = self._registry.state.seeds.get(line.id)
                 if seed is not None:
-                    line.take_over(seed)
+                    line.configure(seed)
+                    line.is_synced = True
 
     def _plan(self) -> list[_Parcel]:
         self._full.clear()
         self._next_look = math.inf
-        now, wall = time.monotonic(), time.time()
+        now = time.monotonic()
         parcels: list[_Parcel] = []
         while len(parcels) < BURST:
-            ident = self._turns.next(lambda seed: self._cost(seed, now, wall), self._weight)
+            ident = self._turns.next(lambda seed: self._cost(seed, now), self._weight)
             if ident is None:
                 break
             line = self.lines[ident]
             pieces = line.buffer.take(line.spec.largest_batch)
             batch = line.make_batch(pieces, self._registry.state.seeds[ident].epoch)
-            line.meter.spend(wall, batch.count)
+            line.meter.spend(now, batch.count)
             self._work.reserve(topology.work_queue_name(batch.tags))
             parcels.append(_Parcel(line, pieces, batch))
         return parcels
@@ -214,7 +228,7 @@ class Dispatcher:
     def _weight(self, seed: str) -> int:
         return WEIGHTS[self.lines[seed].spec.priority]
 
-    def _cost(self, ident: str, now: float, wall: float) -> int:
+    def _cost(self, ident: str, now: float) -> int:
         """Items of the seed's next batch, 0 when it cannot go now; notes what to wait for then."""
         line = self.lines.get(ident)
         seed = self._registry.state.seeds.get(ident)
@@ -229,8 +243,8 @@ class Dispatcher:
             self._full.add(queue)
             return 0
         count = line.buffer.next_count(size)
-        if not line.meter.allows(wall, count):
-            self._next_look = min(self._next_look, now + line.meter.wait(wall, count))
+        if not line.meter.allows(now, count):
+            self._next_look = min(self._next_look, now + line.meter.wait(now, count))
             return 0
         return count
 

@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from secrets import token_urlsafe
+from typing import Literal
 
 import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Delivery
-from coordinator.broker.messages import publication_of, read_batch
+from coordinator.broker.messages import is_marked, publication_of, read_batch
 from coordinator.domain.tags import eligible
-from coordinator.errors import InvalidInputError
+from coordinator.errors import BrokerUnavailableError, InvalidInputError
 from coordinator.models import Batch
 from coordinator.node.available import Available
+from coordinator.node.peers import Body, Peers
 from coordinator.node.registry import Registry
 from coordinator.node.work import Work
 
 log = structlog.get_logger(__name__)
 
 EXPIRY_STEP = 0.5
+
+Settlement = Literal["ack", "give back"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +43,11 @@ class Lease:
     since: float
     until: float
 
+    @property
+    def redelivered(self) -> bool:
+        """Whether the batch may have been delivered before, though its attempt does not say so."""
+        return self.delivery.redelivered or is_marked(self.delivery)
+
 
 class Leases:
     """The table of held deliveries.
@@ -47,7 +57,7 @@ class Leases:
     """
 
     def __init__(
-        self, *, channel: Channel, registry: Registry, work: Work, available: Available, instance: str, timeout: float
+        self, *, channel: Channel, registry: Registry, work: Work, available: Available, peers: Peers, timeout: float
     ) -> None:
         """Make an empty table.
 
@@ -56,18 +66,19 @@ class Leases:
             registry: tells which seeds run.
             work: the work queues.
             available: where batches of released seeds go.
-            instance: this coordinator's id, which its handles begin with.
+            peers: the other coordinators, which have tables of their own; a handle begins with its coordinator's id.
             timeout: seconds that a batch may go without ack.
         """
         self._channel = channel
         self._registry = registry
         self._work = work
         self._available = available
-        self._instance = instance
+        self._peers = peers
         self._timeout = timeout
         self._leases: dict[str, Lease] = {}
         self._waiting: dict[asyncio.Event, frozenset[str]] = {}
         work.on_arrival(self._wake_one)
+        peers.answer("leases.settle", self._settle_for_peer)
 
     async def fetch(self, worker: str, tags: frozenset[str], most: int, wait: float) -> list[Lease]:
         """Take up to `most` batches that a worker with these tags may get; wait up to `wait` seconds for the first."""
@@ -88,22 +99,17 @@ class Leases:
                 del self._waiting[woken]
             queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
 
-    async def ack(self, handle: str) -> bool:
-        """The worker has taken the batch; False when this handle is not held (any more)."""
-        lease = self._leases.pop(handle, None)
-        if lease is None:
-            return False
-        await lease.delivery.ack()
-        self._work.ledger.acked(lease.publication)
-        return True
+    async def ack(self, handles: Sequence[str]) -> list[bool]:
+        """The worker has taken the batches; False for each handle that no coordinator holds (any more)."""
+        return await self._settle(handles, "ack")
 
-    async def give_back(self, handle: str) -> bool:
-        """The worker gives the batch back without fault; False when this handle is not held (any more)."""
-        lease = self._leases.pop(handle, None)
-        if lease is None:
-            return False
-        await self._put_back(lease)
-        return True
+    async def give_back(self, handles: Sequence[str]) -> list[bool]:
+        """The worker gives the batches back without fault; False for each that no coordinator holds (any more)."""
+        return await self._settle(handles, "give back")
+
+    def is_held(self, lease: Lease) -> bool:
+        """Whether a lease is still good."""
+        return lease.handle in self._leases
 
     async def take_back(self, seed: str) -> int:
         """Take what is held of a released seed from the workers; returns how many items."""
@@ -116,6 +122,38 @@ class Leases:
         """Take back all that is held, without fault: this coordinator stops, and its handles end with it."""
         for lease in self._pop(self._leases.values()):
             await self._put_back(lease)
+
+    async def _settle(self, handles: Sequence[str], how: Settlement) -> list[bool]:
+        """Settle what is held here, and have the others settle what they hold; if one is gone, so are its leases."""
+        elsewhere: defaultdict[str, list[str]] = defaultdict(list)
+        found = set()
+        for handle in dict.fromkeys(handles):
+            instance = handle.partition(".")[0]
+            if instance in self._peers.others:
+                elsewhere[instance].append(handle)
+            elif await self._settle_here(handle, how):
+                found.add(handle)
+        for instance, its in elsewhere.items():
+            answers = await self._peers.ask("leases.settle", {"handles": its, "how": how}, [instance])
+            if answers.missing:
+                raise BrokerUnavailableError(f"coordinator {instance}, which holds the batch, does not answer")
+            found.update(handle for body in answers.given.values() for handle in body.get("found", ()))
+        return [handle in found for handle in handles]
+
+    async def _settle_here(self, handle: str, how: Settlement) -> bool:
+        lease = self._leases.pop(handle, None)
+        if lease is None:
+            return False
+        if how == "ack":
+            await lease.delivery.ack()
+            await self._work.taken(lease.publication)
+        else:
+            await self._put_back(lease)
+        return True
+
+    async def _settle_for_peer(self, body: Body) -> Body:
+        how: Settlement = "ack" if body["how"] == "ack" else "give back"
+        return {"found": [handle for handle in body["handles"] if await self._settle_here(handle, how)]}
 
     async def release(self, worker: str) -> list[Lease]:
         """Take everything from a worker that failed; it goes back with its attempt raised."""
@@ -152,7 +190,7 @@ class Leases:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
             for lease in await taking:
-                await self.give_back(lease.handle)
+                await self._settle_here(lease.handle, "give back")
             raise
 
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
@@ -174,7 +212,7 @@ class Leases:
         except InvalidInputError:
             await delivery.reject()
             return None
-        handle = f"{self._instance}.{token_urlsafe(16)}"
+        handle = f"{self._peers.instance}.{token_urlsafe(16)}"
         now = time.monotonic()
         lease = Lease(handle, worker, batch, publication_of(delivery), delivery, time.time(), now + self._timeout)
         if self._registry.state.is_stale(batch.seed, batch.epoch):
@@ -185,9 +223,9 @@ class Leases:
 
     async def _put_back(self, lease: Lease) -> None:
         if lease.batch.seed in self._registry.state.seeds:
-            await self._available.put_batch(lease.batch)
+            await self._available.put_batch(lease.batch, redelivered=is_marked(lease.delivery))
         await lease.delivery.ack()
-        self._work.ledger.came_back(lease.publication)
+        await self._work.returned(lease.publication)
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:
         taken = list(leases)

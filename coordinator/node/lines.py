@@ -10,10 +10,10 @@ from typing import Final
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Delivery
-from coordinator.broker.messages import read_batch
+from coordinator.broker.messages import is_marked, read_batch
 from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch_id, page_id
 from coordinator.domain.registry import Seed
-from coordinator.domain.throttle import Meter
+from coordinator.domain.throttle import Meter, ages
 from coordinator.errors import InvalidInputError
 from coordinator.models import MAX_ITEMS, Batch, parse_items
 from coordinator.topology import Header
@@ -55,23 +55,25 @@ def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
     Raises:
         InvalidInputError: it is malformed.
     """
-    ticket = Ticket(delivery)
     is_ours = delivery.user_id is not None and delivery.user_id in trusted
-    arrived, again = time.monotonic(), delivery.redelivered
+    arrived = time.monotonic()
+    again = delivery.redelivered or (is_ours and is_marked(delivery))
     if is_ours and Header.ATTEMPT in delivery.headers:
         batch = read_batch(delivery)
         if batch.seed != seed:
             raise InvalidInputError([("seed", f"is {batch.seed!r} in the queue of {seed!r}")])
+        ticket = Ticket(delivery, batch.id)
         return Piece(batch.id, b"", batch.count, ticket, arrived, redelivered=again, batch=batch)
     count = delivery.headers.get(Header.CHECKED)
     if not (is_ours and isinstance(count, int) and 1 <= count <= MAX_ITEMS):
         count = len(parse_items(delivery.body))
     named = delivery.headers.get(Header.PAGE) if is_ours else None
+    page = named if isinstance(named, str) else page_id(delivery.message_id, delivery.body)
     return Piece(
-        id=named if isinstance(named, str) else page_id(delivery.message_id, delivery.body),
+        id=page,
         inner=array_inner(delivery.body),
         count=count,
-        ticket=ticket,
+        ticket=Ticket(delivery, page),
         arrived=arrived,
         solo=again,
         redelivered=again,
@@ -81,13 +83,21 @@ def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
 class Line:
     """One seed at its owner: a consumer of its queue, the pages it brought, and the seed's throttles."""
 
-    def __init__(self, seed: Seed, on_page: Callable[[Line, Delivery], None]) -> None:
+    def __init__(self, seed: Seed, on_page: Callable[[Line, Delivery], None], on_loss: Callable[[Line], None]) -> None:
+        """Make a line that is not open yet.
+
+        Args:
+            seed: the seed.
+            on_page: called with each message of its queue.
+            on_loss: called when its queue was deleted.
+        """
         self.id = seed.id
-        self.spec = seed.spec
-        self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
+        self.configure(seed)
         self.buffer = Buffer()
         self.is_synced = False
+        self.is_lost = False
         self._on_page = on_page
+        self._on_loss = on_loss
         self._channel: Channel | None = None
         self._consumer = ""
         self._changing = asyncio.Lock()
@@ -104,20 +114,25 @@ class Line:
         return self.queue if returned is None else topology.work_queue_name(returned.tags)
 
     async def open(self, channels: Channels) -> None:
-        """Consume the seed's queue, made anew if it is lost: else that would keep every coordinator from starting."""
+        """Consume the seed's queue, made if it is not there: else that would keep every coordinator from starting."""
         async with self._changing:
-            channel = await channels.take()
-            await channel.declare_queue(topology.seed_queue(self.id))
-            await self._consume(channel)
-            self._channel = channel
+            self._channel = await channels.take()
+            await self._consume(self._channel)
 
-    async def close(self, channels: Channels) -> None:
-        """Stop consuming; what it brought stays in the buffer."""
+    async def reopen(self) -> None:
+        """Make the queue anew and consume it; what is at hand of the lost one is all there is of it."""
+        async with self._changing:
+            if self._channel is not None:
+                await self._consume(self._channel)
+
+    async def close(self, channels: Channels) -> list[Piece]:
+        """Stop consuming; returns what was at hand."""
         async with self._changing:
             if self._channel is not None:
                 await self._channel.cancel(self._consumer)
                 channels.give_back(self._channel)
                 self._channel = None
+        return self.buffer.drain()
 
     async def widen(self) -> None:
         """Let more pages come, where they are small: the consumer is renewed, since its prefetch is for life.
@@ -136,16 +151,9 @@ class Line:
         return self.prefetch == FEW_PAGES <= len(self.buffer) and self.buffer.items < self.spec.largest_batch
 
     def configure(self, seed: Seed) -> None:
-        """Take up new policies."""
-        if seed.spec != self.spec:
-            self.spec = seed.spec
-            self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
-
-    def take_over(self, seed: Seed) -> None:
-        """Begin to dispatch, with all that is known of the seed now: an earlier owner may have spent meanwhile."""
+        """Take up the policies, and what is known to be spent: by an earlier owner too, so again before dispatch."""
         self.spec = seed.spec
-        self.meter = Meter(seed.spec.throttles, seed.spent, time.time())
-        self.is_synced = True
+        self.meter = Meter(seed.spec.throttles, ages(seed.spent, time.time()), time.monotonic())
 
     def make_batch(self, pieces: list[Piece], epoch: int) -> Batch:
         """The next batch out of these pieces."""
@@ -164,6 +172,15 @@ class Line:
         )
 
     async def _consume(self, channel: Channel) -> None:
+        await channel.declare_queue(topology.seed_queue(self.id))
+        self.is_lost = False
         self._consumer = await channel.consume(
-            topology.seed_queue_name(self.id), lambda delivery: self._on_page(self, delivery), prefetch=self.prefetch
+            topology.seed_queue_name(self.id),
+            lambda delivery: self._on_page(self, delivery),
+            prefetch=self.prefetch,
+            on_cancel=self._lose,
         )
+
+    def _lose(self) -> None:
+        self.is_lost = True
+        self._on_loss(self)

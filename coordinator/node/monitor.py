@@ -69,9 +69,9 @@ async def watch_workers(
 
 
 async def _settle_ledger(work: Work, leases: Leases, roster: Roster, api: Management, tick: float) -> None:
-    asked = time.time()
+    asked = time.monotonic()
     totals = await api.totals()
     held = roster.held() | {lease.batch.id for lease in leases.held()}
     for queue in work.ledger.busy():
         if queue in totals:
-            work.ledger.saw_unacked(queue, totals[queue].unacked, held, before=asked - tick)
+            work.saw_unacked(queue, totals[queue].unacked, held, before=asked - tick)

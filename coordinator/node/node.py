@@ -7,6 +7,7 @@ from secrets import token_hex
 
 import structlog
 
+from coordinator.domain.returns import Memory
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.node.session import Session, open_session
 from coordinator.retry import pause
@@ -28,6 +29,7 @@ class Node:
         self.instance = token_hex(4)
         self.problem = "has not connected yet"
         self._tick = broker_tick
+        self._dealt = Memory()
         self._session: Session | None = None
         self._ready = asyncio.Event()
 
@@ -55,8 +57,10 @@ class Node:
         """Keep a session running until cancelled; each failed try waits longer than the one before."""
         failures = 0
         while True:
+            # Anew for each session: what hangs on an earlier one, such as leases, ended with it.
+            self.instance = token_hex(4)
             try:
-                async with open_session(self.settings, self.instance, self._tick) as session:
+                async with open_session(self.settings, self.instance, self._dealt, self._tick) as session:
                     self._session = session
                     self._ready.set()
                     failures = 0

@@ -1,9 +1,10 @@
-"""Presence: what workers say of themselves, every two seconds."""
+"""Presence: what workers say of themselves, every two seconds, and what it means when one of them stops."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
@@ -12,17 +13,20 @@ from pydantic import ValidationError
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.domain.membership import Silence
 from coordinator.domain.registry import WORKER_MEMORY, WorkerSeen
 from coordinator.domain.tags import eligible
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence, Transport, check_worker_id, invalid
 from coordinator.node.dead import DeadLetters
+from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 
 log = structlog.get_logger(__name__)
 
-FRESH = 15.0
-"""Seconds that a presence message is taken as true."""
+TICK = 0.5
+LONG_TICK = 2.0
+"""Seconds between two ticks after which this process was held up itself, and may have missed what was said."""
 NOTED_EVERY = 3600.0
 """Seconds between entries in the registry of a worker that stays as it is, or as it registered."""
 CHANGES_NOTED_EVERY = 10.0
@@ -31,16 +35,33 @@ CHANGES_NOTED_EVERY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A presence message and when it came (Unix time in seconds)."""
+    """A presence message and when it came (Unix time in seconds, to be shown)."""
 
     presence: Presence
     at: float
+    since: float
+    """The same by a clock that nobody sets."""
 
 
 class Roster:
     """Which workers there are and what they hold."""
 
-    def __init__(self, registry: Registry, publishing: Channel, dead: DeadLetters) -> None:
+    def __init__(
+        self, registry: Registry, publishing: Channel, dead: DeadLetters, peers: Peers, timeout: float
+    ) -> None:
+        """Make an empty roster.
+
+        Args:
+            registry: where known workers are kept.
+            publishing: what answers to workers are published on.
+            dead: where malformed presence goes.
+            peers: the other coordinators; one of them deals with a silent worker.
+            timeout: seconds of silence after which a worker that sent presence counts as failed.
+        """
+        self._peers = peers
+        self._timeout = timeout
+        self._silence = Silence()
+        self._on_silence: Callable[[str], Awaitable[None]] | None = None
         self._registry = registry
         self._publishing = publishing
         self._dead = dead
@@ -61,15 +82,38 @@ class Roster:
                 await self._hear(presence, delivery)
             await delivery.ack()
 
+    def on_silence(self, act: Callable[[str], Awaitable[None]]) -> None:
+        """Have this done to a worker whose presence has stopped, until it is forgotten or heard again."""
+        self._on_silence = act
+
+    async def watch(self) -> None:
+        """Find the workers that have fallen silent, until cancelled.
+
+        Their silence counts only while this coordinator hears itself through the broker, and is not held up itself:
+        an alarm of the broker, a lost connection or a pause of this process silences all workers, and none has failed.
+        """
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            elapsed, last = now - last, now
+            if not self._peers.is_hearing or elapsed > LONG_TICK:
+                continue
+            self._silence.passed(elapsed)
+            for worker in self._silence.longer_than(self._timeout):
+                if self._on_silence is not None and self._peers.owns(f"worker {worker}"):
+                    log.warning("worker.silent", worker=worker, seconds=self._timeout)
+                    await self._on_silence(worker)
+
     def heard(self, worker: str) -> Heard | None:
         """The last presence of a worker, if it is recent enough to be true."""
         found = self._heard.get(worker)
-        return found if found is not None and time.time() - found.at < FRESH else None
+        return found if found is not None and time.monotonic() - found.since < self._timeout else None
 
     def present(self) -> list[Heard]:
         """All recent presence messages."""
-        limit = time.time() - FRESH
-        return [heard for heard in self._heard.values() if heard.at >= limit]
+        limit = time.monotonic() - self._timeout
+        return [heard for heard in self._heard.values() if heard.since >= limit]
 
     def held(self) -> set[str]:
         """Ids of the batches that library workers hold unacked."""
@@ -82,6 +126,7 @@ class Roster:
     def forget(self, worker: str) -> None:
         """Drop what a removed worker said."""
         self._heard.pop(worker, None)
+        self._silence.forget(worker)
 
     async def note(self, worker: str, tags: tuple[str, ...], transport: Transport) -> None:
         """Record a sign of life, if the registry does not say the same already.
@@ -100,7 +145,8 @@ class Roster:
                 log.info("worker.seen", worker=worker, tags=list(tags), transport=transport)
 
     async def _hear(self, presence: Presence, delivery: Delivery) -> None:
-        self._heard[presence.worker] = Heard(presence, time.time())
+        self._heard[presence.worker] = Heard(presence, time.time(), time.monotonic())
+        self._silence.heard(presence.worker)
         await self.note(presence.worker, tuple(sorted(presence.tags)), presence.transport)
         if delivery.reply_to:
             await self._bring_up_to_date(presence, delivery.reply_to)

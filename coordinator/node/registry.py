@@ -34,7 +34,8 @@ class Registry:
         self.state = State()
         self._reading = reading
         self._writing = writing
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, asyncio.Future[int]] = {}
+        self._progress = asyncio.Event()
         self._listeners: list[Callable[[Event], None]] = []
         self._snapshot: asyncio.Event = asyncio.Event()
 
@@ -54,13 +55,16 @@ class Registry:
             raise BrokerUnavailableError("the registry's stream has lost its head and holds no snapshot of it")
         log.info("registry.replayed", offset=self.state.offset, seeds=len(self.state.seeds))
 
-    async def append(self, make: Callable[..., Event], *, timeout: float = READ_BACK, **fields: object) -> None:  # noqa: ASYNC109
+    async def append(self, make: Callable[..., Event], *, timeout: float = READ_BACK, **fields: object) -> int:  # noqa: ASYNC109
         """Append an event and wait until it is folded here: then all that was appended before it is, too.
 
         Args:
             make: the event's class.
-            timeout: seconds to wait.
+            timeout: seconds to wait for it once the broker has confirmed it.
             fields: the event's own.
+
+        Returns:
+            Its offset in the stream.
 
         Raises:
             BrokerUnavailableError: it may have been appended or not.
@@ -71,21 +75,42 @@ class Registry:
         try:
             await self._publish(event)
             async with asyncio.timeout(timeout):
-                await folded
+                offset: int = await folded
         except TimeoutError as error:
             raise BrokerUnavailableError("the registry's stream did not deliver in time") from error
         finally:
             self._waiting.pop(event.id, None)
+        return offset
+
+    async def reach(self, offset: int) -> None:
+        """Wait until everything up to this offset is folded.
+
+        Raises:
+            BrokerUnavailableError: it did not come in time.
+        """
+        try:
+            async with asyncio.timeout(READ_BACK):
+                while self.state.offset < offset:
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError as error:
+            raise BrokerUnavailableError("the registry's stream did not deliver in time") from error
 
     async def sync(self) -> None:
         """Wait until everything that is in the stream now is folded."""
         await self.append(Marker)
 
-    async def keep_snapshots(self) -> None:
-        """Write a snapshot whenever enough has happened since the last; two by two coordinators do no harm."""
+    async def keep_snapshots(self, is_mine: Callable[[], bool]) -> None:
+        """Write a snapshot whenever enough has happened since the last; two by two coordinators do no harm.
+
+        Args:
+            is_mine: whether it falls to this coordinator.
+        """
         while True:
             await self._snapshot.wait()
             self._snapshot.clear()
+            if not is_mine():
+                continue
             await self._publish(self.state.snapshot(uuid4().hex, time.time()))
             log.info("registry.snapshot", upto=self.state.offset)
 
@@ -104,9 +129,10 @@ class Registry:
                 listener(event)
         if self.state.since_snapshot >= SNAPSHOT_EVERY:
             self._snapshot.set()
+        self._progress.set()
         folded = self._waiting.get(event.id)
         if folded is not None and not folded.done():
-            folded.set_result(None)
+            folded.set_result(self.state.offset)
         self._credit(delivery)
 
     def _credit(self, delivery: Delivery) -> None:

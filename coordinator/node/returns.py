@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections import OrderedDict
 
 import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Delivery
-from coordinator.broker.messages import death_reason, publication_of, read_batch
-from coordinator.domain.returns import Verdict, judge
+from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_batch
+from coordinator.domain.returns import Memory, Verdict, judge
 from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
-from coordinator.node.suspects import Suspect, Suspects
+from coordinator.node.suspects import Suspects
 from coordinator.node.work import StaleBatchError, Work
 from coordinator.topology import Header
 
 log = structlog.get_logger(__name__)
 
 PREFETCH = 200
-REMEMBERED = 20_000
-"""Publications whose return was dealt with: a broker that crashes repeats its dead-letters."""
 
 
 class Returns:
-    """The reader of the `returns` queue."""
+    """The reader of the `returns` queue: at one coordinator at a time, by its single active consumer."""
 
     def __init__(
         self,
@@ -41,8 +38,21 @@ class Returns:
         seeds: Seeds,
         dead: DeadLetters,
         suspects: Suspects,
+        dealt: Memory,
         limit: int,
     ) -> None:
+        """Make the reader.
+
+        Args:
+            registry: tells which seeds run.
+            work: where batches go out again.
+            available: where batches of released seeds go.
+            seeds: makes a seed anew whose batch comes back.
+            dead: where batches past the limit go.
+            suspects: where batches go that failed often.
+            dealt: publications that came back before.
+            limit: the attempt limit.
+        """
         self._registry = registry
         self._work = work
         self._available = available
@@ -50,7 +60,7 @@ class Returns:
         self._dead = dead
         self._suspects = suspects
         self._limit = limit
-        self._dealt: OrderedDict[str, None] = OrderedDict()
+        self._dealt = dealt
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
 
     async def run(self, channel: Channel) -> None:
@@ -69,26 +79,24 @@ class Returns:
             await self._dead.bury_message(delivery, "return", str(delivery.headers.get(Header.SEED, "")), str(error))
             await delivery.ack()
             return
-        if publication and publication in self._dealt:
+        # One that is redelivered may not have been dealt with to the end.
+        if publication and not self._dealt.add(publication) and not delivery.redelivered:
             log.info("return.repeated", batch=batch.id, seed=batch.seed, attempt=batch.attempt)
-            await delivery.ack()
-            return
-        self._remember(publication)  # before the first await, or a copy that came with it is dealt with as well
-        if await self._settle(delivery, batch, failed=failed):
-            await delivery.ack()
-        self._work.ledger.came_back(publication)
-        self._suspects.came_back(publication)
+        else:
+            await self._settle(delivery, batch, failed=failed)
+            await self._work.returned(publication)
+        await delivery.ack()
 
-    async def _settle(self, delivery: Delivery, batch: Batch, *, failed: bool) -> bool:
-        """Send the batch where it belongs; whether the delivery may be acked already."""
+    async def _settle(self, delivery: Delivery, batch: Batch, *, failed: bool) -> None:
+        """Send the batch where it belongs."""
         if batch.seed in self._registry.state.forgotten:
             log.info("return.discarded", batch=batch.id, seed=batch.seed, items=batch.count)
-            return True
+            return
         await self._seeds.ensure(batch.seed)
         verdict = judge(
             batch,
             failed=failed,
-            alone=delivery.headers.get(Header.ALONE) is True,
+            alone=is_alone(delivery),
             stale=self._registry.state.is_stale(batch.seed, batch.epoch),
             limit=self._limit,
         )
@@ -103,30 +111,23 @@ class Returns:
         )
         if failed:
             batch = batch.again(f"{_now()} attempt {batch.attempt}: {why}")
+        again = delivery.redelivered or is_marked(delivery)
         match verdict:
             case Verdict.DEAD:
                 await self._dead.bury_batch(batch, f"failed {batch.attempt - 1} times, the last time alone: {why}")
             case Verdict.AVAILABLE:
-                await self._available.put_batch(batch)
+                await self._available.put_batch(batch, redelivered=again)
             case Verdict.RESEND:
-                await self._resend(batch)
+                await self._resend(batch, again=again)
             case Verdict.SUSPECT | Verdict.ALONE:
-                self._suspects.put(Suspect(batch, delivery, alone=verdict is Verdict.ALONE))
-                return False
-        return True
+                await self._suspects.put(batch, alone=verdict is Verdict.ALONE)
 
-    async def _resend(self, batch: Batch) -> None:
+    async def _resend(self, batch: Batch, *, again: bool) -> None:
         await self._work.is_open.wait()
         try:
-            await self._work.send(batch)
+            await self._work.send(batch, redelivered=again)
         except (StaleBatchError, QueueFullError):
-            await self._available.put_batch(batch)
-
-    def _remember(self, publication: str) -> None:
-        if publication:
-            self._dealt[publication] = None
-            if len(self._dealt) > REMEMBERED:
-                self._dealt.popitem(last=False)
+            await self._available.put_batch(batch, redelivered=again)
 
 
 def _now() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import AsyncIterator
 
 import structlog
 
@@ -12,10 +13,11 @@ from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Delivery
 from coordinator.domain.pages import Pages
 from coordinator.domain.registry import Seed, SeedCreated, SeedSet
-from coordinator.errors import InvalidInputError, NotFoundError
+from coordinator.errors import InvalidInputError, NotFoundError, UnroutableError
 from coordinator.models import MAX_ITEMS, SeedSpec, check_seed_id, parse_items
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
+from coordinator.node.peers import Body, Peers
 from coordinator.node.registry import Registry
 from coordinator.topology import Header
 
@@ -29,12 +31,17 @@ COUNTED, COUNTING = 2000, 5.0
 class Seeds:
     """The seeds of the cluster, through the registry."""
 
-    def __init__(self, connection: Connection, declaring: Channel, registry: Registry, pages: Pages) -> None:
+    def __init__(
+        self, connection: Connection, declaring: Channel, registry: Registry, pages: Pages, peers: Peers
+    ) -> None:
         self._connection = connection
+        self._peers = peers
         self._declaring = declaring
         self._registry = registry
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pages = pages
+        self._purging: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        peers.answer("seed.purged", self._wait_for_purge)
 
     def get(self, ident: str) -> Seed:
         """A seed.
@@ -63,10 +70,17 @@ class Seeds:
             return
         check_seed_id(ident, "seed")
         async with self._changing[ident]:
+            await self._until_purged(ident)
             if ident not in self._registry.state.seeds:
                 await self._declaring.declare_queue(topology.seed_queue(ident))
                 await self._registry.append(SeedCreated, seed=ident)
                 log.info("seed.created", seed=ident)
+
+    async def renew(self, ident: str) -> None:
+        """Have a seed whose queue was found missing: purged elsewhere, or its queue deleted behind our back."""
+        await self._registry.sync()
+        await self.ensure(ident)
+        await self._declaring.declare_queue(topology.seed_queue(ident))
 
     async def set(self, ident: str, spec: SeedSpec) -> Seed:
         """Create a seed or replace its policies.
@@ -77,13 +91,28 @@ class Seeds:
         check_seed_id(ident)
         topology.work_queue_name(spec.tags)
         async with self._changing[ident]:
+            await self._until_purged(ident)
             await self._declaring.declare_queue(topology.seed_queue(ident))
             await self._registry.append(SeedSet, seed=ident, spec=spec)
             return self.get(ident)
 
-    def changing(self, ident: str) -> asyncio.Lock:
-        """Held while a seed comes into being or is purged: a purge must not delete the queue of one made anew."""
-        return self._changing[ident]
+    @contextlib.asynccontextmanager
+    async def purging(self, ident: str) -> AsyncIterator[None]:
+        """While a seed is purged, here or at any other coordinator, it does not come into being anew.
+
+        Else the purge would delete the new one's queue.
+        """
+        async with self._changing[ident], self._purging[ident]:
+            yield
+
+    async def _until_purged(self, ident: str) -> None:
+        """Wait until no other coordinator is about to delete the queue of a seed that was purged."""
+        if ident in self._registry.state.forgotten:
+            await self._peers.ask("seed.purged", {"seed": ident})
+
+    async def _wait_for_purge(self, body: Body) -> Body:
+        async with self._purging[str(body["seed"])]:
+            return {}
 
     def forget(self, ident: str) -> None:
         """Drop what was noted of a purged seed."""
@@ -95,11 +124,15 @@ class Seeds:
         What waits is taken out to be counted, up to a bound; the size of the rest is taken from that.
         """
         queue = topology.seed_queue_name(ident)
-        waiting = await self._waiting_pages(ident)
+        depth = await self._connection.depth(queue)
+        if depth is None:
+            return 0
+        waiting = depth.ready
         _, is_exact = self._pages.estimate(ident, waiting)
         channel = await self._connection.channel()
         counted = 0
         try:
+            await channel.unbind(queue, topology.ITEMS, ident)
             if waiting and not is_exact:
                 counted = await self._count(channel, queue, ident, min(waiting, COUNTED))
             pages = await channel.delete_queue(queue)
@@ -109,7 +142,7 @@ class Seeds:
 
     async def _count(self, channel: Channel, queue: str, ident: str, pages: int) -> int:
         taken: asyncio.Queue[Delivery] = asyncio.Queue()
-        await channel.consume(queue, taken.put_nowait, prefetch=COUNTED)
+        await channel.consume(queue, taken.put_nowait, prefetch=COUNTED, on_cancel=lambda: None)
         counted = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COUNTING):
@@ -165,5 +198,13 @@ class Intake:
         except InvalidInputError as error:
             await self._dead.bury_message(delivery, "page", seed, str(error))
         else:
-            await self._available.relay(seed, delivery, trusted=delivery.user_id in self._trusted)
+            await self._relay(seed, delivery)
         await delivery.ack()
+
+    async def _relay(self, seed: str, delivery: Delivery) -> None:
+        trusted = delivery.user_id in self._trusted
+        try:
+            await self._available.relay(seed, delivery, trusted=trusted)
+        except UnroutableError:  # it was purged elsewhere, and this coordinator has yet to hear of it
+            await self._seeds.renew(seed)
+            await self._available.relay(seed, delivery, trusted=trusted)

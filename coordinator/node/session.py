@@ -18,14 +18,18 @@ from coordinator import topology
 from coordinator.broker.connection import Channel, Connection
 from coordinator.broker.management import Management
 from coordinator.domain.registry import Event, SeedSet
+from coordinator.domain.returns import Memory
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.available import Available
 from coordinator.node.commands import CommandReader, Commands
 from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
 from coordinator.node.monitor import watch_queues, watch_workers
+from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster, tags_notice
+from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
 from coordinator.node.returns import Returns
 from coordinator.node.seeds import Intake, Seeds
@@ -51,6 +55,9 @@ class Session:
     dispatcher: Dispatcher
     leases: Leases
     roster: Roster
+    peers: Peers
+    suspects: Suspects
+    figures: Figures
     workers: Workers
     commands: Commands
     publishing: Channel
@@ -77,9 +84,10 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
         ManagementError: the management API refuses or does not answer.
     """
     async with contextlib.AsyncExitStack() as stack:
-        reader = await Connection.open(settings.amqp_urls(), f"coordinator:{instance}:reads")
+        name = topology.coordinator_connection_name
+        reader = await Connection.open(settings.amqp_urls(), name(instance, "reads"))
         stack.push_async_callback(reader.close)
-        writer = await Connection.open(settings.amqp_urls(), f"coordinator:{instance}:writes")
+        writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"))
         stack.push_async_callback(writer.close)
         management = Management(settings.management(), settings.vhost())
         stack.push_async_callback(management.close)
@@ -94,12 +102,13 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
 
 
 @contextlib.asynccontextmanager
-async def open_session(settings: Settings, instance: str, broker_tick: float) -> AsyncIterator[Session]:
+async def open_session(settings: Settings, instance: str, dealt: Memory, broker_tick: float) -> AsyncIterator[Session]:
     """Run a session: ready when entered, and ended as a whole when any part of it ends.
 
     Args:
         settings: the settings.
-        instance: this coordinator's id.
+        instance: this session's id.
+        dealt: publications that came back before, in earlier sessions too.
         broker_tick: seconds by which the broker's figures of unacked messages lag.
 
     Raises:
@@ -108,8 +117,10 @@ async def open_session(settings: Settings, instance: str, broker_tick: float) ->
     async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
         registry = Registry(await links.reader.channel(), links.publishing)
         await registry.start()
-        session = await _assemble(settings, instance, links, registry)
-        loops = await _loops(session, settings, links, broker_tick)
+        session = await _assemble(settings, instance, links, registry, broker_tick)
+        # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
+        await session.peers.join(await links.reader.channel())
+        loops = await _loops(session, settings, links, dealt, broker_tick)
         tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
         await session.dispatcher.start()
         tasks.append(group.create_task(session.dispatcher.run(), name="dispatch"))
@@ -123,39 +134,71 @@ async def open_session(settings: Settings, instance: str, broker_tick: float) ->
                 task.cancel()
 
 
-async def _assemble(settings: Settings, instance: str, links: _Links, registry: Registry) -> Session:
+async def _assemble(
+    settings: Settings, instance: str, links: _Links, registry: Registry, broker_tick: float
+) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
-    work = Work(links.writer, publishing, registry, settings.window)
+    peers = Peers(instance, publishing, links.management)
+    work = Work(links.writer, publishing, registry, peers, settings.window)
     available = Available(publishing, links.writer.user)
     dead = DeadLetters(reader, publishing, available)
-    seeds = Seeds(reader, publishing, registry, available.pages)
+    seeds = Seeds(reader, publishing, registry, available.pages, peers)
     dispatcher = Dispatcher(
         connection=reader,
         registry=registry,
         work=work,
         available=available,
         dead=dead,
+        peers=peers,
         trusted=_trusted(settings, links),
         linger=settings.linger,
     )
     leases = Leases(
-        channel=await reader.channel(),
+        channel=await reader.channel(needed=True),
         registry=registry,
         work=work,
         available=available,
-        instance=instance,
+        peers=peers,
         timeout=settings.ack_timeout,
     )
-    roster = Roster(registry, publishing, dead)
-    workers = Workers(registry=registry, management=links.management, leases=leases, roster=roster, settings=settings)
-    commands = Commands(
+    suspects = Suspects(
+        registry=registry,
+        work=work,
+        available=available,
+        dead=dead,
+        publishing=publishing,
+        management=links.management,
+        peers=peers,
+        patience=settings.last_offer_patience,
+        broker_tick=broker_tick,
+    )
+    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
+    figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
+    workers = Workers(
+        registry=registry,
+        management=links.management,
+        leases=leases,
+        roster=roster,
+        peers=peers,
+        figures=figures,
+        settings=settings,
+    )
+    recall = Recall(
         registry=registry,
         seeds=seeds,
         dispatcher=dispatcher,
         work=work,
         sweeper=Sweeper(reader, registry, work, available),
         leases=leases,
+        suspects=suspects,
+        peers=peers,
+    )
+    commands = Commands(
+        registry=registry,
+        seeds=seeds,
+        recall=recall,
+        figures=figures,
         roster=roster,
         workers=workers,
         publishing=publishing,
@@ -170,6 +213,9 @@ async def _assemble(settings: Settings, instance: str, links: _Links, registry: 
         dispatcher=dispatcher,
         leases=leases,
         roster=roster,
+        peers=peers,
+        suspects=suspects,
+        figures=figures,
         workers=workers,
         commands=commands,
         publishing=publishing,
@@ -178,35 +224,31 @@ async def _assemble(settings: Settings, instance: str, links: _Links, registry: 
 
 
 async def _loops(
-    session: Session, settings: Settings, links: _Links, broker_tick: float
+    session: Session, settings: Settings, links: _Links, dealt: Memory, broker_tick: float
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What runs for as long as the session does, by name."""
     channel = await links.reader.channel()
-    suspects = Suspects(
-        work=session.work,
-        available=session.available,
-        management=links.management,
-        patience=settings.last_offer_patience,
-        broker_tick=broker_tick,
-    )
     returns = Returns(
         registry=session.registry,
         work=session.work,
         available=session.available,
         seeds=session.seeds,
         dead=session.dead,
-        suspects=suspects,
+        suspects=session.suspects,
+        dealt=dealt,
         limit=settings.attempt_limit,
     )
     intake = Intake(session.seeds, session.available, session.dead, _trusted(settings, links))
     return {
         "connections": _until_closed(links.reader, links.writer),
-        "snapshots": session.registry.keep_snapshots(),
+        "coordinators": session.peers.run(),
+        "snapshots": session.registry.keep_snapshots(lambda: session.peers.owns("snapshots")),
         "registry": session.dispatcher.keep_up(),
         "malformed": session.dispatcher.bury(),
         "intake": intake.run(channel),
         "returns": returns.run(channel),
-        "suspects": suspects.run(),
+        "suspects": session.suspects.run(channel),
+        "silence": session.roster.watch(),
         "leases": session.leases.expire(),
         "presence": session.roster.run(channel),
         "commands": CommandReader(session.commands, links.publishing, session.dead).run(channel),
@@ -232,6 +274,7 @@ async def _wind_down(session: Session, seconds: float) -> None:
     """Give back what is at hand, so that a stop repeats nothing and fails nothing; in vain when the broker is gone."""
     with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError, TimeoutError):
         async with asyncio.timeout(seconds):
+            await session.peers.leave()
             await session.dispatcher.stop()
             await session.leases.give_all_back()
 

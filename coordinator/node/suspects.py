@@ -1,133 +1,184 @@
 """Batches that failed again and again go out one at a time, and the last time with nothing else in any worker's hands.
 
-So a batch that kills its worker takes few neighbours along, and in the end none.
+So a batch that kills its worker takes few neighbours along, and in the end none. They wait in a queue of their own,
+which one coordinator serves, so that two of them never go out at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from dataclasses import dataclass
+from collections import deque
+from typing import Final
 
 import structlog
 
-from coordinator.broker.connection import Delivery
+from coordinator import topology
+from coordinator.broker.connection import Channel, Delivery
 from coordinator.broker.management import Management
-from coordinator.errors import ManagementError, QueueFullError
+from coordinator.broker.messages import batch_message, is_alone, read_batch
+from coordinator.errors import InvalidInputError, ManagementError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available
+from coordinator.node.dead import DeadLetters
+from coordinator.node.peers import Body, Peers
+from coordinator.node.registry import Registry
 from coordinator.node.work import StaleBatchError, Work
 
 log = structlog.get_logger(__name__)
 
-SUSPECT_PAUSE = 0.2
+PREFETCH: Final = 1000
+"""Suspects that are at hand, to be taken back when their seed is released."""
+SUSPECT_PAUSE: Final = 0.2
 """Seconds that a suspect has to kill its worker before the next one goes out."""
-LOOK_EVERY = 0.1
-WORK_SHARE = 4
+LOOK_EVERY: Final = 0.1
+PAUSE: Final = 5.0
+"""Seconds that all coordinators send nothing, unless asked again: should this one die, they go on."""
+RENEW_EVERY: Final = 1.0
+WORK_SHARE: Final = 4
 """Dispatch runs this many times longer than it stood still for a last offer, before it does so again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A batch that failed often, its attempt raised already; `delivery` is the return it came by, not yet acked."""
-
-    batch: Batch
-    delivery: Delivery
-    alone: bool
 
 
 class Suspects:
     """The lane for suspects: one at a time."""
 
     def __init__(
-        self, *, work: Work, available: Available, management: Management, patience: float, broker_tick: float
+        self,
+        *,
+        registry: Registry,
+        work: Work,
+        available: Available,
+        dead: DeadLetters,
+        publishing: Channel,
+        management: Management,
+        peers: Peers,
+        patience: float,
+        broker_tick: float,
     ) -> None:
         """Make the lane.
 
         Args:
+            registry: tells which seeds there are.
             work: where batches leave.
             available: where they go when their seed was released meanwhile.
+            dead: where what is no batch goes.
+            publishing: puts suspects into their queue.
             management: knows what is unacked.
+            peers: the other coordinators, which must send nothing during a last offer.
             patience: seconds that dispatch may stand still, before a last offer and again during it.
             broker_tick: seconds by which the broker's figures may lag.
         """
+        self._registry = registry
         self._work = work
         self._available = available
+        self._dead = dead
+        self._publishing = publishing
         self._management = management
+        self._peers = peers
         self._patience = patience
         self._tick = broker_tick
-        self._inbox: asyncio.Queue[Suspect] = asyncio.Queue()
-        self._awaited = ""
-        self._back = asyncio.Event()
+        self._waiting: deque[tuple[Batch, Delivery]] = deque()
+        self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._renewed = 0.0
+        peers.answer("work.pause", self._pause_for_peer)
+        peers.answer("work.resume", self._resume_for_peer)
 
-    def put(self, suspect: Suspect) -> None:
-        """Let a suspect wait for its turn."""
-        self._inbox.put_nowait(suspect)
+    async def put(self, batch: Batch, *, alone: bool) -> None:
+        """Let a batch wait for its turn, its attempt raised already.
 
-    def came_back(self, publication: str) -> None:
-        """This publication was returned."""
-        if publication and publication == self._awaited:
-            self._back.set()
+        Raises:
+            BrokerUnavailableError: it may have arrived or not.
+        """
+        await self._publishing.publish(
+            "", topology.SUSPECTS, batch_message(batch, publication="", alone=alone), mandatory=True
+        )
 
-    async def run(self) -> None:
+    async def take_back(self, seed: str) -> int:
+        """Make the waiting batches of a released seed available, or discard a purged one's; returns how many items."""
+        mine = [one for one in self._waiting if one[0].seed == seed]
+        for one in mine:
+            self._waiting.remove(one)
+        for batch, delivery in mine:
+            if seed in self._registry.state.seeds:
+                await self._available.put_batch(batch)
+            await delivery.ack()
+        return sum(batch.count for batch, _ in mine)
+
+    async def run(self, channel: Channel) -> None:
         """Offer the suspects until cancelled."""
+        await channel.consume(topology.SUSPECTS, self._inbox.put_nowait, prefetch=PREFETCH)
         while True:
-            suspect = await self._inbox.get()
-            if not suspect.alone:
-                await self._offer(suspect, alone=False)
-                await self._wait_back(SUSPECT_PAUSE)
+            if not self._waiting or not self._inbox.empty():
+                await self._admit(await self._inbox.get())
                 continue
+            batch, delivery = self._waiting.popleft()
             begun = time.monotonic()
-            await self._offer_alone(suspect)
-            if not self._inbox.empty():
+            if not is_alone(delivery):
+                await self._until_settled(await self._offer(batch, delivery, alone=False), SUSPECT_PAUSE)
+                continue
+            await self._offer_alone(batch, delivery)
+            if self._waiting:
                 await asyncio.sleep(WORK_SHARE * (time.monotonic() - begun))
 
-    async def _offer_alone(self, suspect: Suspect) -> None:
-        self._work.is_open.clear()
+    async def _admit(self, delivery: Delivery) -> None:
         try:
-            quiet = await self._until_quiet()
-            await self._offer(suspect, alone=quiet)
-            if quiet:
-                await self._until_settled()
-        finally:
-            self._work.is_open.set()
+            self._waiting.append((read_batch(delivery), delivery))
+        except InvalidInputError as error:
+            await self._dead.bury_message(delivery, "return", "", str(error))
+            await delivery.ack()
 
-    async def _offer(self, suspect: Suspect, *, alone: bool) -> None:
-        """Send it; a batch that could not be made alone is sent all the same, and dies of no such offer."""
-        batch = suspect.batch
-        self._back.clear()
+    async def _offer_alone(self, batch: Batch, delivery: Delivery) -> None:
         try:
-            self._awaited = await self._work.send(batch, alone=alone)
+            is_quiet = await self._until_quiet()
+            publication = await self._offer(batch, delivery, alone=is_quiet)
+            if is_quiet:
+                await self._until_settled(publication, self._patience)
+        finally:
+            self._work.resume()
+        await self._peers.ask("work.resume", {})
+
+    async def _offer(self, batch: Batch, delivery: Delivery, *, alone: bool) -> str:
+        """Send it; a batch that could not be made alone is sent all the same, and dies of no such offer.
+
+        Returns:
+            The publication's id; empty when the batch went back to its seed.
+        """
+        publication = ""
+        try:
+            publication = await self._work.send(batch, alone=alone)
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
         except (StaleBatchError, QueueFullError):
-            self._awaited = ""
             await self._available.put_batch(batch)
-        await suspect.delivery.ack()
+        await delivery.ack()
+        return publication
 
-    async def _wait_back(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._back.wait()
-        return self._back.is_set()
+    async def _until_settled(self, publication: str, seconds: float) -> None:
+        """Wait until a sending is taken or back, for so long at most."""
+        begun = time.monotonic()
+        while self._work.ledger.is_out(publication) and time.monotonic() - begun < seconds:
+            await self._renew()
+            await asyncio.sleep(LOOK_EVERY)
 
     async def _until_quiet(self) -> bool:
-        """Wait until no batch is queued or unacked anywhere; False when patience ran out."""
+        """Have all coordinators pause, and wait until no batch is queued or unacked; False when patience ran out."""
         begun = time.monotonic()
         while time.monotonic() - begun < self._patience:
-            if not self._work.is_leaving and self._work.ledger.is_empty:
+            self._work.pause(PAUSE)
+            answers = await self._peers.ask("work.pause", {"seconds": PAUSE})
+            self._renewed = time.monotonic()
+            if not answers.missing and self._work.is_quiet and all(one["quiet"] for one in answers.given.values()):
                 return True
-            if time.monotonic() - begun > self._tick and await self._is_nothing_out():
+            if time.monotonic() - begun > self._tick and not answers.missing and await self._is_nothing_out():
                 return True
             await asyncio.sleep(LOOK_EVERY)
         log.warning("suspect.not_alone", waited=self._patience)
         return False
 
-    async def _until_settled(self) -> None:
-        begun = time.monotonic()
-        while self._awaited and time.monotonic() - begun < self._patience:
-            if await self._wait_back(LOOK_EVERY) or not self._work.ledger.is_out(self._awaited):
-                return
+    async def _renew(self) -> None:
+        if not self._work.is_open.is_set() and time.monotonic() - self._renewed > RENEW_EVERY:
+            self._renewed = time.monotonic()
+            self._work.pause(PAUSE)
+            await self._peers.ask("work.pause", {"seconds": PAUSE})
 
     async def _is_nothing_out(self) -> bool:
         try:
@@ -137,3 +188,11 @@ class Suspects:
             return False
         out = [totals[queue] for queue in self._work.queues if queue in totals]
         return not self._work.is_leaving and all(queue.ready == queue.unacked == 0 for queue in out)
+
+    async def _pause_for_peer(self, body: Body) -> Body:
+        self._work.pause(float(body["seconds"]))
+        return {"quiet": self._work.is_quiet}
+
+    async def _resume_for_peer(self, _: Body) -> Body:
+        self._work.resume()
+        return {}

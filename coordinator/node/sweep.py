@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from coordinator.broker.connection import Channel, Connection, Delivery
-from coordinator.broker.messages import publication_of, read_batch
+from coordinator.broker.messages import is_marked, publication_of, read_batch
 from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available
@@ -51,6 +51,11 @@ class Sweeper:
         await asyncio.shield(self._next)
         return self._found.pop(seed, None) or Swept()
 
+    async def finish(self, seed: str) -> Swept:
+        """Wait for the sweep that runs here for others, and have what it found of this seed."""
+        async with self._running:
+            return self._found.pop(seed, None) or Swept()
+
     async def _begin(self) -> None:
         async with self._running:
             self._next = None
@@ -81,20 +86,20 @@ class Sweeper:
             await delivery.reject()
             return
         if self._registry.state.is_stale(batch.seed, batch.epoch):
-            await self._take_out(batch)
+            await self._take_out(batch, redelivered=is_marked(delivery))
         else:
             try:
-                await self._work.send(batch, redelivered=delivery.headers.get("redelivered") is True)
+                await self._work.send(batch, redelivered=is_marked(delivery))
             except StaleBatchError:
-                await self._take_out(batch)
+                await self._take_out(batch, redelivered=is_marked(delivery))
             except QueueFullError:
-                await self._available.put_batch(batch)
-        self._work.ledger.came_back(publication_of(delivery))
+                await self._available.put_batch(batch, redelivered=is_marked(delivery))
         await delivery.ack()
+        await self._work.returned(publication_of(delivery))
 
-    async def _take_out(self, batch: Batch) -> None:
+    async def _take_out(self, batch: Batch, *, redelivered: bool) -> None:
         if batch.seed in self._registry.state.seeds:
-            await self._available.put_batch(batch)
+            await self._available.put_batch(batch, redelivered=redelivered)
             self._found[batch.seed].returned += batch.count
         else:
             self._found[batch.seed].discarded += batch.count

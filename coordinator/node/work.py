@@ -1,4 +1,7 @@
-"""The door through which batches leave for the work queues, and the account of what has left."""
+"""The door through which batches leave for the work queues, and the account of what has left.
+
+Coordinators share the work queues: each fills as much of what is free as its seeds' weights are of all that wait.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,21 @@ import asyncio
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Depth
+from coordinator.broker.connection import Channel, Connection, Depth, Message
 from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
+from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
-from coordinator.errors import CoordinatorError
+from coordinator.errors import CoordinatorError, UnroutableError
 from coordinator.models import Batch
+from coordinator.node.peers import Body, Peers
 from coordinator.node.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -37,13 +42,14 @@ class StaleBatchError(CoordinatorError):
 
 @dataclass(slots=True)
 class _Window:
-    """How full a work queue may be, and how fast it empties."""
+    """How full a work queue may be, how fast it empties, and how many batches may be added until the next look."""
 
     depth: Depth
     at: float
     sent: int = 0
     rate: float = 0.0
     pause: float = SHORTEST_LOOK
+    allowance: float = LEAST
 
     def saw(self, depth: Depth, now: float) -> None:
         drained = max(0, self.depth.ready + self.sent - depth.ready)
@@ -51,24 +57,53 @@ class _Window:
         share = min(1.0, elapsed / 0.2)
         self.rate += share * (drained / elapsed - self.rate)
         self.pause = SHORTEST_LOOK if drained else min(LONGEST_LOOK, self.pause * 2)
-        self.depth, self.at, self.sent = depth, now, 0
+        self.depth, self.at = depth, now
+
+    def allow(self, free: int, part: float) -> None:
+        """Grant a part of what is free; what is left of a batch counts toward the next one."""
+        left = min(0.999, max(0.0, self.allowance - self.sent)) if part < 1.0 else 0.0
+        self.allowance, self.sent = max(0, free) * part + left, 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What another coordinator says of a work queue.
+
+    That is the weight of its seeds that wait, the batches a second that it sends, and its batches queued and sent.
+    """
+
+    demand: float
+    rate: float
+    queued: int
+    sent: int
 
 
 class Work:
     """All work queues as one coordinator sees them."""
 
-    def __init__(self, connection: Connection, publishing: Channel, registry: Registry, most: int) -> None:
+    def __init__(
+        self, connection: Connection, publishing: Channel, registry: Registry, peers: Peers, most: int
+    ) -> None:
         self.ledger = Ledger()
         self.is_open = asyncio.Event()
         self.is_open.set()
         self._connection = connection
         self._publishing = publishing
         self._registry = registry
+        self._peers = peers
+        self._resumption: asyncio.TimerHandle | None = None
         self._most = most
+        self._demands: Callable[[], Mapping[str, float]] = dict
         self._windows: dict[str, _Window] = {}
         self._leaving: Counter[str] = Counter()
         self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
+        peers.tell(self._tell)
+        peers.listen("settled", self._on_settled)
+
+    def wanted_by(self, demands: Callable[[], Mapping[str, float]]) -> None:
+        """Ask here for the weight of the seeds that wait, by work queue."""
+        self._demands = demands
 
     def on_arrival(self, listener: Callable[[str], None]) -> None:
         """Be told of the name of each work queue that has something, as soon as it is known."""
@@ -106,20 +141,44 @@ class Work:
             if queue not in self._windows:
                 await self.declare(batch.tags)
             message = batch_message(batch, publication, redelivered=redelivered, alone=alone)
-            await self._publishing.publish("", queue, message, mandatory=True)
+            await self._put(queue, batch.tags, message)
         finally:
             self._left(batch.seed)
         self.ledger.published(
-            queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, time.time())
+            queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, time.monotonic())
         )
         for listener in self._arrivals:
             listener(queue)
         return publication
 
+    async def _put(self, queue: str, tags: TagSet, message: Message) -> None:
+        try:
+            await self._publishing.publish("", queue, message, mandatory=True)
+        except UnroutableError:
+            log.warning("work.queue_missing", queue=queue)  # somebody deleted it
+            await self._publishing.declare_queue(topology.work_queue(tags))
+            await self._publishing.publish("", queue, message, mandatory=True)
+
+    def pause(self, seconds: float) -> None:
+        """Send nothing of one's own accord until told to go on, or for so many seconds."""
+        self.is_open.clear()
+        if self._resumption is not None:
+            self._resumption.cancel()
+        self._resumption = asyncio.get_running_loop().call_later(seconds, self.resume)
+
+    def resume(self) -> None:
+        """Go on."""
+        self.is_open.set()
+
     @property
     def is_leaving(self) -> bool:
         """Whether any send is under way."""
         return bool(self._leaving)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that this coordinator sent is known to be settled."""
+        return not self._leaving and self.ledger.is_empty
 
     async def settled(self, seed: str) -> None:
         """Wait until no send of this seed is under way."""
@@ -136,15 +195,12 @@ class Work:
     def room(self, queue: str) -> int:
         """How many more batches this work queue should get now."""
         window = self._windows.get(queue)
-        if window is None:
-            return LEAST
-        target = min(self._most, max(LEAST, math.ceil(window.rate * LOOKAHEAD)))
-        return target - window.depth.ready - window.sent
+        return LEAST if window is None else int(window.allowance) - window.sent
 
     def fetched(self, queue: str, publication: str) -> None:
         """A batch was taken out of this work queue here, so there is room for another at once."""
         self._windows[queue].sent -= 1
-        self.ledger.left_queue(publication, time.time())
+        self.ledger.left_queue(publication, time.monotonic())
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
@@ -153,19 +209,65 @@ class Work:
 
     async def look(self, queue: str) -> int:
         """Ask the broker how many batches wait in this work queue."""
-        asked = time.time()
+        asked = time.monotonic()
         depth = await self._connection.depth(queue) or Depth(0, 0)
-        self._windows[queue].saw(depth, time.monotonic())
-        self.ledger.saw_depth(queue, depth.ready, asked, time.time())
+        now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
+        window.saw(depth, now)
+        rate = window.rate + sum(claim.rate for claim in claims)
+        target = min(self._most, max(LEAST, math.ceil(rate * LOOKAHEAD)))
+        part = share(self._demands().get(queue, 0.0), (claim.demand for claim in claims)) if claims else 1.0
+        window.allow(target - depth.ready, part)
+        mine, _ = self.ledger.batches(queue)
+        ready = _part_of(depth.ready, mine, sum(claim.queued for claim in claims))
+        self.ledger.saw_depth(queue, ready, asked, now)
         if depth.ready:
             for listener in self._arrivals:
                 listener(queue)
         return depth.ready
 
+    def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
+        """So many deliveries of the queue are unacked; see `Ledger.saw_unacked`."""
+        _, mine = self.ledger.batches(queue)
+        others = sum(claim.sent for claim in self._claims(queue))
+        self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before)
+
+    async def returned(self, publication: str) -> None:
+        """A batch came back, whoever had sent it."""
+        await self._note_settled({"publication": publication, "taken": False})
+
+    async def taken(self, publication: str) -> None:
+        """A batch was acked here, whoever had sent it."""
+        await self._note_settled({"publication": publication, "taken": True})
+
+    async def _note_settled(self, body: Body) -> None:
+        if self.ledger.is_out(body["publication"]):
+            self._on_settled(body)
+        elif body["publication"]:
+            await self._peers.notify("settled", body)
+
+    def _on_settled(self, body: Body) -> None:
+        settle = self.ledger.acked if body["taken"] else self.ledger.came_back
+        settle(str(body["publication"]))
+
     def consumers(self, queue: str) -> int:
         """How many consumed this queue when it was last looked at."""
         window = self._windows.get(queue)
         return window.depth.consumers if window else 0
+
+    def _claims(self, queue: str) -> list[_Claim]:
+        told = [body[queue] for body in self._peers.told("work") if queue in body]
+        return [_Claim(*values) for values in told]
+
+    def _tell(self) -> dict[str, object]:
+        """For the other coordinators: see `_Claim`."""
+        demands = self._demands()
+        busy = {*demands, *self.ledger.busy()}.intersection(self._windows)
+        return {
+            "work": {
+                queue: (demands.get(queue, 0.0), round(self._windows[queue].rate, 2), *self.ledger.batches(queue))
+                for queue in busy
+            }
+        }
 
     def _left(self, seed: str) -> None:
         self._leaving[seed] -= 1
@@ -174,3 +276,8 @@ class Work:
             for idle in self._idle.pop(seed, []):
                 if not idle.done():
                     idle.set_result(None)
+
+
+def _part_of(figure: int, mine: int, others: int) -> int:
+    """How much of the broker's figure for a whole queue is likely this coordinator's."""
+    return figure if not others else round(figure * mine / (mine + others))

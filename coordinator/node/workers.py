@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from urllib.parse import quote
@@ -15,9 +15,11 @@ import structlog
 from coordinator import topology
 from coordinator.broker.management import BrokerConnection, Management
 from coordinator.domain.registry import Worker, WorkerRegistered, WorkerRemoved
-from coordinator.errors import NotFoundError
+from coordinator.errors import ManagementError, NotFoundError
 from coordinator.models import HeldBatch, WorkerSpec, check_worker_id
-from coordinator.node.leases import Lease, Leases
+from coordinator.node.figures import Figures, Holding
+from coordinator.node.leases import Leases
+from coordinator.node.peers import Body, Peers
 from coordinator.node.presence import Roster, read_worker_name
 from coordinator.node.registry import Registry
 from coordinator.settings import Settings
@@ -52,14 +54,20 @@ class Workers:
         management: Management,
         leases: Leases,
         roster: Roster,
+        peers: Peers,
+        figures: Figures,
         settings: Settings,
     ) -> None:
+        self._peers = peers
+        self._figures = figures
         self._registry = registry
         self._management = management
         self._leases = leases
         self._roster = roster
         self._settings = settings
         self._connected: dict[str, list[BrokerConnection]] = {}
+        peers.answer("worker.release", self._release_for_peer)
+        roster.on_silence(self._fence)
 
     async def look(self) -> set[str]:
         """Ask the broker who is connected under a worker's name, and note them; returns all connections it named.
@@ -118,24 +126,50 @@ class Workers:
             ManagementError: the broker could not be told.
         """
         worker = self._registry.state.worker(ident, time.time())
-        may_share_a_user = worker is None or (worker.user is None and worker.spec.transport == "amqp")
-        if may_share_a_user:
-            await self._until_described()
-        else:
+        if worker is not None and worker.user is not None:
+            await self._management.delete_user(worker.user)
+        connections = await self._close_connections(ident, worker)
+        heard = self._roster.heard(ident)
+        held = len(heard.presence.held) if heard else 0
+        leases = len(await self._leases.release(ident))
+        answers = await self._peers.ask("worker.release", {"worker": ident})
+        for instance in answers.missing:
+            await self._peers.cut_off(instance)
+        leases += answers.total("leases")
+        self._roster.forget(ident)
+        log.info("worker.released", worker=ident, connections=connections, held=held, leases=leases)
+        return held + leases
+
+    async def _close_connections(self, ident: str, worker: Worker | None) -> int:
+        """Close the connections under the worker's name on a user that it shares; returns how many.
+
+        Raises:
+            NotFoundError: the worker is not known, and no connection has its name.
+        """
+        if worker is not None and (worker.user is not None or worker.spec.transport == "http"):
             await self.look()
+        else:
+            await self._until_described()
         connections = self._connected.get(ident, [])
         if worker is None and not connections:
             raise NotFoundError("worker", ident)
-        held = len(self._roster.heard(ident).presence.held) if self._roster.heard(ident) else 0  # type: ignore[union-attr]
-        own_user = worker.user if worker is not None else None
-        if own_user is not None:
-            await self._management.delete_user(own_user)
         for connection in connections:
             await self._management.close_connection(connection.name, f"worker {ident} was released")
-        leases = await self._leases.release(ident)
+        return len(connections)
+
+    async def _release_for_peer(self, body: Body) -> Body:
+        ident = str(body["worker"])
         self._roster.forget(ident)
-        log.info("worker.released", worker=ident, connections=len(connections), held=held, leases=len(leases))
-        return held + len(leases)
+        return {"leases": len(await self._leases.release(ident))}
+
+    async def _fence(self, ident: str) -> None:
+        """Release a worker whose presence has stopped."""
+        try:
+            await self.release(ident)
+        except NotFoundError:
+            self._roster.forget(ident)
+        except ManagementError as error:  # it stays silent, so it is tried again
+            log.warning("management.failed", problem=str(error))
 
     async def _until_described(self) -> None:
         """Look until the broker tells the names of all connections there are now: of a new one only after a while.
@@ -153,7 +187,7 @@ class Workers:
             await asyncio.sleep(LOOK_AGAIN)
             new &= set(await self._management.connection_users())
 
-    def get(self, ident: str) -> WorkerView:
+    async def get(self, ident: str) -> WorkerView:
         """A worker.
 
         Raises:
@@ -162,21 +196,26 @@ class Workers:
         worker = self._registry.state.worker(ident, time.time())
         if worker is None:
             raise NotFoundError("worker", ident)
-        return self._view(worker)
+        return self._view(worker, await self._figures.leased())
 
     def is_known(self, ident: str) -> bool:
         """Whether a worker is known: neither removed nor silent for a week."""
         return self._registry.state.worker(ident, time.time()) is not None
 
-    def all(self) -> list[WorkerView]:
+    def known(self) -> list[Worker]:
         """All known workers, by id."""
         now = time.time()
         known = [self._registry.state.worker(ident, now) for ident in sorted(self._registry.state.workers)]
-        return [self._view(worker) for worker in known if worker is not None]
+        return [worker for worker in known if worker is not None]
 
-    def _view(self, worker: Worker) -> WorkerView:
+    async def views(self, workers: Iterable[Worker]) -> list[WorkerView]:
+        """These workers, each with what it holds."""
+        leases = await self._figures.leased()
+        return [self._view(worker, leases) for worker in workers]
+
+    def _view(self, worker: Worker, leases: Iterable[Holding]) -> WorkerView:
         heard = self._roster.heard(worker.id)
-        leased = [held_lease(lease) for lease in self._leases.held() if lease.worker == worker.id]
+        leased = [lease.held for lease in leases if lease.worker == worker.id]
         return WorkerView(
             worker=worker,
             last_seen=max(worker.seen, heard.at) if heard else worker.seen,
@@ -184,12 +223,6 @@ class Workers:
             capacity=heard.presence.capacity if heard else None,
             held=(*(heard.presence.held if heard else ()), *leased),
         )
-
-
-def held_lease(lease: Lease) -> HeldBatch:
-    """A lease as its worker would report it."""
-    since = dt.datetime.fromtimestamp(lease.since, dt.UTC).isoformat(timespec="milliseconds")
-    return HeldBatch(batch=lease.batch.id, seed=lease.batch.seed, count=lease.batch.count, since=since, begun=True)
 
 
 def worker_user(vhost: str, ident: str) -> str:

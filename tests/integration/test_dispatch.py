@@ -94,13 +94,18 @@ async def test_shares_of_priorities(api: httpx.AsyncClient, settings: Settings) 
     await drain.close()
 
 
-async def test_a_small_seed_behind_a_large_one(api: httpx.AsyncClient, settings: Settings) -> None:
+async def test_a_small_seed_behind_a_large_one(api: httpx.AsyncClient, node: Node, settings: Settings) -> None:
     """A seed of 10 items behind one of 20,000 is through after few batches of the large one."""
     await put_seed(api, "large", batchSize=50)
     await publish_items(settings, "large", [items(100, f"{n}-") for n in range(200)])
     stock = await StockWorker.consume(settings, prefetch=1)
     await eventually(lambda: stock.deliveries, "the large seed runs")
     await submit(api, "small", 10)
+    session = node.session
+    await eventually(
+        lambda: session.dispatcher.buffered("small")[0] or "small" in session.work.ledger.counts(),
+        "its page is at hand",
+    )
     before = 0
     while "small" not in {batch["seed"] for batch in stock.batches}:
         before += len(stock.deliveries)

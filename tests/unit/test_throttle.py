@@ -8,7 +8,7 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.domain.throttle import SECONDS, SLOTS, Meter, Spending, Window, is_recorded, keep_spending
+from coordinator.domain.throttle import SECONDS, SLOTS, Meter, Spending, Window, ages, is_recorded, keep_spending
 from coordinator.models import Throttle
 
 Period = Literal["second", "minute", "hour", "day"]
@@ -27,7 +27,7 @@ def throttle(value: int, period: Period = "minute") -> Throttle:
 
 def meter(*throttles: Throttle, spent: tuple[Spending, ...] = ()) -> Meter:
     """A meter that begins now."""
-    return Meter(throttles, spent, NOW)
+    return Meter(throttles, ages(spent, NOW), NOW)
 
 
 def moments(wishes: list[tuple[float, int]], period: float) -> list[Spending]:
@@ -156,7 +156,7 @@ def test_the_next_owner_takes_up_where_the_last_one_left(
     recorded: tuple[Spending, ...] = ()
     went: list[Spending] = []
     for at, items in moments(wishes, length):
-        subject = Meter([throttle(value, period)], recorded, at)  # a new owner at each step
+        subject = Meter([throttle(value, period)], ages(recorded, at), at)  # a new owner at each step
         if items <= value and subject.allows(at, items):
             recorded = keep_spending(recorded, (at, items), length)
             went.append((at, items))

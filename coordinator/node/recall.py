@@ -1,0 +1,102 @@
+"""Recall: takes a seed's items back from wherever no worker has begun them, at all coordinators."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.leases import Leases
+from coordinator.node.peers import Body, Peers
+from coordinator.node.registry import Registry
+from coordinator.node.seeds import Seeds
+from coordinator.node.suspects import Suspects
+from coordinator.node.sweep import Sweeper
+from coordinator.node.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What was taken back of a seed.
+
+    Attributes:
+        items: how many were made available again, or discarded if the seed is purged.
+        batches: ids of the batches that were still in a work queue.
+        missing: coordinators that neither answered nor could be cut off.
+    """
+
+    items: int = 0
+    batches: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Recalled) -> Recalled:
+        return Recalled(
+            self.items + other.items,
+            [*self.batches, *other.batches],
+            [*self.missing, *other.missing],
+        )
+
+
+class Recall:
+    """First every coordinator stops the seed, then the work queues are swept: so what is swept does not come again."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        seeds: Seeds,
+        dispatcher: Dispatcher,
+        work: Work,
+        sweeper: Sweeper,
+        leases: Leases,
+        suspects: Suspects,
+        peers: Peers,
+    ) -> None:
+        self._registry = registry
+        self._seeds = seeds
+        self._dispatcher = dispatcher
+        self._work = work
+        self._sweeper = sweeper
+        self._leases = leases
+        self._suspects = suspects
+        self._peers = peers
+        peers.answer("recall", self._stop_for_peer)
+
+    async def stop(self, seed: str, offset: int) -> Recalled:
+        """Have all coordinators stop a seed and give back what they have of it; one that is silent is cut off.
+
+        Args:
+            seed: its id.
+            offset: where the registry says that it is released or purged.
+
+        Raises:
+            BrokerUnavailableError: not all is known to be done; calling again is harmless.
+        """
+        own, answers = await asyncio.gather(
+            self._stop_here(seed), self._peers.ask("recall", {"seed": seed, "offset": offset})
+        )
+        for body in answers.given.values():
+            own += Recalled(int(body["items"]), list(body["batches"]))
+        missing = [instance for instance in answers.missing if not await self._peers.cut_off(instance)]
+        return own + Recalled(missing=missing)
+
+    async def sweep(self, seed: str) -> Recalled:
+        """Take its batches out of the work queues."""
+        swept = await self._sweeper.sweep(seed)
+        return Recalled(swept.returned + swept.discarded, swept.batches)
+
+    async def _stop_here(self, seed: str) -> Recalled:
+        await self._dispatcher.tend(seed)
+        await self._work.settled(seed)
+        swept = await self._sweeper.finish(seed)
+        leased = await self._leases.take_back(seed)
+        suspected = await self._suspects.take_back(seed)
+        if seed not in self._registry.state.seeds:
+            self._work.ledger.forget(seed)
+            self._seeds.forget(seed)
+        return Recalled(swept.returned + swept.discarded + leased + suspected, swept.batches)
+
+    async def _stop_for_peer(self, body: Body) -> Body:
+        await self._registry.reach(int(body["offset"]))
+        mine = await self._stop_here(str(body["seed"]))
+        return {"items": mine.items, "batches": mine.batches}

@@ -1,0 +1,305 @@
+"""Several coordinators on one broker: seeds are shared, commands reach all of them, and a change loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+
+import httpx
+import orjson
+import pytest
+
+from coordinator.broker.connection import Connection, Message
+from coordinator.broker.private import BrokerUrls
+from coordinator.domain.membership import owner
+from coordinator.node.node import Node
+from coordinator.settings import Settings
+from tests.integration.steps import ack, channel_of, command, counts_settle, fetch, put_seed, seed_of, submit, until
+from tests.support import PREFIX, Drain, StockWorker, eventually, items, own_vhost, publish_items, running_node, serving
+
+SEEDS = [f"seed-{number}" for number in range(12)]
+
+
+@contextlib.asynccontextmanager
+async def shim_of(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of this node's shim."""
+    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
+    """Two coordinators that know each other."""
+    async with running_node(settings) as one, running_node(settings) as two:
+        await eventually(lambda: knows(one, two) and knows(two, one), "they know each other")
+        yield one, two
+
+
+def knows(node: Node, *others: Node) -> bool:
+    """Whether a coordinator counts these others, and nobody else, among the members."""
+    return set(node.session.peers.members) == {node.instance, *(other.instance for other in others)}
+
+
+def lines_of(*nodes: Node) -> dict[str, set[str]]:
+    """The seeds whose queues each coordinator consumes."""
+    return {node.instance: set(node.session.dispatcher.lines) for node in nodes}
+
+
+def seed_owned_by(node: Node, *others: Node) -> str:
+    """A seed's id that belongs to this coordinator and not to the others."""
+    members = [node.instance, *(other.instance for other in others)]
+    return next(ident for ident in map(str, range(1000)) if owner(ident, members) == node.instance)
+
+
+async def test_seeds_are_shared_and_shared_anew(settings: Settings) -> None:
+    """Each seed has one owner; one that joins gets its share, what one leaves goes to others; none comes twice."""
+    async with running_node(settings) as first, shim_of(first) as api:
+        for seed in SEEDS:
+            await submit(api, seed, 300)
+        drain = await Drain.begin(settings, prefetch=2)
+        await eventually(lambda: set(first.session.dispatcher.lines) == set(SEEDS), "one has all")
+        async with running_node(settings) as second, running_node(settings) as third:
+            nodes = [first, second, third]
+            await eventually(
+                lambda: all(
+                    lines_of(node)[node.instance]
+                    == {seed for seed in SEEDS if owner(seed, [one.instance for one in nodes]) == node.instance}
+                    for node in nodes
+                ),
+                "each has what is its own",
+            )
+            assert {(await seed_of(api, seed))["owner"] for seed in SEEDS} <= {node.instance for node in nodes}
+            for seed in SEEDS:
+                await submit(api, seed, [{"id": f"{seed}-late-{number}"} for number in range(100)])
+        await eventually(lambda: set(first.session.dispatcher.lines) == set(SEEDS), "it has all again")
+        await eventually(lambda: sum(drain.counts.values()) >= 400 * len(SEEDS), "every item")
+    assert max(Counter((batch["seed"], item["id"]) for batch in drain.seen for item in batch["items"]).values()) == 1
+    assert {batch["attempt"] for batch in drain.seen} == {1}
+    await drain.close()
+
+
+async def test_a_batch_is_acked_and_given_back_anywhere(settings: Settings) -> None:
+    """A handle that one coordinator gave is good at the other; once settled it is gone everywhere."""
+    async with pair(settings) as (one, two), shim_of(one) as here, shim_of(two) as there:
+        await put_seed(here, "s", batchSize=1)
+        await submit(here, "s", 3)
+        batches = await fetch(here, 3)
+        await ack(there, batches[:1])
+        answer = await there.post("/batch/return", json={"id": batches[1]["id"]})
+        assert answer.status_code == 200, answer.text
+        [again] = await fetch(there)
+        assert (again["batch"], again["attempt"]) == (batches[1]["batch"], 1)
+        for api in (here, there):
+            for settled in batches[:2]:
+                assert (await api.put(f"/batch/ack/{settled['id']}")).status_code == 404
+        await ack(here, [again, batches[2]])
+
+
+async def test_handles_of_one_that_is_gone(settings: Settings) -> None:
+    """With a coordinator go its leases: its handles are 404, and its batches go to another worker."""
+    async with running_node(settings) as one, shim_of(one) as here:
+        await submit(here, "s", 1)
+        async with running_node(settings) as two, shim_of(two) as there:
+            [batch] = await fetch(there)
+        assert (await here.put(f"/batch/ack/{batch['id']}")).status_code == 404
+        [again] = await fetch(here)
+        assert again["batch"] == batch["batch"]
+
+
+async def test_figures_are_of_all(settings: Settings) -> None:
+    """Counts, and who holds what, are the same wherever they are asked for."""
+    async with pair(settings) as (one, two), shim_of(one) as here, shim_of(two) as there:
+        seed = seed_owned_by(one, two)
+        await put_seed(here, seed, batchSize=10)
+        await submit(there, seed, 30)
+        [mine] = await fetch(here, worker="mine")
+        [yours] = await fetch(there, worker="yours")
+        for api in (here, there):
+            counts = await counts_settle(api, seed, queued=10, sent=20, available=0, taken=0)
+            assert counts["exact"] is False or sum(value for value in counts.values()) == 31
+            held = (await api.get("/batch/held")).json()["batches"]
+            assert {(one["worker"], one["batch"]) for one in held} == {
+                ("mine", mine["batch"]),
+                ("yours", yours["batch"]),
+            }
+            [batch] = (await api.get("/worker/yours")).json()["held"]
+            assert batch["batch"] == yours["batch"]
+
+
+async def test_release_of_a_seed_that_another_owns(settings: Settings) -> None:
+    """The reply comes when the owner has stopped: after it nothing of the seed is handed out, and all is counted."""
+    async with pair(settings) as (one, two), shim_of(one) as here, shim_of(two) as there:
+        seed = seed_owned_by(two, one)
+        await put_seed(here, seed, batchSize=10)
+        await submit(here, seed, 200)
+        held = [*await fetch(here, worker="a"), *await fetch(there, worker="b")]
+        reply = await command(settings, "release.seed", {"id": seed})
+        [result] = reply["results"]
+        assert (result["status"], result["held"], result["epoch"]) == (200, 0, 2)
+        for api in (here, there):
+            assert (await api.get("/batch")).json()["batches"] == []
+            counts = (await seed_of(api, seed))["counts"]
+            assert (counts["available"], counts["queued"], counts["sent"]) == (200, 0, 0)
+            for batch in held:
+                assert (await api.put(f"/batch/ack/{batch['id']}")).status_code == 404
+        assert (await there.put("/resume/seed", json={"id": seed})).status_code == 200
+        drain = await Drain.begin(settings)
+        await eventually(lambda: drain.counts[seed] == 200, "every item")
+        assert {(batch["attempt"], batch["epoch"]) for batch in drain.seen} == {(1, 2)}
+        await drain.close()
+
+
+async def test_purge_of_a_seed_that_another_owns(settings: Settings) -> None:
+    """A purge counts what every coordinator had, and the same seed can begin anew at once."""
+    async with pair(settings) as (one, two), shim_of(one) as here, shim_of(two) as there:
+        seed = seed_owned_by(two, one)
+        await put_seed(here, seed, batchSize=10)
+        await submit(here, seed, 100)
+        await fetch(there, worker="b")
+        answer = await here.delete(f"/seed/{seed}")
+        assert (answer.status_code, answer.json()["results"][0]["purged"]) == (200, 100)
+        await until_gone(there, seed)
+        await publish_items(settings, seed, [items(5, "new-")])
+        [batch] = await fetch(there)
+        assert [item["id"] for item in batch["items"]] == [f"new-{number}" for number in range(5)]
+
+
+async def until_gone(api: httpx.AsyncClient, seed: str) -> None:
+    """Wait until a coordinator knows no such seed."""
+    status: list[int] = []
+
+    async def look() -> None:
+        status[:] = [(await api.get(f"/seed/{seed}")).status_code]
+
+    await until(look, lambda: status == [404], f"{seed} is forgotten")
+
+
+async def test_each_command_is_carried_out_once(settings: Settings) -> None:
+    """Whichever coordinator reads a command: of twenty releases each raises the epoch by one."""
+    async with pair(settings) as (one, two), shim_of(two) as there:
+        await submit(there, "s", 10)
+        replies = await asyncio.gather(
+            *(command(settings, "release.seed", {"id": "s"}, correlation=str(number)) for number in range(20))
+        )
+        assert max(reply["results"][0]["epoch"] for reply in replies) == 21
+        await eventually(lambda: one.session.registry.state.seeds["s"].epoch == 21, "both know")
+        assert two.session.registry.state.seeds["s"].epoch == 21
+
+
+async def test_release_of_an_http_worker_held_elsewhere(settings: Settings) -> None:
+    """A worker's batches go to others, whichever coordinator holds them for it and whichever is told."""
+    async with pair(settings) as (one, two), shim_of(one) as here, shim_of(two) as there:
+        await submit(here, "s", 1)
+        [batch] = await fetch(here, worker="lost")
+        answer = await there.put("/release/worker/lost")
+        assert (answer.status_code, answer.json()["results"][0]["batches"]) == (200, 1)
+        [again] = await fetch(there, worker="other")
+        assert (again["batch"], again["attempt"]) == (batch["batch"], 2)
+
+
+async def test_fair_turns_across_owners(settings: Settings) -> None:
+    """A seed that is alone at its owner gets no more than one that shares its owner with three others."""
+    async with pair(settings) as (one, two), shim_of(one) as api:
+        members = [one.instance, two.instance]
+        many = [ident for ident in map(str, range(1000)) if owner(ident, members) == one.instance][:4]
+        seeds = [*many, seed_owned_by(two, one)]
+        for seed in seeds:
+            await put_seed(api, seed, batchSize=10)
+            await api.put(f"/release/seed/{seed}")
+            await publish_items(settings, seed, [items(100, f"{page}-") for page in range(60)])
+        drain = await Drain.begin(settings, prefetch=5)
+        await api.put("/resume/seed", json={"id": seeds})
+        await eventually(lambda: sum(drain.counts.values()) >= 15_000, "15,000 items of 30,000")
+        first = Counter(batch["seed"] for batch in drain.seen[200:1500])
+        assert 0.5 <= first[seeds[-1]] / (sum(first[seed] for seed in many) / 4) <= 2.0, first
+        await drain.close()
+
+
+async def test_a_throttle_holds_across_owners(settings: Settings) -> None:
+    """Whoever owns a seed: no more than its throttle allows in a minute, however often the owner changes."""
+    async with running_node(settings) as first, shim_of(first) as api:
+        await put_seed(api, "s", policies=[{"type": "throttle", "period": "minute", "value": 30}], batchSize=10)
+        await submit(api, "s", 200)
+        drain = await Drain.begin(settings)
+        for _ in range(6):
+            async with running_node(settings) as second:
+                await eventually(lambda node=second: knows(first, node), "it has joined")  # type: ignore[misc]
+        await submit(api, "other", 10)
+        await eventually(lambda: drain.counts["other"] == 10, "another seed is served")
+        assert drain.counts["s"] == 30
+        await drain.close()
+
+
+@pytest.mark.timeout(240)
+async def test_attempts_outlive_owners_releases_and_sweeps(settings: Settings) -> None:
+    """25 changes of owner, 25 releases and 25 sweeps leave the attempt of each waiting batch as it was."""
+    async with running_node(settings) as first, shim_of(first) as api:
+        await put_seed(api, "s", batchSize=10)
+        await submit(api, "s", 60)
+        failing = await StockWorker.consume(settings, prefetch=2)
+        await eventually(lambda: len(failing.deliveries) == 2, "two batches, to fail")
+        failed = {batch["id"] for batch in failing.batches}
+        await failing.close()
+        for _ in range(25):
+            async with running_node(settings) as second:
+                await eventually(lambda node=second: knows(first, node), "it has joined")  # type: ignore[misc]
+                assert (await api.put("/release/seed/s")).status_code == 200
+                await submit(api, "t", 1)
+                assert (await api.put("/release/seed/t")).status_code == 200
+                assert (await api.put("/resume/seed", json={"id": ["s", "t"]})).status_code == 200
+            await eventually(lambda: knows(first), "it has left")
+        drain = await Drain.begin(settings)
+        await eventually(lambda: drain.counts["s"] == 60, "every item")
+        await eventually(lambda: drain.counts["t"] == 25, "and the others")
+        attempts: defaultdict[int, set[str]] = defaultdict(set)
+        for batch in drain.seen:
+            attempts[batch["attempt"]].add(batch["id"])
+        assert attempts[2] == failed
+        assert set(attempts) == {1, 2}
+        await drain.close()
+
+
+async def test_the_last_offer_is_alone_among_all(broker: BrokerUrls) -> None:
+    """While a batch is offered for the last time, no coordinator sends anything else."""
+    async with own_vhost(broker, attempt_limit=1, last_offer_patience=20.0) as settings, pair(settings) as (one, two):
+        seed = seed_owned_by(two, one)
+        async with shim_of(one) as api:
+            await submit(api, "poison", [{"id": "p"}])
+            worker = await StockWorker.consume(settings, prefetch=5)
+            await eventually(lambda: worker.deliveries, "the first offer")
+            await worker.deliveries.pop().reject()
+            await eventually(lambda: worker.deliveries, "the last offer")
+            assert worker.deliveries[0].headers["alone"] is True
+            await submit(api, seed, 20)
+            await eventually(lambda: two.session.dispatcher.buffered(seed)[0] == 20, "others wait")
+            assert len(worker.deliveries) == 1
+            await worker.deliveries.pop().reject()
+            await eventually(lambda: seed in {batch["seed"] for batch in worker.batches}, "the others go on")
+            letters = (await api.get("/dead")).json()["dead"]
+            assert [letter["seed"] for letter in letters] == ["poison"]
+            await worker.close()
+
+
+async def test_a_silent_worker_is_released(broker: BrokerUrls) -> None:
+    """A worker that sent presence and stops is cut off; one that never sent any keeps what it has."""
+    async with own_vhost(broker, worker_timeout=1.5) as settings, pair(settings) as (one, _), shim_of(one) as api:
+        await put_seed(api, "s", batchSize=1)
+        await submit(api, "s", 2)
+        quiet = await StockWorker.consume(settings, prefetch=1, name="quiet")
+        await eventually(lambda: quiet.deliveries, "its batch")
+        speaking = StockWorker(await Connection.open(settings.amqp_urls(), "worker:speaking"))
+        channel = await speaking.connection.channel()
+        await channel.consume("work", speaking.deliveries.append, prefetch=1)
+        await eventually(lambda: speaking.deliveries, "its batch")
+        body = orjson.dumps({"worker": "speaking", "held": []})
+        async with channel_of(settings) as other:
+            await other.publish("presence", "", Message(body))
+        async with asyncio.timeout(20):
+            await speaking.connection.closed.wait()
+        [batch] = await fetch(api)
+        assert (batch["batch"], batch["attempt"]) == (speaking.batches[0]["id"], 2)
+        assert not quiet.connection.closed.is_set()
+        await quiet.ack_all()
+        await quiet.close()
