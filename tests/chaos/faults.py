@@ -14,7 +14,7 @@ from coordinator.broker.connection import Connection, Message
 from coordinator.errors import CoordinatorError
 from tests.chaos import points
 from tests.chaos.history import Command
-from tests.chaos.load import SEEDS, Managers
+from tests.chaos.load import Managers
 from tests.chaos.points import POINTS
 from tests.chaos.world import Party, World
 
@@ -142,9 +142,11 @@ async def _rolling_restart(world: World, _: random.Random) -> None:
 def _at_point(point: str) -> Act:
     """Have the first coordinator that comes by a point die there; it says so itself."""
 
-    async def strike(world: World, _: random.Random) -> None:
+    async def strike(world: World, rng: random.Random) -> None:
         trigger = world.triggers / point
         trigger.write_text("")
+        if point == "mid-handover":  # seeds change hands when somebody goes, and again when it is back
+            await _on_process("coordinator-kill", _coordinators, (0, 0), _kill)(world, rng)
         try:
             async with asyncio.timeout(POINT_PATIENCE):
                 while trigger.exists():
@@ -221,11 +223,11 @@ def _commands(name: str, *, is_shuffled: bool) -> Act:
     """Send releases and resumes again, or out of order, without waiting for any answer; in the end the seed runs."""
 
     async def strike(world: World, rng: random.Random) -> None:
-        seed = rng.choice([plan.id for plan in SEEDS if "release.seed" in plan.commands])
+        seed = rng.choice([plan.id for plan in world.plan.seeds if "release.seed" in plan.commands])
         commands = ["release.seed", "resume.seed"] * 2 if is_shuffled else ["release.seed"] * 3 + ["resume.seed"] * 3
         if is_shuffled:
             rng.shuffle(commands)
-        managers = Managers(world.history, world.urls, world.http_url)
+        managers = Managers(world.history, world.urls, world.http_url, world.plan.seeds)
         async with world.struck(name, seed):
             await _send_all(world, managers, seed, commands)
             await managers.resume(seed, rng)

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -126,8 +127,11 @@ def new_items(prefix: str, numbers: itertools.count[int], count: int, rng: rando
 class Producers:
     """Producers over AMQP and HTTP that together send so many items a second."""
 
-    def __init__(self, folder: Any, urls: Sequence[str], http_url: str, rate: float, rng: random.Random) -> None:  # noqa: ANN401
+    def __init__(
+        self, folder: Path, urls: Sequence[str], http_url: str, rate: float, seeds: Sequence[SeedPlan], rng: random.Random
+    ) -> None:
         self.sent = 0
+        self._seeds = seeds
         self._folder = folder
         self._urls = urls
         self._paths = Paths(http_url)
@@ -166,7 +170,7 @@ class Producers:
         send: Callable[[str, list[Item]], Awaitable[Outcome]],
     ) -> Outcome:
         """Send one page when it is its time."""
-        plan = self._rng.choices(SEEDS, [one.share for one in SEEDS])[0]
+        plan = self._rng.choices(self._seeds, [one.share for one in self._seeds])[0]
         items = new_items(f"{recorder.party}.", numbers, self._rng.choice((1, 7, 20, 60, 100)), self._rng)
         self.sent += len(items)
         await asyncio.sleep(max(0.0, self._begun + self.sent / self._rate - time.monotonic()))
@@ -193,7 +197,8 @@ async def _by(producer: Producer, seed: str, items: list[Item]) -> Outcome:
 class Managers:
     """Managers that give commands over AMQP and HTTP, and write down what they are told."""
 
-    def __init__(self, folder: Any, urls: Sequence[str], http_url: str) -> None:  # noqa: ANN401
+    def __init__(self, folder: Path, urls: Sequence[str], http_url: str, seeds: Sequence[SeedPlan]) -> None:
+        self._seeds = seeds
         self.recorder = Recorder(folder, "managers")
         self._urls = urls
         self._paths = Paths(http_url)
@@ -212,7 +217,7 @@ class Managers:
 
     async def play(self, workers: Sequence[str], rng: random.Random, pause: float, rest: float) -> None:
         """Release, resume and purge at random until cancelled."""
-        plans = [plan for plan in SEEDS if plan.commands]
+        plans = [plan for plan in self._seeds if plan.commands]
         while True:
             await asyncio.sleep(rng.uniform(0, 2 * pause))
             via = rng.choice(("amqp", "http"))
@@ -245,7 +250,7 @@ class Managers:
 
     async def set_all_up(self) -> None:
         """Have all seeds."""
-        for plan in SEEDS:
+        for plan in self._seeds:
             await self.set_up(plan)
             self.recorder.write(Seed(seed=plan.id, bound=plan.bound, may_lose=plan.may_lose))
 

@@ -69,8 +69,8 @@ def raise_attempts() -> None:
     """Count a sweep as a failure."""
     put = Available.put_batch
 
-    async def planted(self: Available, batch: Batch) -> None:
-        await put(self, batch.again("planted"))
+    async def planted(self: Available, batch: Batch, *, redelivered: bool = False) -> None:
+        await put(self, batch.again("planted"), redelivered=redelivered)
 
     Available.put_batch = planted  # type: ignore[method-assign]
 
@@ -89,8 +89,8 @@ def starve() -> None:
     """Never give one seed its turn."""
     cost = Dispatcher._cost
 
-    def planted(self: Dispatcher, ident: str, now: float, wall: float) -> int:
-        return 0 if ident == STARVED else cost(self, ident, now, wall)
+    def planted(self: Dispatcher, ident: str, now: float) -> int:
+        return 0 if ident == STARVED else cost(self, ident, now)
 
     Dispatcher._cost = planted  # type: ignore[method-assign]
 

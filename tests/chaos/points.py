@@ -15,13 +15,15 @@ from typing import Any, TypeVar
 from coordinator.domain.packing import Piece
 from coordinator.domain.registry import Event, Snapshot
 from coordinator.node import dispatcher, registry
+from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.lines import Line
 from coordinator.node.registry import Registry
 from coordinator.node.returns import Returns
 from coordinator.node.sweep import Sweeper
 from tests.chaos.handler import die
 from tests.chaos.history import Recorder
 
-POINTS = ("confirm-ack", "mid-sweep", "mid-return", "mid-snapshot")
+POINTS = ("confirm-ack", "mid-sweep", "mid-return", "mid-handover", "mid-snapshot")
 CLOCK = "clock"
 CLOCK_READ_EVERY = 0.2
 SNAPSHOT_EVERY = 40
@@ -57,6 +59,7 @@ def arm(folder: Path, recorder: Recorder | None, name: str) -> None:
     _between_confirm_and_ack(triggers)
     _within_a_sweep(triggers)
     _within_a_return(triggers)
+    _within_a_handover(triggers)
     _within_a_snapshot(triggers)
     _offset_clock(folder / CLOCK)
 
@@ -79,6 +82,19 @@ def _within_a_sweep(triggers: Triggers) -> None:
 def _within_a_return(triggers: Triggers) -> None:
     """A batch that came back has been sent on, and is not yet acked in `returns`."""
     Returns._settle = _then(Returns._settle, lambda: triggers.passing("mid-return"))  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _within_a_handover(triggers: Triggers) -> None:
+    """The old owner has cancelled its consumer, and holds pages that the next owner may not have yet."""
+    end = Dispatcher._close  # noqa: SLF001
+
+    async def end_or_die(self: Dispatcher, line: Line) -> None:
+        seed = self._registry.state.seeds.get(line.id)  # noqa: SLF001
+        if seed is not None and seed.state == "running":
+            line.close = _then(line.close, lambda: triggers.passing("mid-handover"))  # type: ignore[method-assign]
+        await end(self, line)
+
+    Dispatcher._close = end_or_die  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _within_a_snapshot(triggers: Triggers) -> None:

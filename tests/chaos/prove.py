@@ -12,6 +12,7 @@ import typer
 from coordinator import logs
 from tests.chaos import faults as kinds
 from tests.chaos.broker import Broker
+from tests.chaos.load import SEEDS, SeedPlan
 from tests.chaos.report import Verdict, describe, judge
 from tests.chaos.run import run
 from tests.chaos.story import Limits
@@ -34,6 +35,7 @@ class Proof:
         busy: how much of their time the workers need for the load.
         rest: seconds that a released seed rests, at most.
         drain: seconds in which all must be worked off.
+        seeds: which there are.
     """
 
     plant: str
@@ -45,19 +47,23 @@ class Proof:
     busy: float = 0.7
     rest: float = 1.5
     drain: float = 40.0
+    seeds: tuple[SeedPlan, ...] = SEEDS
 
+
+FEW = (SeedPlan("one"), SeedPlan("two"))
+PURGED = (SeedPlan("one", commands=("purge.seed",)), SeedPlan("two", commands=()))
 
 PROOFS = (
     Proof("", ()),
     Proof("lose", ("lost",)),
-    Proof("stale", ("stale",), commands=0.3, busy=3),
+    Proof("stale", ("stale",), commands=0.5, busy=3, rest=4, seeds=FEW),
     Proof("twice", ("unmarked", "at once")),
     Proof("unmarked", ("unmarked",), faults="kill-confirm-ack", seconds=12),
     Proof("attempts", ("attempt",), commands=0.3),
     Proof("bury", ("dead",), rejects=0.05),
     Proof("starve", ("starved", "stuck"), drain=6),
-    Proof("purge", ("purge",), commands=0.2, busy=2),
-    Proof("resume", ("stale",), commands=0.3, busy=2, rest=5),
+    Proof("purge", ("purge",), commands=0.5, busy=2, seeds=PURGED),
+    Proof("resume", ("stale",), commands=0.3, busy=2, rest=4, seeds=FEW),
 )
 
 
@@ -79,6 +85,7 @@ async def prove(proof: Proof, broker: Broker, folder: Path) -> Verdict:
         busy=proof.busy,
         rest=proof.rest,
         drain=proof.drain,
+        seeds=proof.seeds,
         limits=limits,
     )
     await run(plan, kinds.chosen(proof.faults, len(broker)), broker, f"proof-{name}")

@@ -23,14 +23,14 @@ from tests.chaos import faults as kinds
 from tests.chaos.broker import Broker
 from tests.chaos.handler import POISON
 from tests.chaos.history import Dead, Left, Phase, Produced, Recorder, Sample
-from tests.chaos.load import SEEDS, Managers, Paths, Producers
+from tests.chaos.load import Managers, Paths, Producers
 from tests.chaos.samples import of_process
 from tests.chaos.world import Plan, World, own_world
 
 log = structlog.get_logger(__name__)
 
 QUIET = 2.5
-HOLDING = {topology.WORK, topology.RETURNS, topology.NEW_SEEDS}
+HOLDING = {topology.WORK, topology.RETURNS, topology.SUSPECTS, topology.NEW_SEEDS}
 LANES = {"worker": 2}
 """Lanes that run several times beside each other; all others run once."""
 
@@ -43,7 +43,7 @@ async def run(plan: Plan, faults: list[kinds.Fault], broker: Broker, vhost: str)
     """
     async with own_world(plan, broker, vhost) as world:
         await world.start_coordinators()
-        managers = Managers(world.history, world.urls, world.http_url)
+        managers = Managers(world.history, world.urls, world.http_url, plan.seeds)
         await managers.set_all_up()
         await world.start_workers()
         world.recorder.write(Phase(name="load"))
@@ -60,7 +60,9 @@ async def run(plan: Plan, faults: list[kinds.Fault], broker: Broker, vhost: str)
 
 async def _load(world: World, managers: Managers, faults: list[kinds.Fault]) -> None:
     plan, rng = world.plan, random.Random(world.plan.seed)
-    producers = Producers(world.history, world.urls, world.http_url, plan.rate, random.Random(rng.random()))
+    producers = Producers(
+        world.history, world.urls, world.http_url, plan.rate, plan.seeds, random.Random(rng.random())
+    )
     parts: list[Coroutine[Any, Any, None]] = [
         producers.run(plan.items),
         _sample_broker(world),
@@ -99,7 +101,7 @@ async def _settle(world: World, managers: Managers) -> None:
         async with asyncio.timeout(world.plan.drain):
             for one in world.coordinators:
                 await kinds._until_ready(world, one)  # noqa: SLF001
-            for plan in SEEDS:
+            for plan in world.plan.seeds:
                 await managers.resume(plan.id, rng)
             await _until_empty(world)
             return

@@ -17,6 +17,7 @@ import httpx
 from coordinator.broker.management import Management
 from tests.chaos.broker import Broker
 from tests.chaos.history import Fault, Recorder, file_name
+from tests.chaos.load import SEEDS, SeedPlan
 from tests.chaos.processes import Child
 from tests.chaos.proxy import HOST, Address, Link
 from tests.chaos.story import Limits
@@ -47,6 +48,7 @@ class Plan:
         busy: how much of their time all workers together need for the load; above 1 they fall behind.
         rest: seconds that a released seed rests, at most.
         drain: seconds in which all must be worked off once faults and load have ended.
+        seeds: which there are.
         limits: what the checker takes for granted.
     """
 
@@ -66,6 +68,7 @@ class Plan:
     busy: float = 0.7
     rest: float = 1.5
     drain: float = 150.0
+    seeds: tuple[SeedPlan, ...] = SEEDS
     limits: Limits = field(default_factory=Limits)
 
     @property
