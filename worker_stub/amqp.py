@@ -29,6 +29,9 @@ from worker_stub.worker import Identity
 
 log = structlog.get_logger(__name__)
 
+CALM = 0.05
+"""Seconds without a delivery after which none is on its way to a worker that settles nothing."""
+
 Addresses = Callable[[], Awaitable[Sequence[str]]]
 """Gives the broker's URLs: by registering anew, or as they were given."""
 
@@ -57,6 +60,9 @@ class AmqpTransport:
         self._is_new = True
         self._taking = True
         self._wanted: asyncio.Queue[str] = asyncio.Queue()
+        self._may_settle = asyncio.Event()
+        self._may_settle.set()
+        self._arrived = asyncio.Event()
 
     async def run(self, inbox: Inbox) -> None:
         """Keep connected until cancelled."""
@@ -81,15 +87,32 @@ class AmqpTransport:
         await self._connected.wait()
 
     async def stop_taking(self) -> None:
-        """Cancel all consumers of work queues."""
+        """Cancel all consumers of work queues, at a moment when nothing is on its way to them.
+
+        What is would go back as if its delivery had failed. Each ack lets another batch come, so none is sent until
+        nothing comes any more.
+        """
         self._taking = False
         link = self._need()
-        while link.consumers:
-            _, tag = link.consumers.popitem()
-            await link.taking.cancel(tag)
+        self._may_settle.clear()
+        try:
+            await self._until_calm()
+            while link.consumers:
+                _, tag = link.consumers.popitem()
+                await link.taking.cancel(tag)
+        finally:
+            self._may_settle.set()
+
+    async def _until_calm(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self._arrived.clear()
+                async with asyncio.timeout(CALM):
+                    await self._arrived.wait()
 
     async def ack(self, job: Job) -> None:
         """The worker has taken responsibility."""
+        await self._may_settle.wait()
         await _delivery(job).ack()
 
     async def reject(self, job: Job) -> None:
@@ -100,6 +123,7 @@ class AmqpTransport:
             # The connections are about to end, and with them this delivery; a reject would bring it here once more.
             raise BrokerUnavailableError("the channel to publish on was closed")
         else:
+            await self._may_settle.wait()
             await _delivery(job).reject()
 
     async def give_back(self, job: Job, rest: Batch, reason: str) -> None:
@@ -110,6 +134,7 @@ class AmqpTransport:
         is_whole = rest is job.batch and not job.taken
         message = batch_message(rest, publication_of(_delivery(job)) if is_whole else "")
         await self._return(replace(message, headers={**message.headers, Header.REASON: reason}))
+        await self._may_settle.wait()
         if not job.taken:
             await _delivery(job).ack()
 
@@ -197,6 +222,7 @@ class AmqpTransport:
             await link.taking.cancel(tag)
 
     def _took(self, inbox: Inbox, delivery: Delivery) -> None:
+        self._arrived.set()
         try:
             batch = read_batch(delivery)
         except InvalidInputError as error:

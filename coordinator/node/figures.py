@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from coordinator import topology
 from coordinator.models import HeldBatch
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
-from coordinator.node.monitor import bound_by_capacity
 from coordinator.node.peers import Body, Peers
 from coordinator.node.presence import Roster
 from coordinator.node.seeds import Seeds
@@ -156,3 +156,14 @@ def _read(bodies: Iterable[Body], name: str) -> list[Holding]:
 
 def _rfc3339(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="milliseconds")
+
+
+def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
+    """Where all consumers of a work queue are library workers, what is sent is bounded by what they can hold."""
+    leased = {lease.batch.id for lease in leases.held()}
+    for queue in work.ledger.busy():
+        tags = set(topology.tags_of_work_queue(queue))
+        speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
+        able = [presence for presence in speaking if tags.issubset(presence.tags)]
+        if work.consumers(queue) <= len(able):
+            work.ledger.bound(queue, sum(presence.capacity for presence in able), leased)

@@ -7,9 +7,9 @@ import time
 
 import structlog
 
-from coordinator import topology
 from coordinator.broker.management import Management
 from coordinator.errors import ManagementError
+from coordinator.node.figures import bound_by_capacity
 from coordinator.node.leases import Leases
 from coordinator.node.presence import Roster
 from coordinator.node.work import Work
@@ -28,17 +28,6 @@ async def watch_queues(work: Work, leases: Leases, roster: Roster) -> None:
         for queue in work.queues if leases.is_awaited else work.ledger.busy():
             await work.look(queue)
         bound_by_capacity(work, leases, roster)
-
-
-def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
-    """Where all consumers of a work queue are library workers, what is sent is bounded by what they can hold."""
-    leased = {lease.batch.id for lease in leases.held()}
-    for queue in work.ledger.busy():
-        tags = set(topology.tags_of_work_queue(queue))
-        speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
-        able = [presence for presence in speaking if tags.issubset(presence.tags)]
-        if work.consumers(queue) <= len(able):
-            work.ledger.bound(queue, sum(presence.capacity for presence in able), leased)
 
 
 async def watch_workers(

@@ -99,3 +99,23 @@ async def test_handler_that_hangs_does_not_stop_the_stop(
     }
     await other.ack_all()
     await other.close()
+
+
+async def test_drains_under_load_raise_no_attempt(settings: Settings, api: httpx.AsyncClient) -> None:
+    """Workers that stop while batches stream in give all of them back without fault: each stays at attempt 1."""
+    await api.put("/seed/s", json={"batchSize": 1})
+    async with told(settings) as results:
+        await publish_items(settings, "s", [items(100, f"{page}-") for page in range(40)])
+        for number in range(8):
+            before = len(results.batches)
+            async with working(api, f"w{number}", at_once, concurrency=4) as running:
+                await eventually(lambda least=before + 100: len(results.batches) >= least, "it is at work")  # type: ignore[misc]
+                await running.end()
+        async with working(api, "last", at_once, concurrency=4):
+            await eventually(lambda: len(results.items) == 4000, "every item")
+    assert set(results.attempts.values()) == {1}
+    assert max(results.items.values()) == 1
+
+
+def at_once(item: Item, context: Context) -> None:
+    """A handler that takes no time."""
