@@ -12,7 +12,7 @@ import typer
 from coordinator import logs
 from tests.chaos import faults as kinds
 from tests.chaos.broker import Broker
-from tests.chaos.load import SEEDS, SeedPlan
+from tests.chaos.load import SEEDS, SMALL, SeedPlan
 from tests.chaos.report import Verdict, describe, judge
 from tests.chaos.run import run
 from tests.chaos.story import Limits
@@ -50,13 +50,13 @@ class Proof:
     seeds: tuple[SeedPlan, ...] = SEEDS
 
 
-FEW = (SeedPlan("one"), SeedPlan("two"))
-PURGED = (SeedPlan("one", commands=("purge.seed",)), SeedPlan("two", commands=()))
+FEW = (SeedPlan("one", SMALL, share=4), SeedPlan("two", SMALL, commands=()))
+PURGED = (SeedPlan("one", SMALL, commands=("purge.seed",)), SeedPlan("two", SMALL, commands=()))
 
 PROOFS = (
     Proof("", ()),
     Proof("lose", ("lost",)),
-    Proof("stale", ("stale",), commands=0.5, busy=3, rest=4, seeds=FEW),
+    Proof("stale", ("stale",), commands=1.5, busy=3, rest=4, seeds=FEW),
     Proof("twice", ("unmarked", "at once")),
     Proof("unmarked", ("unmarked",), faults="kill-confirm-ack", seconds=12),
     Proof("attempts", ("attempt",), commands=0.3),

@@ -264,16 +264,21 @@ def worker_configs(plan: Plan, history: Path) -> list[Config]:
         told = {"id": name, "history": history, "seconds": plan.seconds, "rejects": plan.rejects, **given}
         return Config.model_validate(told)
 
+    def queues(*tags: str) -> tuple[str, ...]:
+        """What a stock client with these tags consumes: a queue that is not there would end its connection."""
+        routed = {policy.get("routeTo") for seed in plan.seeds for policy in seed.spec.get("policies", ())}
+        return ("work", *(f"work.{tag}" for tag in tags if tag in routed))
+
     spool = plan.folder / "spool"
     all_kinds = [
         config("amqp-0", tags=("a", "doomed")),
         config("http-0", transport="http", tags=("a",)),
-        config("stock-0", queues=("work", "work.a")),
-        config("stock-1", queues=("work", "work.doomed")),
+        config("stock-0", queues=queues("a")),
+        config("stock-1", queues=queues("doomed")),
         config("amqp-1", tags=("a",), spool=spool),
         config("http-1", transport="http", tags=("doomed",)),
         config("amqp-2"),
-        config("stock-2", queues=("work",)),
+        config("stock-2", queues=queues()),
     ]
     return [
         all_kinds[number % len(all_kinds)].model_copy(
