@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -20,14 +20,14 @@ def default_home() -> Path:
 class Settings(BaseSettings):
     """The settings of a coordinator and of the programs that speak to it; times are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="COORDINATOR_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="COORDINATOR_", frozen=True, hide_input_in_errors=True)
 
     amqp_url: SecretStr | None = None
     """AMQP URLs of the broker's nodes, separated by commas; without one, `serve` runs a private broker."""
     management_url: SecretStr | None = None
-    """Management API; by default port 15672 of the AMQP host, with the same user."""
+    """Management APIs of the nodes, separated by commas; by default port 15672 of each AMQP host, same user."""
     worker_amqp_url: SecretStr | None = None
-    """The broker's address as workers see it, when it differs from the coordinator's."""
+    """The broker's AMQP URLs as workers see them, when they differ from the coordinator's."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8787
     http_url: str | None = None
@@ -53,28 +53,50 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
 
+    @field_validator("amqp_url")
+    @classmethod
+    def _one_virtual_host(cls, value: SecretStr | None) -> SecretStr | None:
+        if len({_vhost(url) for url in _split(value)}) > 1:
+            raise ValueError("all URLs must name the same virtual host, for they are nodes of one broker")
+        return value
+
     def amqp_urls(self) -> list[str]:
-        """The AMQP URLs, passwords included."""
-        text = self.amqp_url.get_secret_value() if self.amqp_url else ""
-        return [url.strip() for url in text.split(",") if url.strip()]
+        """The AMQP URLs of the broker's nodes, passwords included."""
+        return _split(self.amqp_url)
 
     def management(self) -> str:
-        """The management API's URL, user and password included."""
+        """The URLs of the nodes' management APIs, separated by commas, user and password included."""
         if self.management_url is not None:
             return self.management_url.get_secret_value()
-        parts = urlsplit(self.amqp_urls()[0])
-        user, password = parts.username or "guest", parts.password or "guest"
-        host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or "localhost"
-        return f"http://{user}:{password}@{host}:15672"
+        return ",".join(map(_default_management, self.amqp_urls()))
 
     def vhost(self) -> str:
-        """The virtual host that the AMQP URL names; `/` when it names none."""
-        return unquote(urlsplit(self.amqp_urls()[0]).path.removeprefix("/")) or "/"
+        """The virtual host that the AMQP URLs name; `/` when they name none."""
+        return _vhost(self.amqp_urls()[0])
 
     def url_for_worker(self, user: str, password: str) -> str:
-        """The AMQP URL that a worker with its own user is given."""
-        base = self.worker_amqp_url.get_secret_value() if self.worker_amqp_url else self.amqp_urls()[0]
-        parts = urlsplit(base)
-        address = parts.netloc.rpartition("@")[2]
-        netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{address}"
-        return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+        """The AMQP URLs that a worker with its own user is given: of all nodes, separated by commas."""
+        login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return ",".join(_with_login(url, login) for url in _split(self.worker_amqp_url) or self.amqp_urls())
+
+
+def _split(urls: SecretStr | None) -> list[str]:
+    text = urls.get_secret_value() if urls else ""
+    return [url.strip() for url in text.split(",") if url.strip()]
+
+
+def _vhost(url: str) -> str:
+    return unquote(urlsplit(url).path.removeprefix("/")) or "/"
+
+
+def _default_management(url: str) -> str:
+    parts = urlsplit(url)
+    user, password = parts.username or "guest", parts.password or "guest"
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or "localhost"
+    return f"http://{user}:{password}@{host}:15672"
+
+
+def _with_login(url: str, login: str) -> str:
+    parts = urlsplit(url)
+    netloc = f"{login}@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))

@@ -45,16 +45,16 @@ async def eventually(holds: Callable[[], object], what: str, deadline: float = D
 async def own_vhost(urls: BrokerUrls, **settings: Any) -> AsyncIterator[Settings]:  # noqa: ANN401 - any setting
     """A virtual host for one test, as settings of a coordinator."""
     name = f"test-{uuid4().hex[:12]}"
-    parts = urlsplit(urls.amqp)
-    management = urlsplit(urls.management)
+    nodes = [urlsplit(url) for url in urls.amqp.split(",")]
+    management = urlsplit(urls.management.split(",")[0])
     base = f"{management.scheme}://{management.netloc.rpartition('@')[2]}"
-    user = parts.username or "guest"
-    async with httpx.AsyncClient(base_url=base, auth=(user, parts.password or "guest"), trust_env=False) as http:
+    user, password = nodes[0].username or "guest", nodes[0].password or "guest"
+    async with httpx.AsyncClient(base_url=base, auth=(user, password), trust_env=False) as http:
         (await http.put(f"/api/vhosts/{name}")).raise_for_status()
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         (await http.put(f"/api/permissions/{name}/{quote(user)}", json=everything)).raise_for_status()
         try:
-            amqp = urlunsplit((parts.scheme, parts.netloc, f"/{name}", "", ""))
+            amqp = ",".join(urlunsplit((node.scheme, node.netloc, f"/{name}", "", "")) for node in nodes)
             yield Settings(amqp_url=SecretStr(amqp), management_url=SecretStr(urls.management), **settings)
         finally:
             for one in (await http.get("/api/users")).json():

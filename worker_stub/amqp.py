@@ -176,7 +176,7 @@ class AmqpTransport:
         async with contextlib.AsyncExitStack() as stack:
             reader = await Connection.open(urls, name)
             stack.push_async_callback(reader.close)
-            writer = await Connection.open(urls, name)
+            writer = await Connection.open(urls, name, near=reader)
             stack.push_async_callback(writer.close)
             taking, telling = await reader.channel(), await reader.channel()
             own = topology.worker_queue_name(self._identity.id)

@@ -35,7 +35,7 @@ class Api:
         await self._http.aclose()
 
     async def register(self, worker: str, spec: WorkerSpec) -> str | None:
-        """Register; returns the worker's own AMQP URL, None for one that speaks HTTP."""
+        """Register; returns the worker's own AMQP URLs, separated by commas, None for one that speaks HTTP."""
         body = spec.model_dump_json(exclude_none=True).encode()
         answer = await self.call("PUT", f"/worker/{quote(worker, safe='')}", content=body)
         url: str | None = answer.get("amqpUrl")

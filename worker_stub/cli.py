@@ -176,7 +176,7 @@ def _addresses(identity: Identity, settings: Settings, api: Api | None) -> Addre
         url = await api.register(identity.id, WorkerSpec(tags=identity.tags))
         if url is None:
             raise BrokerUnavailableError("the coordinator gave no AMQP URL")
-        return [url]
+        return url.split(",")
 
     return register
 

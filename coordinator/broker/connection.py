@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -385,44 +386,63 @@ class Channel:
         )
 
 
+async def _connect(text: str, name: str, seconds: float) -> aio_pika.abc.AbstractConnection:
+    url = URL(text)
+    if "heartbeat" not in url.query:
+        url = url.update_query(heartbeat=HEARTBEAT)
+    async with _ours(), asyncio.timeout(seconds):
+        return await aio_pika.connect(url, client_properties={"connection_name": name}, timeout=seconds)
+
+
 class Connection:
     """One connection to the broker, from its opening to its end."""
 
-    def __init__(self, inner: aio_pika.abc.AbstractConnection, user: str) -> None:
+    def __init__(self, inner: aio_pika.abc.AbstractConnection, url: str) -> None:
         self._inner = inner
+        self.url = url
         self._channels: list[Channel] = []
         self._depths: Channel | None = None
         self._depth_lock = asyncio.Lock()
-        self.user = user
+        self.user = URL(url).user or "guest"
         self.closed = asyncio.Event()
         self.reason = "closed"
         self._patience = asyncio.create_task(self._keep_patience(), name="patience")
         inner.close_callbacks.add(self._on_close)
 
     @classmethod
-    async def open(cls, urls: Sequence[str], name: str, *, timeout: float = RPC_TIMEOUT) -> Connection:  # noqa: ASYNC109
-        """Connect to the first of these URLs that answers.
+    async def open(
+        cls,
+        urls: Sequence[str],
+        name: str,
+        *,
+        near: Connection | None = None,
+        timeout: float = RPC_TIMEOUT,  # noqa: ASYNC109 - shared out among the nodes
+    ) -> Connection:
+        """Connect to a node of the broker: to any that answers, in random order, so that nodes share the clients.
 
         Args:
-            urls: AMQP URLs of the nodes of one cluster, tried in order.
+            urls: AMQP URLs of all nodes of one cluster.
             name: the connection's name in the broker's lists.
-            timeout: seconds for each of them.
+            near: a connection whose node is tried first. What one connection declares, another one can miss for a
+                moment at another node.
+            timeout: seconds for all of them together. A node that hangs gets an equal share of what is left, so
+                that there is time for the others.
 
         Raises:
             BrokerUnavailableError: none answers, or none lets this user in; the sentence names no password.
         """
         problems = []
-        for text in urls:
-            url = URL(text)
-            if "heartbeat" not in url.query:
-                url = url.update_query(heartbeat=HEARTBEAT)
+        deadline = asyncio.get_running_loop().time() + timeout
+        order = random.sample(urls, len(urls))
+        if near is not None:
+            order.sort(key=lambda url: url != near.url)
+        for left, text in zip(range(len(order), 0, -1), order, strict=True):
+            share = (deadline - asyncio.get_running_loop().time()) / left
             try:
-                async with _ours(), asyncio.timeout(timeout):
-                    inner = await aio_pika.connect(url, client_properties={"connection_name": name}, timeout=timeout)
+                return cls(await _connect(text, name, share), text)
             except BrokerUnavailableError as error:
+                url = URL(text)
                 problems.append(f"{url.host}:{url.port}: {error.__cause__ or error}")
-            else:
-                return cls(inner, url.user or "guest")
         raise BrokerUnavailableError("no broker answers at " + "; ".join(problems))
 
     async def channel(self, *, needed: bool = False) -> Channel:

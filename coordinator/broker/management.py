@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,22 +38,26 @@ class Totals:
 
 
 class Management:
-    """One virtual host's management API."""
+    """One virtual host's management API, at whichever node of the broker answers.
 
-    def __init__(self, url: str, vhost: str) -> None:
-        parsed = httpx.URL(url)
+    All that is called here may be repeated, so a node that does not answer, or with an error of its own, is left
+    for the next one. That one is kept to: else each call would wait for the first node anew.
+
+    Args:
+        urls: of the APIs of all nodes, separated by commas.
+        vhost: the virtual host's name.
+    """
+
+    def __init__(self, urls: str, vhost: str) -> None:
         self._vhost_name = vhost
         self._vhost = quote(vhost, safe="")
-        self._http = httpx.AsyncClient(
-            base_url=parsed.copy_with(username=None, password=None),
-            auth=(parsed.username or "guest", parsed.password or "guest"),
-            timeout=TIMEOUT,
-            trust_env=False,
-        )
+        self._nodes = [_client(url.strip()) for url in urls.split(",") if url.strip()]
+        self._preferred = random.randrange(len(self._nodes))  # noqa: S311 - so that not all ask the first node
 
     async def close(self) -> None:
         """Give the sockets back."""
-        await self._http.aclose()
+        for node in self._nodes:
+            await node.aclose()
 
     async def version(self) -> str:
         """The broker's version.
@@ -138,23 +144,58 @@ class Management:
             for one in answer
         }
 
+    async def running_nodes(self) -> set[str]:
+        """The names of the cluster's nodes that run, as the node that is asked sees it."""
+        answer = (await self._call("GET", "/api/nodes?columns=name,running")).json()
+        return {str(one["name"]) for one in answer if one["running"]}
+
     async def _call(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
+        problems = []
+        first = self._preferred
+        for at in (*range(first, len(self._nodes)), *range(first)):
+            self._preferred = at
+            try:
+                return await self._ask(self._nodes[at], method, path, body, headers)
+            except _AwayError as error:
+                problems.append(error)
+        self._preferred = first
+        raise ManagementError("; ".join(map(str, problems)), problems[-1].status)
+
+    async def _ask(
+        self, node: httpx.AsyncClient, method: str, path: str, body: object, headers: Mapping[str, str] | None
+    ) -> httpx.Response:
         try:
-            answer = await self._http.request(method, path, json=body, headers=headers)
-        except httpx.HTTPError as error:
-            raise ManagementError(
-                f"the management API does not answer: {str(error) or type(error).__name__}"
+            async with asyncio.timeout(TIMEOUT):
+                answer = await node.request(method, path, json=body, headers=headers)
+        except (httpx.HTTPError, TimeoutError) as error:
+            where = f"{node.base_url.host}:{node.base_url.port}"
+            raise _AwayError(
+                f"the management API at {where} does not answer: {str(error) or type(error).__name__}"
             ) from error
+        what = f"{method} {path.partition('?')[0]}"
         if answer.status_code == NOT_FOUND:
-            raise _MissingError(f"{method} {path.partition('?')[0]}: not found", NOT_FOUND)
+            raise _MissingError(f"{what}: not found", NOT_FOUND)
         if answer.is_error:
-            raise ManagementError(
-                f"{method} {path.partition('?')[0]}: {answer.status_code} {answer.text[:200]}", answer.status_code
-            )
+            kind = _AwayError if answer.is_server_error else ManagementError
+            raise kind(f"{what}: {answer.status_code} {answer.text[:200]}", answer.status_code)
         return answer
+
+
+def _client(url: str) -> httpx.AsyncClient:
+    parsed = httpx.URL(url)
+    return httpx.AsyncClient(
+        base_url=parsed.copy_with(username=None, password=None),
+        auth=(parsed.username or "guest", parsed.password or "guest"),
+        timeout=TIMEOUT,
+        trust_env=False,
+    )
 
 
 class _MissingError(ManagementError):
     """What was asked for does not exist."""
+
+
+class _AwayError(ManagementError):
+    """This node does not do it now; another one may."""

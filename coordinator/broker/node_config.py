@@ -16,6 +16,10 @@ USER = "coordinator"
 # that VM would listen on every interface, and leave behind a name server that outlives the node.
 _ERLANG_FLAGS = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
+# How long, in seconds, the nodes of a cluster take to see that one of them hangs: 60 unless told, and until then
+# whatever asks all nodes waits for it.
+_TICK = " -kernel net_ticktime 10"
+
 _CONF = """\
 listeners.tcp.1 = {host}:{amqp_port}
 management.tcp.ip = {host}
@@ -28,6 +32,18 @@ collect_statistics_interval = 1000
 disk_free_limit.absolute = 50MB
 log.console = false
 log.file.level = warning
+"""
+
+_CLUSTER_CONF = "cluster_partition_handling = pause_minority\n"
+
+# The first node begins alone, and the others join it. Nodes that all list each other wait for locks on those that are
+# not up yet: over a minute on RabbitMQ 3.10. And a node that gives up would go on alone, so it never does.
+_JOIN_CONF = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = {first}
+cluster_formation.classic_config.nodes.2 = {itself}
+cluster_formation.discovery_retry_limit = 100000
+cluster_formation.discovery_retry_interval = 100
 """
 
 # Neither has a key in rabbitmq.conf. The first is how often a quorum queue's figures are brought up to date
@@ -53,6 +69,8 @@ class NodeSettings:
         management_port: for the management API.
         distribution_port: for other nodes and rabbitmqctl.
         epmd_port: of the name server; nodes of one cluster share it.
+        peers: the names of all nodes of its cluster, itself among them; the first one forms it. Empty for a node
+            that stands alone.
     """
 
     name: str
@@ -63,6 +81,7 @@ class NodeSettings:
     management_port: int
     distribution_port: int
     epmd_port: int
+    peers: tuple[str, ...] = ()
 
 
 def node_config(settings: NodeSettings) -> dict[str, str]:
@@ -78,6 +97,10 @@ def node_config(settings: NodeSettings) -> dict[str, str]:
         amqp_port=settings.amqp_port,
         management_port=settings.management_port,
     )
+    if settings.peers:
+        conf += _CLUSTER_CONF
+    if settings.name in settings.peers[1:]:
+        conf += _JOIN_CONF.format(first=settings.peers[0], itself=settings.name)
     return {
         "rabbitmq.conf": conf,
         "advanced.config": ADVANCED,
@@ -102,7 +125,7 @@ def node_environment(settings: NodeSettings, inherited: Mapping[str, str]) -> di
         **{name: value for name, value in inherited.items() if not name.startswith(foreign)},
         "HOME": str(folder),  # where the VM looks for its cookie; another user's cookie there kills it
         "LANG": "C.UTF-8",
-        "ERL_FLAGS": _ERLANG_FLAGS,
+        "ERL_FLAGS": _ERLANG_FLAGS + (_TICK if settings.peers else ""),
         "ERL_EPMD_ADDRESS": HOST,
         "ERL_EPMD_PORT": str(settings.epmd_port),
         "ERL_CRASH_DUMP_SECONDS": "0",

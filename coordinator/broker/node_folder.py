@@ -6,6 +6,9 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coordinator.broker.node_config import NodeSettings, node_config
@@ -14,11 +17,57 @@ from coordinator.errors import PrivateBrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+NOT_STARTED = "the private broker is not started"
 
 _STATE_FILE = "private-broker.json"
 _LOCK_FILE = "lock"
-_PORTS = ("amqp_port", "management_port", "distribution_port", "epmd_port")
+_NODE_FOLDER = "node-"
+_OWN_PORTS = ("amqp_port", "management_port", "distribution_port")
+_PORTS = (*_OWN_PORTS, "epmd_port")
+
+
+class Home:
+    """The folder of a private broker or cluster, claimed by one of them at a time.
+
+    Args:
+        folder: made if it is missing, and kept. None: a temporary one, which goes in the end.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.is_temporary = folder is None
+        self._path = folder and folder.resolve()
+        self._lock: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder; a temporary one is there from `claim()` to `remove()`."""
+        if self._path is None:
+            raise PrivateBrokerError(NOT_STARTED)
+        return self._path
+
+    def claim(self) -> int:
+        """Claim the folder; returns the file descriptor that holds the claim.
+
+        Raises:
+            PrivateBrokerError: a live broker has it, or it holds something else.
+        """
+        if self._path is None:
+            self._path = Path(tempfile.mkdtemp(prefix="private-broker-"))
+        self._lock = claim_folder(self._path)
+        return self._lock
+
+    def release(self) -> None:
+        """Give the claim back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def remove(self) -> None:
+        """Remove the folder if it is a temporary one."""
+        if self.is_temporary and self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+            self._path = None
 
 
 def claim_folder(folder: Path) -> int:
@@ -54,28 +103,88 @@ def load_settings(folder: Path, asked_ports: Mapping[str, int]) -> NodeSettings:
         asked_ports: the ports it must have by their names in `NodeSettings`, 0 for any.
 
     Raises:
-        PrivateBrokerError: a port that it must have is taken.
+        PrivateBrokerError: a port that it must have is taken, or the folder holds a cluster.
     """
-    state_file = folder / _STATE_FILE
-    state: dict[str, Any] = json.loads(state_file.read_text()) if state_file.exists() else {}
+    if others := _nodes_in(folder):
+        raise PrivateBrokerError(f"{folder} holds a cluster of {others} nodes, not a single one")
+    state = _read_state(folder)
     wanted = {name: asked_ports.get(name) or state.get(name, 0) for name in _PORTS}
     required = frozenset(name for name, port in asked_ports.items() if port)
-    return NodeSettings(
-        name=state.get("name") or f"coordinator-{secrets.token_hex(6)}@localhost",
-        folder=folder,
-        password=state.get("password") or secrets.token_hex(16),
-        cookie=state.get("cookie") or secrets.token_hex(16),
-        **choose_ports(wanted, required=required),
-    )
+    ports = choose_ports(wanted, required=required)
+    return _settings(folder, state, state.get("name") or f"coordinator-{secrets.token_hex(6)}@localhost", ports)
+
+
+def load_cluster(folder: Path, nodes: int, asked_ports: Mapping[str, int]) -> list[NodeSettings]:
+    """Give the nodes of a cluster what the last one in its folder had, as `load_settings` does for a single node.
+
+    Args:
+        folder: a claimed folder; each node has a folder of its own in it.
+        nodes: how many they are.
+        asked_ports: the ports that the first node must have, 0 for any; each further node has the next ones.
+
+    Raises:
+        PrivateBrokerError: a port that a node must have is taken, or the folder holds a single node or a cluster
+            of another size.
+    """
+    found = _nodes_in(folder) or int((folder / _STATE_FILE).exists())
+    if found not in {0, nodes}:
+        raise PrivateBrokerError(f"{folder} holds a broker of {found} nodes, and cannot become one of {nodes}")
+    folders = [folder / f"{_NODE_FOLDER}{number}" for number in range(1, nodes + 1)]
+    states = [_read_state(one) for one in folders]
+    asked = {(name, at): port + at for name, port in asked_ports.items() if port for at in range(nodes)}
+    wanted = {(name, at): states[at].get(name, 0) for name in _OWN_PORTS for at in range(nodes)}
+    epmd = ("epmd_port", 0)
+    ports = choose_ports({epmd: states[0].get("epmd_port", 0)} | wanted | asked, required=frozenset(asked))
+    tag = secrets.token_hex(6)
+    names = tuple(states[at].get("name") or f"coordinator-{tag}-{at + 1}@localhost" for at in range(nodes))
+    shared = {name: states[0].get(name) or secrets.token_hex(16) for name in ("password", "cookie")}
+    return [
+        _settings(
+            folders[at],
+            shared,
+            names[at],
+            {name: ports[name, at] for name in _OWN_PORTS} | {"epmd_port": ports[epmd]},
+            names,
+        )
+        for at in range(nodes)
+    ]
 
 
 def write_files(settings: NodeSettings) -> None:
     """Write the node's files, and what the next broker on this folder must know, for their owner only."""
+    settings.folder.mkdir(mode=0o700, exist_ok=True)
     (settings.folder / "log").mkdir(exist_ok=True)
-    state = {name: value for name, value in vars(settings).items() if name != "folder"}
+    state = {name: value for name, value in vars(settings).items() if name not in {"folder", "peers"}}
     for name, text in {**node_config(settings), _STATE_FILE: json.dumps(state)}.items():
         with open(settings.folder / name, "w", opener=_owner_only) as file:
             file.write(text)
+
+
+def _settings(
+    folder: Path, secret: Mapping[str, str], name: str, ports: Mapping[str, int], peers: tuple[str, ...] = ()
+) -> NodeSettings:
+    return NodeSettings(
+        name=name,
+        folder=folder,
+        password=secret.get("password") or secrets.token_hex(16),
+        cookie=secret.get("cookie") or secrets.token_hex(16),
+        amqp_port=ports["amqp_port"],
+        management_port=ports["management_port"],
+        distribution_port=ports["distribution_port"],
+        epmd_port=ports["epmd_port"],
+        peers=peers,
+    )
+
+
+def _nodes_in(folder: Path) -> int:
+    """How many nodes of a cluster have a folder in this one."""
+    return len(list(folder.glob(f"{_NODE_FOLDER}*")))
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    file = folder / _STATE_FILE
+    state: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return state
 
 
 def _owner_only(path: str, flags: int) -> int:

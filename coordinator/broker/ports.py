@@ -7,6 +7,8 @@ import base64
 import contextlib
 import secrets
 import socket
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 from coordinator.broker.node_config import HOST, USER
 from coordinator.errors import PrivateBrokerError
@@ -16,6 +18,8 @@ from coordinator.errors import PrivateBrokerError
 _FIRST_PORT, _LAST_PORT = 20_000, 32_000
 _ATTEMPTS = 200
 
+Name = TypeVar("Name", bound=Hashable)
+
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port now."""
@@ -24,12 +28,12 @@ def is_free(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError:
+        except (OSError, OverflowError):  # the latter for a number above all ports
             return False
         return True
 
 
-def choose_ports(wanted: dict[str, int], *, required: frozenset[str]) -> dict[str, int]:
+def choose_ports(wanted: Mapping[Name, int], *, required: frozenset[Name]) -> dict[Name, int]:
     """Choose a free port for each name.
 
     Args:
@@ -42,7 +46,7 @@ def choose_ports(wanted: dict[str, int], *, required: frozenset[str]) -> dict[st
     Raises:
         PrivateBrokerError: a required port is taken, or none is free.
     """
-    chosen: dict[str, int] = {}
+    chosen: dict[Name, int] = {}
     for name, port in wanted.items():
         if port and port not in chosen.values() and is_free(port):
             chosen[name] = port
@@ -61,7 +65,7 @@ def _any_port(taken: set[int]) -> int:
     raise PrivateBrokerError(f"no free port was found from {_FIRST_PORT} to {_LAST_PORT}")
 
 
-async def amqp_answers(port: int) -> bool:
+async def answers(port: int) -> bool:
     """Whether something accepts connections on this port."""
     try:
         _, writer = await asyncio.open_connection(HOST, port)

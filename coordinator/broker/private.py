@@ -4,48 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import re
-import shutil
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
-from coordinator.broker.node_config import HOST, USER, NodeSettings, node_environment
-from coordinator.broker.node_folder import claim_folder, load_settings, write_files
-from coordinator.broker.ports import amqp_answers, management_answers
-from coordinator.broker.server import find_epmd, find_server
-from coordinator.broker.watchdog import KEEP, Order
-from coordinator.broker.watched import WatchedNode
+from coordinator.broker.node_folder import NOT_STARTED, Home, load_settings, write_files
+from coordinator.broker.private_node import BrokerUrls, PrivateNode, Programs
+from coordinator.broker.server import find_server
 from coordinator.errors import PrivateBrokerError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
+    from coordinator.broker.node_config import NodeSettings
+
 __all__ = ["BrokerUrls", "PrivateBroker", "find_server"]
-
-_POLL_SECONDS = 0.05
-_TAIL_LINES = 40
-_NOT_STARTED = "the private broker is not started"
-
-
-@dataclass(frozen=True, repr=False)
-class BrokerUrls:
-    """Where a broker answers, and as whom.
-
-    Attributes:
-        amqp: `amqp://user:password@host:port/vhost`.
-        management: `http://user:password@host:port`, the base of the management API.
-    """
-
-    amqp: str
-    management: str
-
-    def __repr__(self) -> str:
-        amqp, management = (re.sub(r":[^:@/]*@", ":***@", url) for url in (self.amqp, self.management))
-        return f"BrokerUrls(amqp={amqp!r}, management={management!r})"
 
 
 class PrivateBroker:
@@ -62,12 +34,10 @@ class PrivateBroker:
     """
 
     def __init__(self, folder: Path | None = None, *, amqp_port: int = 0, management_port: int = 0) -> None:
-        self._temporary = folder is None
-        self._folder = folder and folder.resolve()
+        self._home = Home(folder)
         self._asked_ports = {"amqp_port": amqp_port, "management_port": management_port}
-        self._lock: int | None = None
-        self._node: WatchedNode | None = None
-        self._urls: BrokerUrls | None = None
+        self._node: PrivateNode | None = None
+        self._settings: NodeSettings | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -84,22 +54,20 @@ class PrivateBroker:
     @property
     def folder(self) -> Path:
         """The folder that holds all of the node; a temporary one is there from `start()` to `stop()`."""
-        if self._folder is None:
-            raise PrivateBrokerError(_NOT_STARTED)
-        return self._folder
+        return self._home.path
 
     @property
     def urls(self) -> BrokerUrls:
         """Where the node answers, from the first `start()` on."""
-        if self._urls is None:
-            raise PrivateBrokerError(_NOT_STARTED)
-        return self._urls
+        if self._settings is None:
+            raise PrivateBrokerError(NOT_STARTED)
+        return BrokerUrls.of([self._settings])
 
     @property
     def pid(self) -> int:
-        """The process id of the node, from `start()` to `stop()`."""
+        """The process id of the node while it runs."""
         if self._node is None or self._node.pid is None:
-            raise PrivateBrokerError(_NOT_STARTED)
+            raise PrivateBrokerError(NOT_STARTED)
         return self._node.pid
 
     async def start(self, timeout: float = 60) -> BrokerUrls:  # noqa: ASYNC109 - the error must hold the log's end
@@ -117,44 +85,27 @@ class PrivateBroker:
         """
         if self._node is not None:
             raise PrivateBrokerError("the private broker is already started")
-        server, epmd = _installed()
+        programs = Programs.find()
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="private-broker-"))
-            self._lock = claim_folder(self._folder)
-            settings = load_settings(self._folder, self._asked_ports)
+            lock = self._home.claim()
+            settings = load_settings(self._home.path, self._asked_ports)
             write_files(settings)
-            order = Order(
-                server=str(server),
-                epmd=str(epmd),
-                epmd_port=settings.epmd_port,
-                folder=str(self._folder),
-                temporary=self._temporary,
-                environment=node_environment(settings, os.environ),
-            )
-            self._node = await WatchedNode.launch(order, self._folder / "log" / "console.log", self._lock)
-            await self._wait_for_answers(self._node, settings, timeout)
+            self._node = PrivateNode(settings, lock, temporary=self._home.is_temporary)
+            await self._node.start(programs, timeout)
             undo.pop_all()
-        login = f"{USER}:{settings.password}@{HOST}"
-        self._urls = BrokerUrls(
-            amqp=f"amqp://{login}:{settings.amqp_port}/%2F",
-            management=f"http://{login}:{settings.management_port}",
-        )
-        return self._urls
+        self._settings = settings
+        return self.urls
 
     async def stop(self) -> None:
         """Stop the node, and remove a temporary folder. Takes 6 s with a given folder, else less than 1 s."""
         await self._close()
-        if self._temporary and self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-            self._folder = None
+        await asyncio.to_thread(self._home.remove)
 
     async def kill(self) -> None:
         """Kill the node (SIGKILL), as a crash would, and wait until it is gone. The folder stays."""
         if self._node is not None:
-            self._node.kill()
-        await self.wait()
+            await self._node.kill()
 
     async def restart(self, timeout: float = 60) -> BrokerUrls:  # noqa: ASYNC109 - as start()
         """Start the node again on the same folder and ports, having stopped it cleanly if it still runs.
@@ -168,53 +119,20 @@ class PrivateBroker:
         Raises:
             PrivateBrokerError: it was not started before; else as `start()`.
         """
-        urls = self.urls
-        self._asked_ports = {
-            "amqp_port": urlsplit(urls.amqp).port or 0,
-            "management_port": urlsplit(urls.management).port or 0,
-        }
-        await self._close(KEEP)
+        if self._settings is None:
+            raise PrivateBrokerError(NOT_STARTED)
+        known = self._settings
+        self._asked_ports = {"amqp_port": known.amqp_port, "management_port": known.management_port}
+        await self._close(keep=True)
         return await self.start(timeout)
 
     async def wait(self) -> None:
         """Wait until the node has ended, by itself or otherwise; returns at once when it is not started."""
         if self._node is not None:
-            await self._node.ended.wait()
+            await self._node.wait()
 
-    async def _close(self, last_word: bytes = b"") -> None:
+    async def _close(self, *, keep: bool = False) -> None:
         if self._node is not None:
-            await self._node.close(last_word)
+            await self._node.close(keep=keep)
             self._node = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    async def _wait_for_answers(self, node: WatchedNode, settings: NodeSettings, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                while not (
-                    await amqp_answers(settings.amqp_port)
-                    and await management_answers(settings.management_port, settings.password)
-                ):
-                    if node.ended.is_set():
-                        raise PrivateBrokerError(f"the private broker ended while it started\n{self._log_tail()}")
-                    await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError as error:
-            what = f"the private broker did not answer within {seconds:g} s"
-            raise PrivateBrokerError(f"{what}\n{self._log_tail()}") from error
-
-    def _log_tail(self) -> str:
-        logs = [self.folder / "log" / name for name in ("console.log", "rabbit.log")]
-        tails = [log.read_text(errors="replace").splitlines()[-_TAIL_LINES:] for log in logs if log.exists()]
-        return "\n".join(line for tail in tails for line in tail)
-
-
-def _installed() -> tuple[Path, Path]:
-    server, epmd = find_server(), find_epmd()
-    if server is None or epmd is None:
-        missing = "rabbitmq-server" if server is None else "Erlang's epmd"
-        raise PrivateBrokerError(
-            f"{missing} was not found: install RabbitMQ (Debian: apt install rabbitmq-server, macOS:"
-            " brew install rabbitmq), or name one that runs in COORDINATOR_AMQP_URL"
-        )
-    return server, epmd
+        self._home.release()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 KEEP = b"keep"
 STOP_SECONDS = 15.0  # a clean stop with the management plugin takes 6 s
 _EPMD_SECONDS = 5.0
+_REMOVE_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 _STDOUT = 1
 
@@ -39,16 +40,16 @@ class Order:
     """What to run.
 
     Attributes:
-        server: the `rabbitmq-server` script.
-        epmd: the name server's program.
-        epmd_port: where the name server is to listen, on loopback.
+        command: the node: the `rabbitmq-server` script. For a cluster also the name server that its nodes share.
+        name_server: the command of a name server of its own; empty where it shares one, or is one.
+        epmd_port: where the name server listens, on loopback.
         folder: the node's folder, with its files written.
         temporary: whether the folder goes when the node is no longer wanted.
         environment: the variables of both.
     """
 
-    server: str
-    epmd: str
+    command: list[str]
+    name_server: list[str]
     epmd_port: int
     folder: str
     temporary: bool
@@ -70,22 +71,27 @@ class Watchdog:
 
     def run(self) -> None:
         """Run until the order is over: standard input has ended and no process is left."""
-        with self._child([self._order.epmd, "-port", str(self._order.epmd_port), "-address", "127.0.0.1"]):
-            # The node would start a name server of its own, a daemon, if ours did not answer yet.
-            _wait_for_port(self._order.epmd_port)
-            with self._child([self._order.server]) as node:
-                _tell(f"node {node.pid}")
-                obedience = threading.Thread(target=self._obey, args=(node,), daemon=True)
-                obedience.start()
-                node.wait()
-                self._ended.set()
+        with contextlib.ExitStack() as children:
+            if self._order.name_server:
+                children.enter_context(self._child(self._order.name_server))
+                # The node would start a name server of its own, a daemon, if ours did not answer yet.
+                _wait_for_port(self._order.epmd_port)
+            node = children.enter_context(self._child(self._order.command))
+            _tell(f"node {node.pid}")
+            obedience = threading.Thread(target=self._obey, args=(node,), daemon=True)
+            obedience.start()
+            node.wait()
+            self._ended.set()
         _tell("ended")
         obedience.join()
 
     def clean_up(self) -> None:
         """Remove a temporary folder, unless it is still wanted."""
         if self._order.temporary and not self._keep:
-            shutil.rmtree(self._order.folder, ignore_errors=True)
+            # Again while it is there: the nodes of a cluster end at the same time, and write until then.
+            deadline = time.monotonic() + _REMOVE_SECONDS
+            while Path(self._order.folder).exists() and time.monotonic() < deadline:
+                shutil.rmtree(self._order.folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def _child(self, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
@@ -113,6 +119,7 @@ class Watchdog:
         self._keep = self._orders.readall() == KEEP
         if self._keep or not self._order.temporary:
             node.terminate()
+            node.send_signal(signal.SIGCONT)  # a suspended one hears nothing else
             self._ended.wait(STOP_SECONDS)
         node.kill()
 

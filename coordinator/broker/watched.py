@@ -59,11 +59,11 @@ class WatchedNode:
         node._stdin.write(order.to_line())
         return node
 
-    def kill(self) -> None:
-        """Send SIGKILL to the node, if it is still there."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the node, if it is still there."""
         if self.pid is not None and not self.ended.is_set():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
 
     async def close(self, last_word: bytes = b"") -> None:
         """End the watchdog, and by it the node and the name server.

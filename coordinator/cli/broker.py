@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from coordinator.broker.private import PrivateBroker
+from coordinator.broker.private_cluster import PrivateCluster
 from coordinator.cli.common import examples
 from coordinator.cli.stopping import run_until_told
 from coordinator.errors import PrivateBrokerError
@@ -16,7 +17,13 @@ from coordinator.errors import PrivateBrokerError
 
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
-    app.command(epilog=examples("coordinator broker", "coordinator broker --folder ~/rabbit --amqp-port 5672"))(broker)
+    app.command(
+        epilog=examples(
+            "coordinator broker",
+            "coordinator broker --folder ~/rabbit --amqp-port 5672",
+            "coordinator broker --nodes 3",
+        )
+    )(broker)
 
 
 def broker(
@@ -25,24 +32,39 @@ def broker(
         Path | None,
         typer.Option(help="Keeps the broker's data for the next time; without one, they are gone at the end."),
     ] = None,
-    amqp_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
-    management_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    nodes: Annotated[
+        int, typer.Option(min=1, max=7, help="More than one: a cluster on this machine, to try things out.")
+    ] = 1,
+    amqp_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0: any that is free. Further nodes have the next ones.")
+    ] = 0,
+    management_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0: any that is free. Further nodes have the next ones.")
+    ] = 0,
 ) -> None:
-    """Run a private RabbitMQ from the installed server, and print its URLs, passwords included."""
-    asyncio.run(run_until_told(_run(PrivateBroker(folder, amqp_port=amqp_port, management_port=management_port))))
+    """Run a private RabbitMQ from the installed server, and print its URLs, passwords included.
+
+    The first line is for COORDINATOR_AMQP_URL, the second for COORDINATOR_MANAGEMENT_URL.
+    """
+    private: PrivateBroker | PrivateCluster
+    if nodes == 1:
+        private = PrivateBroker(folder, amqp_port=amqp_port, management_port=management_port)
+    else:
+        private = PrivateCluster(folder, nodes=nodes, amqp_port=amqp_port, management_port=management_port)
+    asyncio.run(run_until_told(_run(private)))
 
 
-async def _run(private: PrivateBroker) -> None:
+async def _run(private: PrivateBroker | PrivateCluster) -> None:
     async with private:
         typer.echo(f"{private.urls.amqp}\n{private.urls.management}")
         await ended(private)
 
 
-async def ended(private: PrivateBroker) -> None:
+async def ended(private: PrivateBroker | PrivateCluster) -> None:
     """Wait for the end of a private broker.
 
     Raises:
         PrivateBrokerError: always, when it comes to that.
     """
     await private.wait()
-    raise PrivateBrokerError(f"the private broker ended by itself; its logs are in {private.folder / 'log'}")
+    raise PrivateBrokerError(f"the private broker ended by itself; its logs are in {private.folder}")

@@ -28,7 +28,7 @@ AmqpUrl = Annotated[
         "--amqp-url",
         envvar="COORDINATOR_AMQP_URL",
         show_default=False,
-        help="The broker. Prefer the variable: arguments show in lists of processes.",
+        help="The broker's nodes, separated by commas. Prefer the variable: arguments show in lists of processes.",
     ),
 ]
 HttpUrl = Annotated[

@@ -40,7 +40,7 @@ ManagementUrl = Annotated[
     typer.Option(
         envvar="COORDINATOR_MANAGEMENT_URL",
         show_default=False,
-        help="The broker's management API, if it is not on port 15672 of the same host.",
+        help="The management APIs of the broker's nodes, if they are not on port 15672 of the same hosts.",
     ),
 ]
 HttpHost = Annotated[

@@ -44,7 +44,7 @@ class Manager:
     """Sends commands, by a connection that lasts as long as the `async with` block.
 
     Args:
-        amqp_urls: AMQP URLs of the nodes of one cluster, tried in order.
+        amqp_urls: AMQP URLs of the nodes of one cluster; any of them does.
         name: the connection's name in the broker's lists.
         timeout: seconds to wait for each reply.
     """

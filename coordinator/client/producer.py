@@ -32,7 +32,7 @@ class Producer:
     Owners of seeds relay its pages without validating them again when they trust its broker user.
 
     Args:
-        amqp_urls: AMQP URLs of the nodes of one cluster, tried in order.
+        amqp_urls: AMQP URLs of the nodes of one cluster; any of them does.
         name: the connection's name in the broker's lists.
     """
 

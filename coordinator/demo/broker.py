@@ -46,12 +46,12 @@ async def a_broker(given: Settings) -> AsyncIterator[BrokerUrls]:
 @contextlib.asynccontextmanager
 async def _own_vhost(given: Settings) -> AsyncIterator[BrokerUrls]:
     name = f"coordinator-demo-{token_hex(4)}"
-    parts = urlsplit(given.amqp_urls()[0])
+    urls = [urlsplit(url) for url in given.amqp_urls()]
     management = Management(given.management(), name)
     try:
-        await management.make_vhost(parts.username or "guest")
+        await management.make_vhost(urls[0].username or "guest")
         try:
-            amqp = urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, ""))
+            amqp = ",".join(urlunsplit(url._replace(path=f"/{name}", fragment="")) for url in urls)
             yield BrokerUrls(amqp=amqp, management=given.management())
         finally:
             await management.delete_vhost()

@@ -87,7 +87,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
         name = topology.coordinator_connection_name
         reader = await Connection.open(settings.amqp_urls(), name(instance, "reads"))
         stack.push_async_callback(reader.close)
-        writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"))
+        writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"), near=reader)
         stack.push_async_callback(writer.close)
         management = Management(settings.management(), settings.vhost())
         stack.push_async_callback(management.close)

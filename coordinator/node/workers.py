@@ -89,7 +89,7 @@ class Workers:
         return {connection.name for connection in described}
 
     async def register(self, ident: str, spec: WorkerSpec) -> str | None:
-        """Make a worker known; returns the AMQP URL of its own broker user, or None for a worker that speaks HTTP.
+        """Make a worker known; returns the AMQP URLs for its own broker user, or None for one that speaks HTTP.
 
         The user is made anew with a new password, which lifts an earlier release.
 

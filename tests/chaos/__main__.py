@@ -65,9 +65,7 @@ def main(
 
 
 async def _run(plan: Plan, faults: list[kinds.Fault], nodes: int) -> None:
-    if nodes != 1:
-        raise typer.BadParameter("only one node as of now")
-    async with Broker() as broker:
+    async with Broker(nodes) as broker:
         await run(plan, faults, broker, "chaos")
 
 

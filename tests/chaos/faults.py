@@ -172,34 +172,61 @@ async def _clock_step(world: World, rng: random.Random) -> None:
             clock.write_text("0")
 
 
-async def _broker_kill(world: World, rng: random.Random) -> None:
+async def _node_kill(world: World, rng: random.Random) -> None:
+    """Kill a node of the cluster, and leave it away for a while."""
     node = rng.randrange(len(world.broker))
-    async with world.struck("broker-kill", f"node {node}"):
-        await world.broker.kill(node)
-        await world.broker.restart(node)
+    async with world.struck("node-kill", f"node {node}"):
+        await world.broker.cluster.kill(node)
+        await asyncio.sleep(rng.uniform(2, 10))
+        await world.broker.cluster.restart(node, timeout=120)
 
 
 async def _broker_restart(world: World, rng: random.Random) -> None:
     node = rng.randrange(len(world.broker))
     async with world.struck("broker-restart", f"node {node}"):
-        await world.broker.restart(node)
+        await world.broker.cluster.restart(node, timeout=120)
+
+
+async def _broker_kill_all(world: World, _: random.Random) -> None:
+    """Kill all nodes at once, as a power failure does."""
+    nodes = range(len(world.broker))
+    async with world.struck("broker-kill", "all nodes"):
+        await asyncio.gather(*(world.broker.cluster.kill(node) for node in nodes))
+        await asyncio.gather(*(world.broker.cluster.restart(node, timeout=120) for node in nodes))
+
+
+async def _node_cut_off(world: World, rng: random.Random) -> None:
+    """Part a node from the others; clients still reach each of them."""
+    node = rng.randrange(len(world.broker))
+    async with world.struck("node-cut-off", f"node {node}"):
+        await world.broker.cluster.cut_off(node)
+        await asyncio.sleep(rng.uniform(5, 15))
+        await world.broker.cluster.heal(node, timeout=120)
+
+
+async def _node_stopped(world: World, rng: random.Random) -> None:
+    """Stop a node's process for a while: its sockets stay open, and nothing answers."""
+    node = rng.randrange(len(world.broker))
+    async with world.struck("node-stop", f"node {node}"):
+        world.broker.cluster.suspend(node)
+        try:
+            await asyncio.sleep(rng.uniform(2, 15))
+        finally:
+            world.broker.cluster.resume(node)
 
 
 def _alarm(name: str, resource: str) -> Act:
     """Have the broker block its publishers, as it does when memory or disk run out."""
+    alarm = f"{{resource_limit, {resource}, node()}}"
 
     async def strike(world: World, rng: random.Random) -> None:
         node = rng.randrange(len(world.broker))
         async with world.struck(name, f"node {node}"):
-            await world.broker.evaluate(
-                node, f"rabbit_alarm:set_alarm({{{{resource_limit, {resource}, node()}}, []}})"
-            )
+            await world.broker.cluster.evaluate(node, f"rabbit_alarm:set_alarm({{{alarm}, []}})")
             try:
                 await asyncio.sleep(rng.uniform(3, 8))
             finally:
-                await world.broker.evaluate(
-                    node, f"rabbit_alarm:clear_alarm({{resource_limit, {resource}, node()}})"
-                )
+                await world.broker.cluster.evaluate(node, f"rabbit_alarm:clear_alarm({alarm})")
 
     return strike
 
@@ -274,8 +301,11 @@ FAULTS = (
     Fault("commands-repeated", "command", _commands("commands-repeated", is_shuffled=False)),
     Fault("commands-reordered", "command", _commands("commands-reordered", is_shuffled=True)),
     Fault("queue-deleted", "command", _queue_deleted),
-    Fault("broker-kill", "broker", _broker_kill),
+    Fault("broker-kill", "broker", _broker_kill_all),
     Fault("broker-restart", "broker", _broker_restart),
+    Fault("node-kill", "broker", _node_kill, nodes=3),
+    Fault("node-cut-off", "broker", _node_cut_off, nodes=3),
+    Fault("node-stop", "broker", _node_stopped, nodes=3),
     Fault("memory-alarm", "broker", _alarm("memory-alarm", "memory")),
     Fault("disk-alarm", "broker", _alarm("disk-alarm", "disk")),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from coordinator.broker import server
 from coordinator.broker.node_config import NodeSettings, node_config, node_environment
-from coordinator.broker.node_folder import claim_folder, load_settings, write_files
+from coordinator.broker.node_folder import claim_folder, load_cluster, load_settings, write_files
 from coordinator.broker.ports import choose_ports
 from coordinator.broker.private import BrokerUrls, PrivateBroker
 from coordinator.errors import PrivateBrokerError
@@ -34,6 +35,54 @@ def test_the_node_listens_on_loopback_only() -> None:
     assert {"management.tcp.ip = 127.0.0.1", "management.tcp.port = 21002"} <= set(conf)
     assert "inet_dist_use_interface {127,0,0,1}" in environment["ERL_FLAGS"]
     assert (environment["ERL_EPMD_ADDRESS"], environment["ERL_EPMD_PORT"]) == ("127.0.0.1", "21004")
+
+
+def test_the_first_node_forms_the_cluster_and_others_join_it() -> None:
+    """Only nodes after the first look for a peer, and for that one alone; a node by itself has none of this."""
+    peers = ("one@localhost", "two@localhost", "three@localhost")
+    confs = [node_config(replace(SETTINGS, name=name, peers=peers))["rabbitmq.conf"] for name in peers]
+    assert all("cluster_partition_handling = pause_minority" in conf for conf in confs)
+    assert "cluster_formation" not in confs[0]
+    for name, conf in zip(peers[1:], confs[1:], strict=True):
+        assert "classic_config.nodes.1 = one@localhost" in conf
+        assert f"classic_config.nodes.2 = {name}" in conf
+        assert "nodes.3" not in conf
+    assert "cluster" not in node_config(SETTINGS)["rabbitmq.conf"]
+
+
+def test_a_clusters_nodes_share_secrets_and_name_server(tmp_path: Path) -> None:
+    """They have one password, cookie and name server, ports of their own, and all of it again the next time."""
+    nodes = load_cluster(tmp_path, 3, {})
+    assert len({(node.password, node.cookie, node.epmd_port) for node in nodes}) == 1
+    own = [port for node in nodes for port in (node.amqp_port, node.management_port, node.distribution_port)]
+    assert len({*own, nodes[0].epmd_port}) == 10
+    for node in nodes:
+        write_files(node)
+    assert load_cluster(tmp_path, 3, {}) == nodes
+
+
+def test_a_clusters_nodes_have_ports_in_a_row(tmp_path: Path) -> None:
+    """A port that is asked for is the first node's, and the others have the next ones, or it fails."""
+    first = load_cluster(tmp_path, 3, {})[0].amqp_port
+    nodes = load_cluster(tmp_path, 3, {"amqp_port": first, "management_port": 0})
+    assert [node.amqp_port for node in nodes] == [first, first + 1, first + 2]
+    with pytest.raises(PrivateBrokerError, match="port 65536 is in use"):
+        load_cluster(tmp_path, 3, {"amqp_port": 65535})
+
+
+def test_a_folder_keeps_its_number_of_nodes(tmp_path: Path) -> None:
+    """A cluster is no single node, nor one of another size, and the other way round."""
+    single, several = tmp_path / "single", tmp_path / "several"
+    for folder in (single, several):
+        claim_folder(folder)
+    write_files(load_settings(single, {}))
+    for node in load_cluster(several, 3, {}):
+        write_files(node)
+    with pytest.raises(PrivateBrokerError, match="holds a cluster of 3 nodes, not a single one"):
+        load_settings(several, {})
+    for folder, nodes in ((single, 3), (several, 5)):
+        with pytest.raises(PrivateBrokerError, match=f"cannot become one of {nodes}"):
+            load_cluster(folder, nodes, {})
 
 
 def test_the_environment_holds_no_secret() -> None:

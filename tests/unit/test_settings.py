@@ -58,11 +58,11 @@ def test_virtual_host(url: str, vhost: str) -> None:
         ("amqp://", "http://guest:guest@localhost:15672"),
         ("amqp://u:a%40b%2Fc@h", "http://u:a%40b%2Fc@h:15672"),
         ("amqp://u:p@[::1]:5672", "http://u:p@[::1]:15672"),
-        ("amqp://u:p@h1,amqp://x:y@h2", "http://u:p@h1:15672"),
+        ("amqp://u:p@h1,amqp://x:y@h2", "http://u:p@h1:15672,http://x:y@h2:15672"),
     ],
 )
 def test_management_by_default(url: str, management: str) -> None:
-    """The management API is looked for on the first AMQP host, with the same user."""
+    """The management APIs are looked for on the AMQP hosts, with the same users."""
     assert settings(url).management() == management
 
 
@@ -97,6 +97,21 @@ def test_workers_may_see_another_address() -> None:
     """Where workers reach the broker elsewhere, their URL has that address and none of its password."""
     subject = settings("amqp://own:secret@h/v", worker_amqp_url="amqp://x:other@[::1]:7/w")
     assert subject.url_for_worker("a@b", "p:/w") == "amqp://a%40b:p%3A%2Fw@[::1]:7/w"
+
+
+def test_workers_are_told_of_all_nodes() -> None:
+    """A worker gets the URLs of all nodes, separated by commas, each with its own user."""
+    subject = settings("amqp://own:secret@h1:5/v, amqp://own:secret@h2/v")
+    assert subject.url_for_worker("w", "p") == "amqp://w:p@h1:5/v,amqp://w:p@h2/v"
+    elsewhere = settings("amqp://h/v", worker_amqp_url="amqp://a/v,amqp://b/v")
+    assert elsewhere.url_for_worker("w", "p") == "amqp://w:p@a/v,amqp://w:p@b/v"
+
+
+def test_nodes_of_one_broker_have_one_virtual_host() -> None:
+    """URLs of different virtual hosts are refused: half of the items would go where nobody looks."""
+    with pytest.raises(ValidationError, match="all URLs must name the same virtual host") as caught:
+        settings("amqp://u:sesame@h1/one,amqp://u:sesame@h2/two")
+    assert "sesame" not in str(caught.value)
 
 
 def test_no_password_is_shown() -> None:

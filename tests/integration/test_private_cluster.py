@@ -1,0 +1,256 @@
+"""A private cluster for real: its queues have a member on each node, and clients get over the loss of any one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from coordinator import topology
+from coordinator.broker.connection import Connection, Delivery, Message
+from coordinator.broker.management import Management
+from coordinator.broker.private import find_server
+from coordinator.broker.private_cluster import PrivateCluster
+from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
+from coordinator.settings import Settings
+from tests.integration.test_private_broker import is_alive, listening_addresses, processes_of
+from tests.support import Drain, eventually, items, own_vhost, publish_items, running_node
+
+LONG = 60.0
+"""For what a loaded machine may take long to do."""
+
+QUEUE = topology.Queue("kept", {"x-queue-type": "quorum"})
+
+START_AND_TELL = """
+import asyncio
+from coordinator.broker.private_cluster import PrivateCluster
+
+async def main():
+    cluster = PrivateCluster()
+    start = asyncio.create_task(cluster.start())
+    while True:
+        await asyncio.sleep(0.05)
+        try:
+            print(cluster.folder, flush=True)
+        except Exception:
+            continue
+        await start
+
+asyncio.run(main())
+"""
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivateCluster]:
+    """One for all tests; each leaves it whole."""
+    if find_server() is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("rabbitmq-server is not installed")
+    async with PrivateCluster(tmp_path_factory.mktemp("cluster") / "nodes") as private:
+        yield private
+        for node in range(len(private)):
+            await private.kill(node)  # a clean stop takes longer, and its data are not needed
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def settings(cluster: PrivateCluster) -> AsyncIterator[Settings]:
+    """Settings that name all nodes, with a virtual host of the test's own."""
+    async with own_vhost(cluster.urls) as own:
+        yield own
+
+
+def only(settings: Settings, *nodes: int) -> Settings:
+    """The same settings, with the URLs of some nodes alone."""
+    urls = settings.amqp_urls()
+    return settings.model_copy(update={"amqp_url": SecretStr(",".join(urls[node] for node in nodes))})
+
+
+def node_of(settings: Settings, url: str) -> int:
+    """The number of the node that answers at an AMQP URL."""
+    return [urlsplit(one).port for one in settings.amqp_urls()].index(urlsplit(url).port)
+
+
+async def publish(settings: Settings, bodies: Iterable[bytes]) -> None:
+    """Publish to the queue, confirmed, each again until it is, on whichever node answers."""
+    left = list(bodies)
+    async with asyncio.timeout(LONG):
+        while left:
+            # Refused is what a broker says while a queue has no leader.
+            with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError):
+                connection = await Connection.open(settings.amqp_urls(), "producer")
+                channel = await connection.channel()
+                while left:
+                    await channel.publish("", QUEUE.name, Message(left[0]), mandatory=True)
+                    left.pop(0)
+                await connection.close()
+
+
+async def read(settings: Settings, count: int) -> set[bytes]:
+    """Take so many messages from the queue, not counting repeated ones."""
+    got: list[Delivery] = []
+    connection = await Connection.open(settings.amqp_urls(), "reader")
+    channel = await connection.channel()
+    await channel.consume(QUEUE.name, got.append, prefetch=1000)
+    await eventually(lambda: len({one.body for one in got}) >= count, "all messages", LONG)
+    await connection.close()
+    return {one.body for one in got}
+
+
+async def declare(settings: Settings, queue: topology.Queue) -> None:
+    """Declare a queue."""
+    connection = await Connection.open(settings.amqp_urls(), "declare")
+    await (await connection.channel()).declare_queue(queue)
+    await connection.close()
+
+
+@pytest.mark.parametrize("kind", ["quorum", "stream"])
+async def test_replicated_queues_have_a_member_on_each_node(settings: Settings, kind: str) -> None:
+    """Quorum queues and streams are kept three times without being told so."""
+    await declare(settings, topology.Queue("replicated", {"x-queue-type": kind}))
+    url = f"/api/queues/{settings.vhost()}/replicated"
+    async with httpx.AsyncClient(base_url=settings.management().split(",")[0], trust_env=False) as client:
+        members: list[str] = []
+        async with asyncio.timeout(LONG):
+            while len(members) < 3:
+                members = (await client.get(url)).json().get("members") or []
+    assert len(set(members)) == 3
+
+
+async def test_only_loopback_is_listened_on(cluster: PrivateCluster) -> None:
+    """Three ports a node, and one of the name server that they share; none of them open to the network."""
+    addresses = listening_addresses(processes_of(cluster.folder))
+    assert len({address.rpartition(":")[2] for address in addresses}) == 10
+    assert all(address.startswith(("127.0.0.1:", "[::1]:")) for address in addresses)
+
+
+async def test_openings_are_spread_over_the_nodes(settings: Settings) -> None:
+    """Clients with the same list do not all sit on its first node."""
+    connections = [await Connection.open(settings.amqp_urls(), "spread") for _ in range(24)]
+    nodes = Counter(node_of(settings, connection.url) for connection in connections)
+    pairs = [await Connection.open(settings.amqp_urls(), "pair", near=one) for one in connections[:6]]
+    assert [pair.url for pair in pairs] == [one.url for one in connections[:6]]
+    for connection in (*connections, *pairs):
+        await connection.close()
+    assert len(nodes) == 3
+
+
+async def test_confirmed_messages_survive_the_loss_of_any_node(cluster: PrivateCluster, settings: Settings) -> None:
+    """Each node is killed while messages are published; in the end all that were confirmed are there."""
+    await declare(settings, QUEUE)
+    management = Management(settings.management(), settings.vhost())
+    sent = set()
+    for node in range(3):
+        bodies = [b"%d-%d" % (node, number) for number in range(300)]
+        publishing = asyncio.create_task(publish(settings, bodies))
+        await publish(settings, [b"before-%d" % node])
+        await cluster.kill(node)
+        await publishing
+        assert len(await management.running_nodes()) == 2
+        sent |= {*bodies, b"before-%d" % node}
+        await cluster.restart(node)
+        await cluster.until_whole()
+    await management.close()
+    assert await read(settings, len(sent)) == sent
+
+
+async def test_an_opening_leaves_a_node_that_hangs_for_the_next(cluster: PrivateCluster, settings: Settings) -> None:
+    """A node that is suspended takes connections and says nothing: it gets its share of the time, not all of it."""
+    first = await Connection.open(settings.amqp_urls(), "first")
+    node = node_of(settings, first.url)
+    cluster.suspend(node)
+    try:
+        second = await Connection.open(settings.amqp_urls(), "second", near=first, timeout=3)
+        with pytest.raises(BrokerUnavailableError, match=r"no broker answers at 127\.0\.0\.1:"):
+            await Connection.open(only(settings, node).amqp_urls(), "hung", timeout=0.5)
+    finally:
+        cluster.resume(node)
+    assert second.url != first.url
+    await second.close()
+    await first.close()
+    await cluster.until_whole()
+
+
+async def test_a_coordinator_goes_on_when_its_node_is_killed(cluster: PrivateCluster, settings: Settings) -> None:
+    """It moves to another node, and every item arrives at a worker there."""
+    async with running_node(settings) as node:
+        lost = node_of(settings, node.session.writer.url)
+        others = only(settings, *({0, 1, 2} - {lost}))
+        drain = await Drain.begin(others)
+        await publish_items(others, "s", [items(100, "early")])
+        await eventually(lambda: len(set(drain.items("s"))) == 100, "the items before the loss", LONG)
+        await cluster.kill(lost)
+        await eventually(lambda: drain.connection.closed.is_set() or not node.is_ready, "the loss noticed", LONG)
+        await publish_again(others, "s", 20)
+        await eventually(lambda: len(set(drain.items("s"))) == 120, "the items after the loss", LONG)
+        assert node_of(settings, node.session.writer.url) != lost
+        await drain.close()
+    await cluster.restart(lost)
+    await cluster.until_whole()
+
+
+async def publish_again(settings: Settings, seed: str, count: int) -> None:
+    """Publish items, each page again until it is confirmed."""
+    async with asyncio.timeout(LONG):
+        for number in range(count):
+            confirmed = False
+            while not confirmed:
+                with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError):
+                    await publish_items(settings, seed, [[{"id": f"late{number}"}]])
+                    confirmed = True
+
+
+async def test_a_node_that_is_cut_off_pauses_until_it_is_let_back(cluster: PrivateCluster, settings: Settings) -> None:
+    """Its clients lose it, the others do not notice more than that; healed, it is one of three again."""
+    await declare(settings, QUEUE)
+    lost = await Connection.open(only(settings, 0).amqp_urls(), "minority")
+    kept = await Connection.open(only(settings, 1).amqp_urls(), "majority")
+    await cluster.cut_off(0)
+    async with asyncio.timeout(LONG):
+        await lost.closed.wait()
+    await publish(only(settings, 1, 2), [b"while cut off"])
+    assert not kept.closed.is_set()
+    await cluster.heal(0)
+    assert await read(only(settings, 0), 1) == {b"while cut off"}
+    await kept.close()
+
+
+async def test_all_of_it_starts_again_from_its_folder(cluster: PrivateCluster, settings: Settings) -> None:
+    """With the same URLs and the same data; a cluster of another size is refused."""
+    await declare(settings, QUEUE)
+    await publish(settings, [b"kept"])
+    before = cluster.urls
+    await cluster.stop()
+    with pytest.raises(PrivateBrokerError, match="holds a broker of 3 nodes, and cannot become one of 5"):
+        await PrivateCluster(cluster.folder, nodes=5).start()
+    await cluster.start()
+    assert cluster.urls == before
+    assert await read(settings, 1) == {b"kept"}
+
+
+async def test_all_nodes_end_with_a_killed_parent() -> None:
+    """When the program that started it is killed, nodes, name server, helpers and folder go too."""
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", START_AND_TELL, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    folder = Path((await asyncio.wait_for(parent.stdout.readline(), LONG)).decode().strip())
+
+    def nodes() -> set[Path]:
+        return {folder / f"node-{number}" for number in range(1, 4) if processes_of(folder / f"node-{number}")}
+
+    await eventually(lambda: len(nodes()) == 3, "the processes of three nodes", LONG)
+    processes = processes_of(folder)
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    await eventually(lambda: not any(map(is_alive, processes)) and not folder.exists(), "the end of all", LONG)
