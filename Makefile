@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock lock format test test-compose lint coverage check demo clean
+.PHONY: help setup setup-stock lock format test test-compose fuzz lint coverage check demo clean
 
 UV ?= uv
 BIN := .venv/bin
@@ -34,6 +34,9 @@ test: setup ## run all tests, or some: make test TESTS=tests/unit
 
 test-compose: setup ## build the image, bring compose.yaml up, use it, take it down (needs a Docker engine)
 	@scripts/test-compose $(PYTEST_ARGS)
+
+fuzz: setup ## random input at length: 20,000 calls over HTTP, 10,000 messages over AMQP (some 15 minutes)
+	FUZZ=long $(BIN)/python -m pytest tests/integration/fuzz $(PYTEST_ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -12,11 +12,13 @@ import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     with_config,
 )
 from typing_extensions import TypedDict
@@ -55,17 +57,50 @@ def _tag(text: str) -> str:
     return _no_control(text)
 
 
-SeedId = Annotated[str, AfterValidator(_seed_id)]
+def _described(pattern: str, **bounds: int | str) -> WithJsonSchema:
+    """What a JSON schema says of a text that a function checks: the pattern is read by ECMAScript and Python alike."""
+    return WithJsonSchema({"type": "string", "pattern": pattern, **bounds})
+
+
+_NO_CONTROL = r"\u0000-\u001f\u007f-\u009f"
+
+
+def _whole(value: object) -> object:
+    """A whole number as JSON may write it, such as `5.0`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_AS_WHOLE = BeforeValidator(_whole)
+
+SeedId = Annotated[
+    str, AfterValidator(_seed_id), _described(rf"^[^{_NO_CONTROL}]+$", minLength=1, maxLength=200, format="seed-id")
+]
 WorkerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_tag)]
-ItemText = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_no_control)]
+Tag = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64),
+    AfterValidator(_tag),
+    _described(rf"^[^,{_NO_CONTROL}]+$", minLength=1, maxLength=64),
+]
+ItemText = Annotated[
+    str,
+    StringConstraints(max_length=MAX_TEXT),
+    AfterValidator(_no_control),
+    _described(rf"^[^{_NO_CONTROL}]*$", maxLength=MAX_TEXT),
+]
+ItemId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_TEXT),
+    AfterValidator(_no_control),
+    _described(rf"^[^{_NO_CONTROL}]+$", minLength=1, maxLength=MAX_TEXT),
+]
 
 
 @with_config(ConfigDict(extra="allow"))
 class Item(TypedDict):
     """One thing to work on; further fields are kept and passed on untouched."""
 
-    id: Required[Annotated[ItemText, StringConstraints(min_length=1)]]
+    id: Required[ItemId]
     action: NotRequired[Literal["process", "scan"]]
     url: NotRequired[ItemText | None]
     metadata: NotRequired[dict[str, object] | None]
@@ -78,7 +113,7 @@ class Throttle(BaseModel):
 
     type: Literal["throttle"]
     period: Literal["second", "minute", "hour", "day"]
-    value: Annotated[int, Field(ge=1, le=10**9)]
+    value: Annotated[int, Field(strict=True, ge=1, le=10**9), _AS_WHOLE]
 
 
 class Route(BaseModel):
@@ -100,7 +135,7 @@ class SeedSpec(BaseModel):
 
     priority: Priority = "medium"
     policies: Annotated[tuple[Policy, ...], Field(max_length=32)] = ()
-    batch_size: Annotated[int, Field(alias="batchSize", ge=1, le=MAX_ITEMS)] = 100
+    batch_size: Annotated[int, Field(alias="batchSize", strict=True, ge=1, le=MAX_ITEMS), _AS_WHOLE] = 100
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -125,7 +160,12 @@ class WorkerSpec(BaseModel):
 
     tags: Annotated[tuple[Tag, ...], Field(max_length=32)] = ()
     transport: Transport = "amqp"
-    callback: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    callback: (
+        Annotated[
+            str, StringConstraints(max_length=2000), _described("^https?://[!-~]+$", maxLength=2000, format="callback")
+        ]
+        | None
+    ) = None
 
 
 class HeldBatch(BaseModel):
@@ -167,7 +207,7 @@ class BatchResults(BaseModel):
     batch: str
     seed: SeedId
     worker: WorkerId
-    attempt: Annotated[int, Field(ge=1)]
+    attempt: Annotated[int, Field(strict=True, ge=1), _AS_WHOLE]
     results: tuple[ItemResult, ...]
 
 
@@ -403,7 +443,7 @@ def check_tags(given: list[str], field: str = "tags") -> frozenset[str]:
     Raises:
         InvalidInputError: one is not a tag.
     """
-    tags = [part.strip() for text in given for part in text.split(",") if part.strip()]
+    tags = [part.strip(" ") for text in given for part in text.split(",") if part.strip(" ")]
     try:
         return frozenset(_TAGS.validate_python(tags))
     except ValidationError as error:

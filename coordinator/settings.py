@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     """How long a batch fetched over HTTP may go without ack."""
     require_registration: bool = False
     """Whether a fetch by a worker that is not known is 404."""
+    callback_hosts: str = ""
+    """Hosts, separated by commas, that workers' callbacks may name; by default only the one that registers."""
     trusted_producers: str = ""
     """Broker users, separated by commas, whose checked pages are relayed unread; the coordinator's own always is."""
     linger: Annotated[float, Field(ge=0, le=10)] = 0.02

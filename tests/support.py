@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from coordinator.broker.connection import Connection, Delivery, Message
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
+from coordinator.http.protocol import JsonProtocol
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 
@@ -85,7 +86,8 @@ async def running_node(settings: Settings) -> AsyncIterator[Node]:
 @contextlib.asynccontextmanager
 async def serving(node: Node) -> AsyncIterator[str]:
     """The shim of this node on a free port of loopback; gives its base URL."""
-    config = uvicorn.Config(create_app(node), host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    app = create_app(node)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=JsonProtocol, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve())

@@ -22,6 +22,7 @@ from coordinator.cli.common import AmqpUrl, examples, load_settings, without_pas
 from coordinator.cli.stopping import run_until_told
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
+from coordinator.http.protocol import JsonProtocol
 from coordinator.http.stopping import Requests
 from coordinator.node.node import DEFAULT_TICK, Node
 from coordinator.settings import Settings
@@ -179,7 +180,9 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def _http(app: Starlette, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     requests = Requests(app)
-    server = _Server(uvicorn.Config(requests, log_config=None, log_level="warning", access_log=False))
+    server = _Server(
+        uvicorn.Config(requests, http=JsonProtocol, log_config=None, log_level="warning", access_log=False)
+    )
     listener.listen(BACKLOG)  # who finds the address from here on is served, if need be a moment later
     task = asyncio.create_task(server.serve(sockets=[listener]), name="the HTTP server")
     try:

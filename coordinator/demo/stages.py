@@ -72,9 +72,8 @@ async def take_a_fair_turn(stage: Stage, items: list[Item], priority: Priority) 
     await stage.producer.submit(small, items)
     await until(lambda: len(stage.results.of(small)) >= len(items), "the small seed is through", PATIENCE)
     between = stage.done - begun
-    left = stage.node.session.work.ledger.counts().get(stage.seed, (0, 0))
-    available, _ = await stage.node.session.seeds.waiting(stage.seed)
-    if not (available or any(left)):
+    left = (await stage.node.session.figures.of([stage.seed]))[stage.seed]
+    if not (left.available or left.queued or left.sent):
         raise DemoFailedError("the large seed was through before the small one: its turn proved nothing")
     took = time.monotonic() - at
     stage.say(
@@ -142,7 +141,7 @@ async def _see_it_rest(stage: Stage) -> None:
         return time.monotonic() - quiet_since > 1.0
 
     await until(rests, "the workers have given back what they had not begun", PATIENCE)
-    available, _ = await session.seeds.waiting(stage.seed)
+    available = (await session.figures.of([stage.seed]))[stage.seed].available
     if not available:
         raise DemoFailedError("a released seed has nothing available: it was through already")
     stage.say(f"  at rest: {seen} items done, about {available} available, none handed out for a second")

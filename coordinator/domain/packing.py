@@ -20,7 +20,6 @@ class Ticket:
     """A delivered page that is to be settled once all pieces made of it are confirmed; `tag` is the delivery's."""
 
     tag: object
-    page: str = ""
     pieces: int = 1
     confirmed: int = 0
 

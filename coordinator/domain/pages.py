@@ -3,58 +3,60 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-
-REMEMBERED = 100_000
-"""Pages whose size is remembered while they wait; beyond that their number is taken times the average."""
+from dataclasses import dataclass
 
 
-@dataclass(slots=True)
-class _Account:
-    known: dict[str, int] = field(default_factory=dict)
-    items: int = 0
-    strange_pages: int = 0
-    strange_items: int = 0
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What coordinators put into a seed's queue and took out of it: pages, and the items that they hold."""
+
+    put_pages: int = 0
+    put_items: int = 0
+    took_pages: int = 0
+    took_items: int = 0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.put_pages + other.put_pages,
+            self.put_items + other.put_items,
+            self.took_pages + other.took_pages,
+            self.took_items + other.took_items,
+        )
+
+    def waiting(self, pages: int) -> tuple[int, bool]:
+        """How many items so many waiting pages hold, and whether that is exact.
+
+        It is where coordinators put all the pages that there were. Those that producers put, and nobody has read yet,
+        are taken to be as large as those that were read are on average.
+        """
+        strange = pages - (self.put_pages - self.took_pages)
+        average = self.took_items / self.took_pages if self.took_pages else 1.0
+        items = self.put_items - self.took_items + round(strange * average)
+        return (max(items, pages), strange == 0) if pages else (0, True)
 
 
 class Pages:
-    """The pages that this coordinator put into seeds' queues by id and size, and the average size of all others."""
+    """One coordinator's traffic with the seeds' queues."""
 
     def __init__(self) -> None:
-        self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
-        self._remembered = 0
+        self._traffic: defaultdict[str, Traffic] = defaultdict(Traffic)
 
-    def put(self, seed: str, page: str, count: int) -> None:
+    def put(self, seed: str, items: int) -> None:
         """A page is about to be published."""
-        account = self._accounts[seed]
-        if self._remembered < REMEMBERED and page not in account.known:
-            account.known[page] = count
-            account.items += count
-            self._remembered += 1
+        self._traffic[seed] += Traffic(put_pages=1, put_items=items)
 
-    def took(self, seed: str, page: str, count: int) -> None:
+    def failed(self, seed: str, items: int) -> None:
+        """It was not published."""
+        self._traffic[seed] += Traffic(put_pages=-1, put_items=-items)
+
+    def took(self, seed: str, items: int) -> None:
         """A page was delivered, to its owner or to nobody."""
-        account = self._accounts[seed]
-        known = account.known.pop(page, None)
-        if known is None:
-            account.strange_pages += 1
-            account.strange_items += count
-        else:
-            account.items -= known
-            self._remembered -= 1
+        self._traffic[seed] += Traffic(took_pages=1, took_items=items)
 
-    def estimate(self, seed: str, pages: int) -> tuple[int, bool]:
-        """How many items so many waiting pages hold, and whether that is exact."""
-        account = self._accounts.get(seed, _Account())
-        known = len(account.known)
-        if pages == known:
-            return account.items, True
-        if pages < known:
-            return round(pages * account.items / known), False
-        average = account.strange_items / account.strange_pages if account.strange_pages else 1.0
-        return account.items + round((pages - known) * average), False
+    def of(self, seed: str) -> Traffic:
+        """The traffic with a seed's queue."""
+        return self._traffic.get(seed, Traffic())
 
     def forget(self, seed: str) -> None:
         """Drop what was noted of a purged seed."""
-        gone = self._accounts.pop(seed, None)
-        self._remembered -= len(gone.known) if gone else 0
+        self._traffic.pop(seed, None)

@@ -78,12 +78,13 @@ class WorkerSeen(_Event):
 
 
 class WorkerRegistered(_Event):
-    """A worker registered; `user` is its own broker user."""
+    """A worker registered, from the IP address `address`; `user` is its own broker user."""
 
     type: Literal["worker.registered"] = "worker.registered"
     worker: str
     spec: WorkerSpec
     user: str | None = None
+    address: str | None = None
 
 
 class WorkerRemoved(_Event):
@@ -117,6 +118,7 @@ class WorkerEntry(BaseModel):
     user: str | None
     registered: bool
     seen: float
+    address: str | None = None
 
 
 class Snapshot(_Event):
@@ -160,13 +162,14 @@ class Seed:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A known worker; `seen` is Unix time in seconds."""
+    """A known worker; `seen` is Unix time in seconds, `address` where it registered from."""
 
     id: str
     spec: WorkerSpec = field(default_factory=WorkerSpec)
     user: str | None = None
     registered: bool = False
     seen: float = 0.0
+    address: str | None = None
 
 
 class State:
@@ -218,7 +221,14 @@ class State:
                 for seed in self.seeds.values()
             ),
             workers=tuple(
-                WorkerEntry(id=one.id, spec=one.spec, user=one.user, registered=one.registered, seen=one.seen)
+                WorkerEntry(
+                    id=one.id,
+                    spec=one.spec,
+                    user=one.user,
+                    registered=one.registered,
+                    seen=one.seen,
+                    address=one.address,
+                )
                 for one in self.workers.values()
                 if at - one.seen < WORKER_MEMORY
             ),
@@ -243,7 +253,8 @@ class State:
         self.is_complete = True
         self.seeds = {one.id: Seed(one.id, one.state, one.epoch, one.spec, one.spent) for one in snapshot.seeds}
         self.workers = {
-            one.id: Worker(one.id, one.spec, one.user, one.registered, one.seen) for one in snapshot.workers
+            one.id: Worker(one.id, one.spec, one.user, one.registered, one.seen, one.address)
+            for one in snapshot.workers
         }
         self.tag_sets = {(), *snapshot.tag_sets}
         self.forgotten = dict(snapshot.forgotten)
@@ -295,7 +306,8 @@ class State:
                 said = {"tags": tags, "transport": transport}
                 spec = known.spec if known.registered else known.spec.model_copy(update=said)
                 self.workers[ident] = replace(known, spec=spec, seen=max(known.seen, at))
-            case WorkerRegistered(worker=ident, spec=spec, user=user, at=at):
-                self.workers[ident] = replace(known, spec=spec, user=user, registered=True, seen=max(known.seen, at))
+            case WorkerRegistered(worker=ident, spec=spec, user=user, at=at, address=address):
+                seen = max(known.seen, at)
+                self.workers[ident] = Worker(ident, spec, user, registered=True, seen=seen, address=address)
             case WorkerRemoved(worker=ident):
                 self.workers.pop(ident, None)

@@ -1,31 +1,79 @@
-"""The API's description, made from the route table itself."""
+"""The API's description, made from the route table and the models themselves."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from importlib.metadata import version
+from typing import Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic_core import CoreSchema
 
+from coordinator.answers import Invalid, Results, Said
+from coordinator.http.examples import EXAMPLES
+from coordinator.http.seeds import READ_ONLY as SEED_READ_ONLY
 from coordinator.http.seeds import Handler
-from coordinator.models import BatchResults, SeedSpec, WorkerSpec
+from coordinator.http.workers import READ_ONLY as WORKER_READ_ONLY
+from coordinator.models import BatchResults, Item, SeedId, SeedSpec, WorkerId, WorkerSpec
 
 Schema = dict[str, object]
+
+JSON: Final = "application/json"
+REF: Final = "#/components/schemas/{model}"
+ABOUT: Final = """\
+Hands a crawl's items to workers in batches, and takes them back on command.
+
+The same routes stand below both prefixes. An id in a path is percent-encoded, or not where it is plain; a last segment
+`/items` or `/retry` is the route unless it is encoded. Every answer is JSON with an optional `message`, and none may be
+cached: even a `GET` may act. A call repeated is harmless.
+"""
+GROUPS: Final = {
+    "batch": "batches",
+    "results": "batches",
+    "release": "seeds and workers",
+    "resume": "seeds and workers",
+    "seed": "seeds and workers",
+    "worker": "seeds and workers",
+    "dead": "dead letters",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query."""
+
+    about: str
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What may follow on an answer: another operation below the same prefix, and where its id comes from."""
+
+    method: str
+    template: str
+    ident: str
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route: its path below the prefix, its methods, and what is said of it."""
+    """One route: its path below the prefix, its methods, and what is said of it.
+
+    `kind` is what an id in the path is one of; `links` are what may follow on success.
+    """
 
     path: str
     methods: tuple[str, ...]
     handler: Handler
     summary: str
     statuses: dict[int, str]
+    answer: type[BaseModel] | str
     body: str | None = None
-    query: dict[str, str] = field(default_factory=dict)
+    query: Mapping[str, Parameter] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
 
     @property
     def template(self) -> str:
@@ -33,98 +81,191 @@ class Endpoint:
         return re.sub(r":\w+}", "}", self.path)
 
 
-BODIES: dict[str, Schema] = {
-    "Ids": {
-        "oneOf": [
+class _Schemas(GenerateJsonSchema):
+    """Schemas without titles that only repeat the fields' names."""
+
+    def field_title_should_be_set(self, schema: CoreSchema) -> bool:
+        """Never."""
+        del schema
+        return False
+
+
+def _ids(ident: Schema) -> Schema:
+    """The three forms in which a body names ids."""
+    return {
+        "anyOf": [
+            {"type": "object", "required": ["id"], "properties": {"id": ident}},
             {
                 "type": "object",
                 "required": ["id"],
-                "properties": {"id": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}},
+                "properties": {"id": {"type": "array", "minItems": 1, "items": ident}},
             },
             {
                 "type": "array",
                 "minItems": 1,
-                "items": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
+                "items": {"type": "object", "required": ["id"], "properties": {"id": ident}},
             },
-        ]
-    },
-    "Items": {
-        "type": "array",
-        "items": {
-            "type": "object",
-            "required": ["id"],
-            "properties": {
-                "id": {"type": "string", "minLength": 1},
-                "action": {"enum": ["process", "scan"]},
-                "url": {"type": ["string", "null"]},
-                "metadata": {"type": ["object", "null"]},
-            },
-        },
+        ],
+    }
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": REF.format(model=name)}
+
+
+SEED_ID: Final[Schema] = {
+    **TypeAdapter(SeedId).json_schema(),
+    "description": "1 to 200 bytes of UTF-8 without control characters",
+}
+WORKER_ID: Final[Schema] = TypeAdapter(WorkerId).json_schema()
+CALLER: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{0,100}$"}
+HANDLE: Final[Schema] = {"type": "string", "description": "from a fetch; new at every delivery"}
+DEAD_ID: Final[Schema] = {"type": "string"}
+TAGS: Final[Schema] = {
+    "type": "array",
+    "maxItems": 32,
+    "items": {
+        "type": "string",
+        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f,]{0,64}(,[^\\u0000-\\u001f\\u007f-\\u009f,]{0,64})*$",
     },
 }
-MODELS: tuple[type[BaseModel], ...] = (SeedSpec, WorkerSpec, BatchResults)
+IDS: Final = {"seed": "SeedId", "worker": "WorkerId", "batch": "Handle", "dead": "DeadId"}
+"""What an id in the path is one of, by the last word before it."""
+
+BODIES: Final[dict[str, Schema]] = {
+    "SeedId": SEED_ID,
+    "WorkerId": WORKER_ID,
+    "Handle": HANDLE,
+    "DeadId": DEAD_ID,
+    "SeedIds": _ids(_ref("SeedId")),
+    "WorkerIds": _ids(_ref("WorkerId")),
+    "Handles": _ids(_ref("Handle")),
+    "Items": {
+        "description": "All or nothing of an array; one item by itself stands on one line.",
+        "anyOf": [{"type": "array", "items": _ref("Item")}, _ref("Item")],
+    },
+    "ItemLines": {
+        "type": "string",
+        "format": "item-lines",
+        "description": "One item a line, streamed; the answer tells how many of those before a broken line were taken.",
+    },
+}
+MODELS: Final[tuple[type[BaseModel], ...]] = (SeedSpec, WorkerSpec, BatchResults)
+SENT_BACK: Final = {"SeedSpec": SEED_READ_ONLY, "WorkerSpec": WORKER_READ_ONLY}
+"""Fields that a client may send back as it read them; they are ignored."""
 
 
-def describe(endpoints: list[Endpoint], prefixes: tuple[str, ...]) -> Schema:
+def describe(endpoints: list[Endpoint], prefixes: tuple[str, ...], others: list[Endpoint]) -> Schema:
     """The OpenAPI 3.1 document.
 
     Args:
         endpoints: the routes below each prefix.
         prefixes: where they are mounted.
+        others: the routes below none.
     """
     paths: dict[str, Schema] = {}
-    for prefix in prefixes:
-        for endpoint in endpoints:
-            path = prefix + endpoint.template
-            entry = paths.setdefault(path, {})
-            for method in endpoint.methods:
-                entry[method.lower()] = _operation(endpoint)
-    schemas: dict[str, Schema] = dict(BODIES)
-    for model in MODELS:
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {})
-        schemas[model.__name__] = schema
+    for prefix, endpoint in [*((prefix, one) for prefix in prefixes for one in endpoints), *(("", o) for o in others)]:
+        entry = paths.setdefault(prefix + endpoint.template, {})
+        for method in endpoint.methods:
+            entry[method.lower()] = _operation(endpoint, method, prefix)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Batch coordinator", "version": version("batch-coordinator")},
+        "info": {
+            "title": "Batch coordinator",
+            "version": version("batch-coordinator"),
+            "description": ABOUT,
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        },
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": _schemas([*endpoints, *others])},
     }
 
 
-def _operation(endpoint: Endpoint) -> Schema:
-    parameters: list[Schema] = [
-        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-        for name, text in endpoint.query.items()
-    ]
-    if "{id" in endpoint.path:
-        parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}})
+def _schemas(endpoints: list[Endpoint]) -> dict[str, Schema]:
+    """All schemas by name: the bodies', the answers', and what these refer to."""
+    answers = [endpoint.answer for endpoint in endpoints if not isinstance(endpoint.answer, str)]
+    models: list[type[BaseModel]] = list(dict.fromkeys([*MODELS, *answers, Said, Invalid]))
+    _, made = models_json_schema(
+        [(model, "validation") for model in models], ref_template=REF, schema_generator=_Schemas
+    )
+    schemas: dict[str, Schema] = {
+        **BODIES,
+        **made["$defs"],
+        "Item": TypeAdapter(Item).json_schema(schema_generator=_Schemas),
+    }
+    for name, ignored in SENT_BACK.items():
+        properties = schemas[name]["properties"]
+        if isinstance(properties, dict):
+            properties |= {one: {"description": "ignored: may be sent back as it was read"} for one in sorted(ignored)}
+    for name, example in EXAMPLES.items():
+        schemas[name]["examples"] = [example]
+    return schemas
+
+
+def _operation(endpoint: Endpoint, method: str, prefix: str) -> Schema:
     operation: Schema = {
+        "operationId": _operation_id(method, prefix + endpoint.template),
+        "tags": [_group(endpoint)],
         "summary": endpoint.summary,
-        "parameters": parameters,
-        "responses": {
-            str(status): {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
-            for status, text in endpoint.statuses.items()
-        },
+        "parameters": list(_parameters(endpoint)),
+        "responses": {str(status): _response(endpoint, status, prefix) for status in endpoint.statuses},
     }
     if endpoint.body is not None:
-        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{endpoint.body}"}}}
-        operation["requestBody"] = {"content": content}
+        content = {JSON: {"schema": _ref(endpoint.body), "example": EXAMPLES[endpoint.body]}}
+        if endpoint.body == "Items":
+            content["application/x-ndjson"] = {"schema": _ref("ItemLines"), "example": EXAMPLES["ItemLines"]}
+        operation["requestBody"] = {"content": content, "required": endpoint.body not in {*SENT_BACK, "Items"}}
     return operation
 
 
-def page(endpoints: list[Endpoint], prefixes: tuple[str, ...]) -> str:
-    """The same for people: one HTML page that needs nothing from elsewhere."""
-    rows = "".join(
-        f"<tr><td>{', '.join(endpoint.methods)}</td><td><code>{escape(endpoint.template)}</code></td>"
-        f"<td>{escape(endpoint.summary)}</td><td>{', '.join(map(str, endpoint.statuses))}</td></tr>"
-        for endpoint in endpoints
-    )
-    places = " and ".join(f"<code>{escape(prefix)}</code>" for prefix in prefixes)
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Batch coordinator: API</title>'
-        f"<h1>API</h1><p>Each route stands below {places}. The whole description is in "
-        '<a href="/openapi.json">openapi.json</a>.</p>'
-        "<table><thead><tr><th>Methods<th>Route<th>What it does<th>Statuses</thead>"
-        f"<tbody>{rows}</tbody></table></html>"
-    )
+def _operation_id(method: str, path: str) -> str:
+    """A name for an operation: its method, and the words of its path."""
+    return "_".join([method.lower(), *re.findall(r"\w+", path)])
+
+
+def _group(endpoint: Endpoint) -> str:
+    return GROUPS.get(endpoint.path.split("/")[1], "this coordinator")
+
+
+def _parameters(endpoint: Endpoint) -> Iterator[Schema]:
+    if "{id" in endpoint.path:
+        kind = re.findall(r"[a-z]+", endpoint.path.partition("/{id")[0])[-1].replace("ack", "batch")
+        yield {"name": "id", "in": "path", "required": True, "schema": _ref(IDS[kind])}
+    for name, parameter in endpoint.query.items():
+        yield {"name": name, "in": "query", "description": parameter.about, "schema": parameter.schema}
+
+
+def _response(endpoint: Endpoint, status: int, prefix: str) -> Schema:
+    if isinstance(endpoint.answer, str):
+        return {"description": endpoint.statuses[status], "content": {endpoint.answer: {"schema": {"type": "string"}}}}
+    name = answer_name(endpoint, status)
+    response: Schema = {
+        "description": endpoint.statuses[status],
+        "headers": {"Cache-Control": {"description": "no-store", "required": True, "schema": {"const": "no-store"}}},
+        "content": {JSON: {"schema": _ref(name), "example": EXAMPLES[name]}},
+    }
+    if status == 503:  # noqa: PLR2004 - the contract's own status
+        about = "seconds after which to try again"
+        headers = {"Retry-After": {"description": about, "required": True, "schema": {"type": "string"}}}
+        response["headers"] = {**headers, "Cache-Control": {"schema": {"const": "no-store"}}}
+    if endpoint.links and status < 300:  # noqa: PLR2004 - success
+        response["links"] = {name: _link(link, prefix) for name, link in endpoint.links.items()}
+    return response
+
+
+def answer_name(endpoint: Endpoint, status: int) -> str:
+    """The schema of an endpoint's answer: calls on ids tell of each id also where one was not found."""
+    if isinstance(endpoint.answer, str):
+        raise TypeError(f"{endpoint.path} answers {endpoint.answer}, which has no schema")
+    if status < 300 or (status == 404 and issubclass(endpoint.answer, Results)):  # noqa: PLR2004 - the contract's own
+        return endpoint.answer.__name__
+    return "Invalid" if status == 406 else "Said"  # noqa: PLR2004 - the contract's own status
+
+
+def _link(link: Link, prefix: str) -> Schema:
+    linked: Schema = {"operationId": _operation_id(link.method, prefix + link.template)}
+    if "{id}" in link.template:
+        linked["parameters"] = {"id": link.ident}
+    else:
+        linked["requestBody"] = {"id": link.ident}
+    return linked

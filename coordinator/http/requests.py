@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import TypeVar
 from urllib.parse import unquote
@@ -22,6 +23,8 @@ from coordinator.node.session import Session
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of a body that is not a stream of items."""
 MAX_IDS = 10_000
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+"""As JSON writes it, but for leading zeros; Python would also take `1_0`, `nan`, and digits of other scripts."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -44,13 +47,13 @@ class IdConvertor(Convertor[str]):
 class SeedIdConvertor(IdConvertor):
     """A seed's id where a last segment `/items` is a route of its own; an id that ends so is sent encoded."""
 
-    regex = ".+(?<!/items)"
+    regex = "items|.+(?<!/items)"
 
 
 class DeadIdConvertor(IdConvertor):
     """A dead letter's id, with the same rule for a last segment `/retry`."""
 
-    regex = ".+(?<!/retry)"
+    regex = "retry|.+(?<!/retry)"
 
 
 register_url_convertor("ident", IdConvertor())
@@ -177,10 +180,9 @@ def number_of(request: Request, name: str, default: float, least: float, most: f
         InvalidInputError: it is none, or out of its bounds.
     """
     text = request.query_params.get(name)
-    try:
-        value = float(text) if text is not None else default
-    except ValueError:
-        raise InvalidInputError([(name, f"must be a number, not {text!r}")]) from None
+    if text is not None and not NUMBER.fullmatch(text):
+        raise InvalidInputError([(name, f"must be a number, not {text!r}")])
+    value = default if text is None else float(text)
     if not least <= value <= most:
         raise InvalidInputError([(name, f"must be {least:g} to {most:g}, not {value:g}")])
     return value

@@ -23,7 +23,7 @@ async def register(request: Request) -> Response:
     ident = check_worker_id(id_of(request))
     spec = await model_of(request, WorkerSpec, ignored=READ_ONLY)
     session = await acting_session(request)
-    url = await session.workers.register(ident, spec)
+    url = await session.workers.register(ident, spec, request.client.host if request.client else None)
     return Json({**worker_view(await session.workers.get(ident)), "amqpUrl": url})
 
 

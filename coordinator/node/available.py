@@ -36,12 +36,12 @@ class Available:
             BrokerUnavailableError: it may have arrived or not.
         """
         message = available_message(batch, self.user, redelivered=redelivered)
-        await self._put(batch.seed, message, batch.id, batch.count)
+        await self._put(batch.seed, message, batch.count)
 
     async def put_page(self, seed: str, inner: bytes, count: int) -> None:
         """Add validated items: `inner` is their JSON text without the array's brackets."""
         page = uuid4().hex
-        await self._put(seed, page_message(inner, count, page, self.user), page, count)
+        await self._put(seed, page_message(inner, count, page, self.user), count)
 
     async def relay(self, seed: str, delivery: Delivery, *, trusted: bool) -> None:
         """Add a page that came by another way; what its headers claim is vouched for anew only if its user is trusted.
@@ -65,23 +65,23 @@ class Available:
         for ticket, parts in _by_ticket(pieces):
             delivery = ticket.tag
             if ticket.confirmed == 0 and isinstance(delivery, Delivery):
-                self.pages.put(seed, ticket.page, sum(piece.count for piece in parts))
+                self.pages.put(seed, sum(piece.count for piece in parts))
                 await delivery.reject(requeue=True)
                 continue
             for piece in parts:
                 message = page_message(piece.inner, piece.count, piece.id, self.user, redelivered=True)
-                await self._put(seed, message, piece.id, piece.count)
+                await self._put(seed, message, piece.count)
             await settle(parts)
 
-    async def _put(self, seed: str, message: Message, page: str = "", count: int = 0) -> None:
+    async def _put(self, seed: str, message: Message, count: int = 0) -> None:
         """Publish; the page is noted before, since its owner may have it before the confirm is here."""
-        if page:
-            self.pages.put(seed, page, count)
+        if count:
+            self.pages.put(seed, count)
         try:
             await self._publishing.publish("", topology.seed_queue_name(seed), message, mandatory=True)
         except CoordinatorError:
-            if page:
-                self.pages.took(seed, page, count)
+            if count:
+                self.pages.failed(seed, count)
             raise
 
 

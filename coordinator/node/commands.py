@@ -14,6 +14,7 @@ from coordinator.broker.connection import Channel, Delivery, Message
 from coordinator.domain.registry import SeedPurged, SeedReleased, SeedResumed
 from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
 from coordinator.models import check_seed_id, check_worker_id, parse_ids
+from coordinator.node.callbacks import Callbacks
 from coordinator.node.dead import DeadLetters
 from coordinator.node.figures import Figures
 from coordinator.node.presence import Roster
@@ -47,6 +48,7 @@ class Commands:
         figures: Figures,
         roster: Roster,
         workers: Workers,
+        callbacks: Callbacks,
         publishing: Channel,
     ) -> None:
         self._registry = registry
@@ -55,6 +57,7 @@ class Commands:
         self._figures = figures
         self._roster = roster
         self._workers = workers
+        self._callbacks = callbacks
         self._publishing = publishing
         self._acts: dict[str, tuple[Callable[[str], str], Callable[[str], Awaitable[Answer]]]] = {
             RELEASE_WORKER: (check_worker_id, self._release_worker),
@@ -105,6 +108,7 @@ class Commands:
             "returned": returned,
             "held": held,
             "batches": recalled.batches,
+            "callbacks": await self._callbacks.released(ident, epoch),
         }
         return answer | ({"unanswered": recalled.missing} if recalled.missing else {})
 
@@ -121,7 +125,7 @@ class Commands:
         async with self._seeds.purging(ident):
             self._seeds.get(ident)
             recalled = await self._recall.stop(ident, await self._registry.append(SeedPurged, seed=ident))
-            waited = await self._seeds.discard_queue(ident)
+            waited = await self._seeds.discard_queue(ident, recalled.traffic)
         recalled += await self._recall.sweep(ident)
         purged = recalled.items + waited
         log.info("seed.purged", seed=ident, items=purged)

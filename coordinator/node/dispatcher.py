@@ -176,7 +176,7 @@ class Dispatcher:
         except InvalidInputError as error:
             self._malformed.put_nowait((line.id, delivery, str(error)))
             return
-        self._available.pages.took(line.id, piece.id, piece.count)
+        self._available.pages.took(line.id, piece.count)
         line.buffer.add(piece)
         if self.lines.get(line.id) is line:  # else it is being closed, and gives this back
             self._turns.add(line.id)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from coordinator import topology
+from coordinator.domain.pages import Traffic
 from coordinator.models import HeldBatch
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
@@ -38,13 +40,14 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What one coordinator has of a seed, in items: pages at hand, and batches that it sent."""
+    """What one coordinator has of a seed, in items: pages at hand, batches that it sent; and its traffic."""
 
     at_hand: int
     queued: int
     sent: int
     taken: int
     exact: bool
+    traffic: tuple[int, int, int, int]
 
 
 class Figures:
@@ -68,8 +71,9 @@ class Figures:
         shares = self._shares(seeds)
         counts = {}
         for seed in seeds:
-            waiting, is_counted = await self._seeds.waiting(seed)
             parts = [shares[seed], *(_Share(*body["seeds"][seed]) for body in answers.given.values())]
+            traffic = sum((Traffic(*part.traffic) for part in parts), Traffic())
+            waiting, is_counted = traffic.waiting(await self._seeds.waiting_pages(seed))
             counts[seed] = Counts(
                 available=waiting + sum(part.at_hand for part in parts),
                 queued=sum(part.queued for part in parts),
@@ -107,15 +111,14 @@ class Figures:
                 *counts.get(seed, (0, 0)),
                 self._work.ledger.taken(seed),
                 seed not in strangers,
+                dataclasses.astuple(self._seeds.traffic(seed)),
             )
             for seed in seeds
         }
 
     async def _shares_for_peer(self, body: Body) -> Body:
         shares = self._shares([str(seed) for seed in body["seeds"]])
-        return {
-            "seeds": {seed: (one.at_hand, one.queued, one.sent, one.taken, one.exact) for seed, one in shares.items()}
-        }
+        return {"seeds": {seed: dataclasses.astuple(share) for seed, share in shares.items()}}
 
     async def _held_for_peer(self, _: Body) -> Body:
         return {"leases": _write(self._leased_here()), "sent": _write(self._sent_here())}

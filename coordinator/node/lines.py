@@ -62,18 +62,16 @@ def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
         batch = read_batch(delivery)
         if batch.seed != seed:
             raise InvalidInputError([("seed", f"is {batch.seed!r} in the queue of {seed!r}")])
-        ticket = Ticket(delivery, batch.id)
-        return Piece(batch.id, b"", batch.count, ticket, arrived, redelivered=again, batch=batch)
+        return Piece(batch.id, b"", batch.count, Ticket(delivery), arrived, redelivered=again, batch=batch)
     count = delivery.headers.get(Header.CHECKED)
     if not (is_ours and isinstance(count, int) and 1 <= count <= MAX_ITEMS):
         count = len(parse_items(delivery.body))
     named = delivery.headers.get(Header.PAGE) if is_ours else None
-    page = named if isinstance(named, str) else page_id(delivery.message_id, delivery.body)
     return Piece(
-        id=page,
+        id=named if isinstance(named, str) else page_id(delivery.message_id, delivery.body),
         inner=array_inner(delivery.body),
         count=count,
-        ticket=Ticket(delivery, page),
+        ticket=Ticket(delivery),
         arrived=arrived,
         solo=again,
         redelivered=again,

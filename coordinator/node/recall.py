@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass, field
 
+from coordinator.domain.pages import Traffic
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Body, Peers
@@ -22,17 +24,20 @@ class Recalled:
     Attributes:
         items: how many were made available again, or discarded if the seed is purged.
         batches: ids of the batches that were still in a work queue.
+        traffic: with the seed's queue.
         missing: coordinators that neither answered nor could be cut off.
     """
 
     items: int = 0
     batches: list[str] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
     missing: list[str] = field(default_factory=list)
 
     def __add__(self, other: Recalled) -> Recalled:
         return Recalled(
             self.items + other.items,
             [*self.batches, *other.batches],
+            self.traffic + other.traffic,
             [*self.missing, *other.missing],
         )
 
@@ -76,7 +81,7 @@ class Recall:
             self._stop_here(seed), self._peers.ask("recall", {"seed": seed, "offset": offset})
         )
         for body in answers.given.values():
-            own += Recalled(int(body["items"]), list(body["batches"]))
+            own += Recalled(int(body["items"]), list(body["batches"]), Traffic(*body["traffic"]))
         missing = [instance for instance in answers.missing if not await self._peers.cut_off(instance)]
         return own + Recalled(missing=missing)
 
@@ -91,12 +96,13 @@ class Recall:
         swept = await self._sweeper.finish(seed)
         leased = await self._leases.take_back(seed)
         suspected = await self._suspects.take_back(seed)
+        traffic = self._seeds.traffic(seed)
         if seed not in self._registry.state.seeds:
             self._work.ledger.forget(seed)
             self._seeds.forget(seed)
-        return Recalled(swept.returned + swept.discarded + leased + suspected, swept.batches)
+        return Recalled(swept.returned + swept.discarded + leased + suspected, swept.batches, traffic)
 
     async def _stop_for_peer(self, body: Body) -> Body:
         await self._registry.reach(int(body["offset"]))
         mine = await self._stop_here(str(body["seed"]))
-        return {"items": mine.items, "batches": mine.batches}
+        return {"items": mine.items, "batches": mine.batches, "traffic": dataclasses.astuple(mine.traffic)}

@@ -11,7 +11,7 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Channel, Connection, Delivery
-from coordinator.domain.pages import Pages
+from coordinator.domain.pages import Pages, Traffic
 from coordinator.domain.registry import Seed, SeedCreated, SeedSet
 from coordinator.errors import InvalidInputError, NotFoundError, UnroutableError
 from coordinator.models import MAX_ITEMS, SeedSpec, check_seed_id, parse_items
@@ -24,8 +24,10 @@ from coordinator.topology import Header
 log = structlog.get_logger(__name__)
 
 PREFETCH = 100
-COUNTED, COUNTING = 2000, 5.0
-"""Pages that a purge takes out to count their items, and the seconds that this may take."""
+COUNTED = 2000
+"""Pages that a purge takes out to count their items."""
+COUNTING, COUNTING_ON = 5.0, 0.1
+"""Seconds that it waits for a page that should be there, and for one more."""
 
 
 class Seeds:
@@ -118,46 +120,46 @@ class Seeds:
         """Drop what was noted of a purged seed."""
         self._pages.forget(ident)
 
-    async def discard_queue(self, ident: str) -> int:
+    async def discard_queue(self, ident: str, traffic: Traffic) -> int:
         """Delete the queue of a seed that nobody consumes any more; returns how many items were in it.
 
-        What waits is taken out to be counted, up to a bound; the size of the rest is taken from that.
+        Where the traffic with it does not tell, what waits is taken out to be counted, up to a bound, and the size of
+        the rest is taken from that.
         """
         queue = topology.seed_queue_name(ident)
         depth = await self._connection.depth(queue)
         if depth is None:
             return 0
-        waiting = depth.ready
-        _, is_exact = self._pages.estimate(ident, waiting)
         channel = await self._connection.channel()
-        counted = 0
+        counted = Traffic()
         try:
             await channel.unbind(queue, topology.ITEMS, ident)
-            if waiting and not is_exact:
-                counted = await self._count(channel, queue, ident, min(waiting, COUNTED))
+            items, is_exact = traffic.waiting(depth.ready)
+            if not is_exact:
+                counted = await self._count(channel, queue, min(depth.ready, COUNTED))
             pages = await channel.delete_queue(queue)
         finally:
             await channel.close()
-        return counted + self._pages.estimate(ident, pages)[0]
+        return items if is_exact else counted.took_items + counted.waiting(pages)[0]
 
-    async def _count(self, channel: Channel, queue: str, ident: str, pages: int) -> int:
+    async def _count(self, channel: Channel, queue: str, pages: int) -> Traffic:
         taken: asyncio.Queue[Delivery] = asyncio.Queue()
         await channel.consume(queue, taken.put_nowait, prefetch=COUNTED, on_cancel=lambda: None)
-        counted = 0
+        counted = Traffic()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(COUNTING):
-                for _ in range(pages):
+            while counted.took_pages < COUNTED:
+                # The broker's figure lags what it has confirmed, so more may come than it told.
+                async with asyncio.timeout(COUNTING if counted.took_pages < pages else COUNTING_ON):
                     delivery = await taken.get()
-                    count = _count_of(delivery)
-                    self._pages.took(ident, delivery.message_id or "", count)
-                    counted += count
+                counted += Traffic(took_pages=1, took_items=_count_of(delivery))
         return counted
 
-    async def waiting(self, ident: str) -> tuple[int, bool]:
-        """Items in a seed's queue that its owner has not taken yet, and whether that figure is exact."""
-        return self._pages.estimate(ident, await self._waiting_pages(ident))
+    def traffic(self, ident: str) -> Traffic:
+        """This coordinator's traffic with a seed's queue."""
+        return self._pages.of(ident)
 
-    async def _waiting_pages(self, ident: str) -> int:
+    async def waiting_pages(self, ident: str) -> int:
+        """Pages in a seed's queue that its owner has not taken yet."""
         depth = await self._connection.depth(topology.seed_queue_name(ident))
         return depth.ready if depth else 0
 

@@ -21,6 +21,7 @@ from coordinator.domain.registry import Event, SeedSet
 from coordinator.domain.returns import Memory
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.available import Available
+from coordinator.node.callbacks import Callbacks
 from coordinator.node.commands import CommandReader, Commands
 from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
@@ -59,6 +60,7 @@ class Session:
     suspects: Suspects
     figures: Figures
     workers: Workers
+    callbacks: Callbacks
     commands: Commands
     publishing: Channel
     writer: Connection
@@ -175,6 +177,7 @@ async def _assemble(
     )
     roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
     figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
+    callbacks = Callbacks(registry, settings.callback_hosts)
     workers = Workers(
         registry=registry,
         management=links.management,
@@ -182,6 +185,7 @@ async def _assemble(
         roster=roster,
         peers=peers,
         figures=figures,
+        callbacks=callbacks,
         settings=settings,
     )
     recall = Recall(
@@ -201,6 +205,7 @@ async def _assemble(
         figures=figures,
         roster=roster,
         workers=workers,
+        callbacks=callbacks,
         publishing=publishing,
     )
     return Session(
@@ -217,6 +222,7 @@ async def _assemble(
         suspects=suspects,
         figures=figures,
         workers=workers,
+        callbacks=callbacks,
         commands=commands,
         publishing=publishing,
         writer=links.writer,
@@ -240,6 +246,7 @@ async def _loops(
     )
     intake = Intake(session.seeds, session.available, session.dead, _trusted(settings, links))
     return {
+        "callbacks": session.callbacks.run(),
         "connections": _until_closed(links.reader, links.writer),
         "coordinators": session.peers.run(),
         "snapshots": session.registry.keep_snapshots(lambda: session.peers.owns("snapshots")),

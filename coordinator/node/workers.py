@@ -17,6 +17,7 @@ from coordinator.broker.management import BrokerConnection, Management
 from coordinator.domain.registry import Worker, WorkerRegistered, WorkerRemoved
 from coordinator.errors import ManagementError, NotFoundError
 from coordinator.models import HeldBatch, WorkerSpec, check_worker_id
+from coordinator.node.callbacks import Callbacks
 from coordinator.node.figures import Figures, Holding
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Body, Peers
@@ -56,10 +57,12 @@ class Workers:
         roster: Roster,
         peers: Peers,
         figures: Figures,
+        callbacks: Callbacks,
         settings: Settings,
     ) -> None:
         self._peers = peers
         self._figures = figures
+        self._callbacks = callbacks
         self._registry = registry
         self._management = management
         self._leases = leases
@@ -88,23 +91,26 @@ class Workers:
             await self._roster.note(ident, spec.tags, spec.transport)
         return {connection.name for connection in described}
 
-    async def register(self, ident: str, spec: WorkerSpec) -> str | None:
+    async def register(self, ident: str, spec: WorkerSpec, address: str | None = None) -> str | None:
         """Make a worker known; returns the AMQP URLs for its own broker user, or None for one that speaks HTTP.
 
-        The user is made anew with a new password, which lifts an earlier release.
+        The user is made anew with a new password, which lifts an earlier release. `address` is the caller's, and what
+        its callback may be.
 
         Raises:
-            InvalidInputError: the id is none.
+            InvalidInputError: the id is none, or the callback may not be called.
             ManagementError: the broker did not make the user.
         """
         check_worker_id(ident)
+        if spec.callback is not None:
+            await self._callbacks.check(spec.callback, address)
         spec = spec.model_copy(update={"tags": tuple(sorted(set(spec.tags)))})
         url = user = None
         if spec.transport == "amqp":
             user, password = worker_user(self._settings.vhost(), ident), token_urlsafe(24)
             await self._management.make_user(user, password, permissions(ident, spec.tags))
             url = self._settings.url_for_worker(user, password)
-        await self._registry.append(WorkerRegistered, worker=ident, spec=spec, user=user)
+        await self._registry.append(WorkerRegistered, worker=ident, spec=spec, user=user, address=address)
         log.info("worker.registered", worker=ident, tags=list(spec.tags), transport=spec.transport)
         return url
 

@@ -155,6 +155,9 @@ async def test_the_last_segment_items_is_the_route(api: httpx.AsyncClient) -> No
     assert (await seed_of(api, "a"))["id"] == "a"
     assert (await api.get("/seed/a/items")).status_code == 405
     assert (await api.get("/seed/a%2Fitems")).json()["id"] == "a/items"
+    assert (await api.put("/seed/items")).json()["id"] == "items"
+    assert (await api.post("/seed/items/items", json=items(2))).status_code == 202
+    assert (await api.delete("/seed/items")).status_code == 200
 
 
 async def test_control_characters_are_refused(api: httpx.AsyncClient, settings: Settings) -> None:

@@ -51,9 +51,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
-ITEMS = st.lists(
-    st.fixed_dictionaries({"id": TEXT}, optional={"metadata": st.dictionaries(TEXT, JSON), "items": JSON}), min_size=1
-)
+ITEM = st.fixed_dictionaries({"id": TEXT}, optional={"metadata": st.dictionaries(TEXT, JSON), "items": JSON})
+ITEMS = st.lists(ITEM, min_size=1)
 
 
 def problems(body: bytes) -> list[tuple[str, str]]:

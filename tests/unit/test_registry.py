@@ -55,6 +55,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         worker=WORKERS,
         spec=st.sampled_from([WorkerSpec(), WorkerSpec(tags=("y",))]),
         user=st.sampled_from([None, "user"]),
+        address=st.sampled_from([None, "127.0.0.1"]),
     ),
     st.builds(WorkerRemoved, **E, worker=WORKERS),
     st.builds(Marker, **E),

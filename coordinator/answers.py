@@ -1,0 +1,247 @@
+"""What the HTTP side answers, as types: the API's description is made of them, and clients read by them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from coordinator.models import HeldBatch, Item, Policy, Priority, Transport
+
+Count = Annotated[int, Field(ge=0)]
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339."""
+
+
+class Answer(BaseModel):
+    """Fields are named as in JSON or as in Python; what a later version adds is ignored."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        json_schema_extra={"additionalProperties": False},
+    )
+
+
+class Said(Answer):
+    """Done, or what stood in the way, in a sentence."""
+
+    message: str
+
+
+class Fault(Answer):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Invalid(Said):
+    """The input does not validate: what is wrong, field by field. Of items that came as lines, how many were taken."""
+
+    errors: Annotated[list[Fault], Field(min_length=1)]
+    accepted: Count = 0
+
+
+class Accepted(Said):
+    """How many items or results the broker has confirmed."""
+
+    accepted: Count
+
+
+class Counts(Answer):
+    """Items of a seed by place; `exact` is false where a figure is an estimate."""
+
+    available: Count
+    queued: Count
+    sent: Count
+    taken: Count
+    exact: bool
+
+
+class SeedAnswer(Answer):
+    """A seed; `owner` is the coordinator that dispatches it."""
+
+    id: str
+    state: Literal["running", "released"]
+    epoch: Annotated[int, Field(ge=1)]
+    priority: Priority
+    policies: list[Policy]
+    batch_size: Annotated[int, Field(ge=1, le=1000)]
+    owner: str | None
+    counts: Counts
+
+
+class Total(Answer):
+    """How many there are in all."""
+
+    total_items: Count
+
+
+class SeedList(Answer):
+    """A part of the seeds, by id."""
+
+    seeds: list[SeedAnswer]
+    count: Total
+
+
+class WorkerAnswer(Answer):
+    """A worker and what it holds unacked, as far as it or the coordinator knows."""
+
+    id: str
+    tags: list[str]
+    transport: Transport
+    callback: str | None
+    registered: bool
+    connected: bool
+    capacity: Count | None
+    last_seen: Moment
+    held: list[HeldBatch]
+
+
+class Registered(WorkerAnswer):
+    """A registered worker, and the AMQP URL of its own broker user: told this once, null for one that speaks HTTP."""
+
+    amqp_url: str | None
+
+
+class WorkerList(Answer):
+    """A part of the known workers, by id."""
+
+    workers: list[WorkerAnswer]
+    count: Total
+
+
+class Holding(Answer):
+    """A batch that is held unacked; `worker` and `begun` are null for a client that does not say."""
+
+    worker: str | None
+    batch: str
+    seed: str
+    count: Count
+    since: Moment
+    begun: bool | None
+
+
+class HoldingList(Answer):
+    """A part of the batches that are held unacked, the longest held first."""
+
+    batches: list[Holding]
+    count: Total
+
+
+class DeadAnswer(Answer):
+    """A dead letter; `body` is its beginning where it is not a batch."""
+
+    id: str
+    kind: str
+    seed: str
+    reason: str
+    at: str
+    attempt: int | None
+    count: int | None
+    history: list[str]
+    body: str | None
+
+
+class DeadList(Answer):
+    """A part of the dead letters, oldest first."""
+
+    dead: list[DeadAnswer]
+    count: Total
+
+
+class FetchedBatch(Answer):
+    """A batch in the hands of an HTTP worker: `id` is the handle to settle it with, `batch` the batch's own id."""
+
+    id: str
+    batch: str
+    seed: str
+    epoch: Count
+    attempt: Annotated[int, Field(ge=1)]
+    tags: list[str]
+    created: str
+    items: Annotated[list[Item], Field(min_length=1)]
+
+
+class Fetched(Answer):
+    """The batches that were fetched; none where there is nothing to hand out."""
+
+    batches: list[FetchedBatch]
+
+
+class Result(Answer):
+    """What became of one id."""
+
+    id: str
+    status: Literal[200, 404]
+    message: str
+
+
+class CallbackResult(Answer):
+    """Whether a worker's callback has taken the notice; a `pending` one is tried further in the background."""
+
+    worker: str
+    status: Literal["told", "pending", "failed"]
+    message: str | None = None
+
+
+class SeedReleased(Result):
+    """A released seed: items that became available again, items still in workers' hands, batches taken back unsent."""
+
+    epoch: Annotated[int, Field(ge=2)] = 2
+    returned: Count = 0
+    held: Count = 0
+    batches: list[str] = []
+    callbacks: list[CallbackResult] = []
+
+
+class WorkerReleased(Result):
+    """A released worker, and how many batches it held as far as is known."""
+
+    batches: Count = 0
+
+
+class SeedPurged(Result):
+    """A purged seed, and how many items were discarded."""
+
+    purged: Count = 0
+
+
+R = TypeVar("R", bound=Result)
+
+
+class Results(Answer, Generic[R]):
+    """What became of each id, in the order given; what is found is carried out even where the status is 404."""
+
+    message: str
+    results: list[R]
+
+
+class Settled(Results[Result]):
+    """What became of each handle."""
+
+
+class Resumed(Results[Result]):
+    """What became of each seed that was to run again."""
+
+
+class SeedsReleased(Results[SeedReleased]):
+    """What became of each seed that was to be released."""
+
+
+class WorkersReleased(Results[WorkerReleased]):
+    """What became of each worker that was to be released."""
+
+
+class SeedsPurged(Results[SeedPurged]):
+    """What became of the seed that was to be purged."""
+
+
+class Ready(Said):
+    """The coordinator can do its work."""
+
+    instance: str
+    seeds: Count

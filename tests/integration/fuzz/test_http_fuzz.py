@@ -1,0 +1,49 @@
+"""The API against its own description: schemathesis calls every operation with what its schemas allow and forbid."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordinator.http.app import PREFIXES
+from coordinator.node.node import Node
+from coordinator.settings import Settings
+from tests.support import items, publish_items, serving
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+IS_LONG = os.environ.get("FUZZ") == "long"
+CASES = 20_000 if IS_LONG else 800
+BOUNDS = ["--max-examples=260"] if IS_LONG else ["--max-examples=6", f"--exclude-path-regex=^{PREFIXES[1]}", "--seed=1"]
+
+
+@pytest.mark.timeout(3600 if IS_LONG else 120)
+async def test_every_answer_is_as_described(settings: Settings, node: Node) -> None:
+    """No call is answered by a status or body that the description lacks, nor by 5xx.
+
+    What does not validate is refused, what validates is not, and links lead from each answer to the next call.
+    """
+    await publish_items(settings, "photos", [items(100), items(100)])
+    await publish_items(settings, "s", [[{"id": number}] for number in range(20)])
+    async with serving(node) as url:
+        program = "from schemathesis.cli import schemathesis; schemathesis()"
+        options = ["--no-color", "--continue-on-failure", "--suppress-health-check=all", *BOUNDS]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program, f"--config-file={CONFIG}", "run", f"{url}/openapi.json", *options),
+            env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.integration.fuzz.hooks"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+    report = output.decode()
+    assert process.returncode == 0, report
+    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
+        assert f"✅ {phase}" in report, report
+    generated = re.search(r"(\d+) generated, \1 passed", report)
+    assert generated, report
+    assert int(generated[1]) >= CASES, report
+    assert node.is_ready
