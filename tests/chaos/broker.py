@@ -1,81 +1,48 @@
-"""The broker of a run: one private node, or three that form a cluster, and what can be done to them."""
+"""The broker of a run: a private cluster of one node or three, as the parties see it."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from coordinator.broker.node_config import node_environment
-from coordinator.broker.node_folder import load_settings
-from coordinator.broker.private import PrivateBroker
-from coordinator.broker.server import find_server
+from coordinator.broker.private_cluster import PrivateCluster
 from tests.chaos.proxy import Address
 
-Login = tuple[str, str]
 
-
-@dataclass(slots=True)
 class Broker:
-    """The nodes, by number."""
+    """The nodes, by number; what can be done to them is the cluster's own."""
 
-    inner: PrivateBroker = field(default_factory=PrivateBroker)
+    def __init__(self, nodes: int = 1) -> None:
+        self.cluster = PrivateCluster(nodes=nodes)
 
     async def __aenter__(self) -> Broker:
-        await self.inner.start()
+        await self.cluster.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.inner.stop()
+        await self.cluster.stop()
 
     def __len__(self) -> int:
-        return 1
+        return len(self.cluster)
 
     @property
     def amqp(self) -> list[Address]:
         """Where the nodes answer on AMQP."""
-        return [_address(self.inner.urls.amqp)]
+        return [_address(self.cluster.urls_of(node).amqp) for node in range(len(self))]
 
     @property
     def management(self) -> list[Address]:
-        """Where the nodes' management APIs answer."""
-        return [_address(self.inner.urls.management)]
+        """Where the management APIs of the nodes that run answer."""
+        return [
+            _address(self.cluster.urls_of(node).management)
+            for node in range(len(self))
+            if self.cluster.pid_of(node) is not None
+        ]
 
     @property
-    def login(self) -> Login:
+    def login(self) -> tuple[str, str]:
         """User and password."""
-        parts = urlsplit(self.inner.urls.amqp)
+        parts = urlsplit(self.cluster.urls_of(0).amqp)
         return parts.username or "", parts.password or ""
-
-    async def kill(self, node: int) -> None:  # noqa: ARG002
-        """Kill a node; its data stay."""
-        await self.inner.kill()
-
-    async def restart(self, node: int) -> None:  # noqa: ARG002
-        """Start a node again, having stopped it cleanly if it still runs."""
-        await self.inner.restart(timeout=120)
-
-    async def evaluate(self, node: int, expression: str) -> str:  # noqa: ARG002
-        """Evaluate an expression of Erlang on a node.
-
-        Raises:
-            RuntimeError: it did not do it.
-        """
-        server = find_server()
-        assert server is not None
-        settings = load_settings(self.inner.folder, {"amqp_port": 0, "management_port": 0})
-        process = await asyncio.create_subprocess_exec(
-            str(server.with_name("rabbitmqctl")),
-            *("-n", settings.name, "-q", "eval", expression + "."),
-            env=node_environment(settings, os.environ),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        if process.returncode:
-            raise RuntimeError(output.decode(errors="replace"))
-        return output.decode().strip()
 
 
 def _address(url: str) -> Address:

@@ -37,7 +37,6 @@ class SeedPlan:
         commands: what managers do to it.
         bound: seconds that it may wait for a turn while others have theirs.
         may_lose: kinds of fault that truly lose what they strike of it.
-        is_poison: whether its items kill their workers.
     """
 
     id: str
@@ -46,7 +45,6 @@ class SeedPlan:
     commands: tuple[str, ...] = ("release.seed",)
     bound: float = 20.0
     may_lose: tuple[str, ...] = ()
-    is_poison: bool = False
 
 
 SMALL = {"batchSize": 20}
@@ -69,7 +67,13 @@ SEEDS = (
         commands=(),
         may_lose=("queue-deleted",),
     ),
-    SeedPlan(POISON, {"batchSize": 1}, share=0.0, commands=(), is_poison=True),
+    SeedPlan(
+        POISON,
+        {"batchSize": 1, "policies": [{"type": "route", "routeTo": "mortal"}]},
+        share=0.0,
+        commands=(),
+        bound=60.0,
+    ),
 )
 
 

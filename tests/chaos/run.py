@@ -190,8 +190,9 @@ async def _sample_broker(world: World) -> None:
     async with httpx.AsyncClient(base_url=world.management_url, trust_env=False, timeout=5) as http:
         while True:
             with contextlib.suppress(httpx.HTTPError, ValueError):
-                totals = (await http.get("/api/overview")).json().get("object_totals", {})
-                nodes = (await http.get("/api/nodes")).json()
+                overview = (await http.get("/api/overview")).raise_for_status().json()
+                nodes = (await http.get("/api/nodes")).raise_for_status().json()
+                totals = overview.get("object_totals", {})
                 numbers = {name: float(totals.get(name, 0)) for name in ("connections", "channels", "queues")}
                 numbers["memory_mb"] = round(sum(float(one.get("mem_used", 0)) for one in nodes) / 2**20, 1)
                 recorder.write(Sample(process="broker", numbers=numbers))

@@ -271,14 +271,14 @@ def worker_configs(plan: Plan, history: Path) -> list[Config]:
 
     spool = plan.folder / "spool"
     all_kinds = [
-        config("amqp-0", tags=("a", "doomed")),
-        config("http-0", transport="http", tags=("a",)),
-        config("stock-0", queues=queues("a")),
+        config("amqp-0", tags=("a", "doomed", "mortal")),
+        config("http-0", transport="http", tags=("a", "mortal")),
+        config("stock-0", queues=queues("a", "mortal")),
         config("stock-1", queues=queues("doomed")),
         config("amqp-1", tags=("a",), spool=spool),
         config("http-1", transport="http", tags=("doomed",)),
-        config("amqp-2"),
-        config("stock-2", queues=queues()),
+        config("amqp-2", tags=("mortal",)),
+        config("stock-2", queues=queues("mortal")),
     ]
     return [
         all_kinds[number % len(all_kinds)].model_copy(
