@@ -17,7 +17,7 @@ from tests.chaos.history import Crashed, Recorder
 CHECKOUT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 25.0
 PR_SET_PDEATHSIG = 1
-TAIL = 600
+TAIL = 300
 
 
 def die_with_parent() -> None:
@@ -135,7 +135,8 @@ class Child:
         return False
 
     def _tail(self) -> str:
-        return self.log.read_bytes()[-TAIL:].decode(errors="replace")
+        lines = self.log.read_text(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if "Error" in line), "")[:TAIL]
 
 
 def child_environment(inherited: Mapping[str, str]) -> dict[str, str]:

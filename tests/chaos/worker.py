@@ -214,7 +214,8 @@ async def work(config: Config) -> None:
 
         async def register() -> Sequence[str]:
             url = await api.register(config.id, WorkerSpec(tags=identity.tags))
-            return [with_address(url or "", own) for own in config.amqp_urls]
+            first = (url or "").partition(",")[0]  # of a cluster's nodes; all have the same users
+            return [with_address(first, own) for own in config.amqp_urls]
 
         inner = AmqpTransport(identity, register)
     transport = RecordingTransport(inner, Ledger(recorder, config.transport, config.id))
