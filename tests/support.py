@@ -50,7 +50,7 @@ async def own_vhost(urls: BrokerUrls, **settings: Any) -> AsyncIterator[Settings
     management = urlsplit(urls.management.split(",")[0])
     base = f"{management.scheme}://{management.netloc.rpartition('@')[2]}"
     user, password = nodes[0].username or "guest", nodes[0].password or "guest"
-    async with httpx.AsyncClient(base_url=base, auth=(user, password), trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=base, auth=(user, password), trust_env=False, timeout=60) as http:
         (await http.put(f"/api/vhosts/{name}")).raise_for_status()
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         (await http.put(f"/api/permissions/{name}/{quote(user)}", json=everything)).raise_for_status()

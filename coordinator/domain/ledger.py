@@ -28,6 +28,13 @@ class Sending:
 class _Lane:
     queued: OrderedDict[str, Sending] = field(default_factory=OrderedDict)
     sent: OrderedDict[str, Sending] = field(default_factory=OrderedDict)
+    certain: set[str] = field(default_factory=set)
+    """Of those that are sent, the ones that are known to be."""
+
+    def pop(self, publication: str) -> Sending | None:
+        """Remove a sending, wherever it is."""
+        self.certain.discard(publication)
+        return self.queued.pop(publication, None) or self.sent.pop(publication, None)
 
 
 class Ledger:
@@ -44,6 +51,8 @@ class Ledger:
     def saw_depth(self, queue: str, ready: int, asked: float, now: float) -> None:
         """So many batches wait in the queue: all but the last ones have been delivered.
 
+        The broker's figure may lag, so what was taken to be delivered may be found to be waiting.
+
         Args:
             queue: the work queue.
             ready: the broker's figure.
@@ -57,6 +66,10 @@ class Ledger:
         known = [publication for publication, sending in lane.queued.items() if sending.at <= asked]
         for publication in known[: max(0, len(known) - ready)]:
             lane.sent[publication] = replace(lane.queued.pop(publication), at=now)
+        supposed = [publication for publication in reversed(lane.sent) if publication not in lane.certain]
+        for publication in supposed[: max(0, ready - len(lane.queued))]:
+            lane.queued[publication] = lane.sent.pop(publication)
+            lane.queued.move_to_end(publication, last=False)
 
     def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
         """So many deliveries of the queue are unacked, and the batches `held` are with workers that say so.
@@ -74,7 +87,7 @@ class Ledger:
         others = [one for one, sending in lane.sent.items() if one not in named and sending.at <= before]
         strangers = max(0, unacked - len(named))
         for publication in others[: len(others) - strangers]:
-            self._take(lane.sent.pop(publication))
+            self._take(lane, publication)
 
     def bound(self, queue: str, most: int, leased: Collection[str]) -> None:
         """The consumers of the queue cannot hold more than so many batches: the earlier ones have been acked.
@@ -88,7 +101,7 @@ class Ledger:
         if lane is not None:
             others = [one for one, sending in lane.sent.items() if sending.batch not in leased]
             for publication in others[: max(0, len(others) - most)]:
-                self._take(lane.sent.pop(publication))
+                self._take(lane, publication)
 
     def left_queue(self, publication: str, now: float) -> None:
         """This very publication was delivered (an HTTP lease)."""
@@ -96,16 +109,18 @@ class Ledger:
             sending = lane.queued.pop(publication, None)
             if sending is not None:
                 lane.sent[publication] = replace(sending, at=now)
+            if publication in lane.sent:
+                lane.certain.add(publication)
 
     def acked(self, publication: str) -> None:
         """This very publication was acked."""
-        sending = self._remove(publication)
-        if sending is not None:
-            self._take(sending)
+        for lane in self._lanes.values():
+            self._take(lane, publication)
 
     def came_back(self, publication: str) -> None:
         """This very publication was returned, swept or discarded."""
-        self._remove(publication)
+        for lane in self._lanes.values():
+            lane.pop(publication)
 
     def forget(self, seed: str) -> None:
         """Drop all of a seed."""
@@ -113,7 +128,7 @@ class Ledger:
         for lane in self._lanes.values():
             for side in (lane.queued, lane.sent):
                 for publication in [one for one, sending in side.items() if sending.seed == seed]:
-                    del side[publication]
+                    lane.pop(publication)
 
     def is_out(self, publication: str) -> bool:
         """Whether this publication is still queued or sent, as far as known."""
@@ -150,13 +165,7 @@ class Ledger:
         """What was delivered and not acked, as far as known; the longest first."""
         return sorted((one for lane in self._lanes.values() for one in lane.sent.values()), key=lambda one: one.at)
 
-    def _remove(self, publication: str) -> Sending | None:
-        for lane in self._lanes.values():
-            for side in (lane.queued, lane.sent):
-                sending = side.pop(publication, None)
-                if sending is not None:
-                    return sending
-        return None
-
-    def _take(self, sending: Sending) -> None:
-        self._taken[sending.seed] = self._taken.get(sending.seed, 0) + sending.count
+    def _take(self, lane: _Lane, publication: str) -> None:
+        sending = lane.pop(publication)
+        if sending is not None:
+            self._taken[sending.seed] = self._taken.get(sending.seed, 0) + sending.count

@@ -115,13 +115,13 @@ class Leases:
         """Take what is held of a released seed from the workers; returns how many items."""
         mine = self._pop(lease for lease in self._leases.values() if lease.batch.seed == seed)
         for lease in mine:
-            await self._put_back(lease)
+            await self._put_back(lease, is_seen=True)
         return sum(lease.batch.count for lease in mine)
 
     async def give_all_back(self) -> None:
         """Take back all that is held, without fault: this coordinator stops, and its handles end with it."""
         for lease in self._pop(self._leases.values()):
-            await self._put_back(lease)
+            await self._put_back(lease, is_seen=True)
 
     async def _settle(self, handles: Sequence[str], how: Settlement) -> list[bool]:
         """Settle what is held here, and have the others settle what they hold; if one is gone, so are its leases."""
@@ -221,9 +221,10 @@ class Leases:
         self._leases[handle] = lease
         return lease
 
-    async def _put_back(self, lease: Lease) -> None:
+    async def _put_back(self, lease: Lease, *, is_seen: bool = False) -> None:
+        """Make a batch available again; it is marked if a worker has seen it, and did not give it back itself."""
         if lease.batch.seed in self._registry.state.seeds:
-            await self._available.put_batch(lease.batch, redelivered=is_marked(lease.delivery))
+            await self._available.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
         await lease.delivery.ack()
         await self._work.returned(lease.publication)
 

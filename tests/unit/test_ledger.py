@@ -36,3 +36,16 @@ def test_more_may_wait_than_is_known_of() -> None:
     ledger.saw_depth("work", ready=9, asked=3, now=4)
     ledger.saw_depth("elsewhere", ready=0, asked=3, now=4)
     assert ledger.counts() == {"s": (2, 0)}
+
+
+def test_a_figure_that_lagged_is_put_right() -> None:
+    """What was taken to be delivered and is found to be waiting still waits; what a lease holds is known not to."""
+    ledger = ledger_with(1, 2, 3)
+    ledger.left_queue("p0", now=4)
+    ledger.saw_depth("work", ready=0, asked=5, now=6)
+    assert ledger.counts() == {"s": (0, 3)}
+    ledger.saw_depth("work", ready=3, asked=7, now=8)
+    assert ledger.counts() == {"s": (2, 1)}
+    assert [one.batch for one in ledger.sent()] == ["b0"]
+    ledger.saw_depth("work", ready=1, asked=9, now=10)
+    assert [one.batch for one in ledger.sent()] == ["b0", "b1"]

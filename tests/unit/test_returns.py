@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from coordinator.domain.returns import SUSPECT_AFTER, Verdict, judge
+from coordinator.domain.returns import SUSPECT_AFTER, Memory, Verdict, judge
 from coordinator.models import Batch
 
 LIMIT = 5
@@ -67,3 +67,9 @@ def test_a_batch_that_always_fails_ends(limit: int) -> None:
     while (verdict := judge(one, failed=True, alone=alone, stale=False, limit=limit)) is not Verdict.DEAD:
         one, alone, offers = one.again("failed"), verdict is Verdict.ALONE, offers + 1
     assert offers == limit + 1
+
+
+def test_memory_of_what_came_back() -> None:
+    """A publication is new once; beyond its size the memory forgets the oldest."""
+    memory = Memory(size=2)
+    assert [memory.add(one) for one in ("a", "a", "b", "c", "a")] == [True, False, True, True, True]
