@@ -12,13 +12,15 @@ import typer
 
 from coordinator import logs
 from tests.chaos import faults as kinds
-from tests.chaos import plants
+from tests.chaos import plants, series
 from tests.chaos.broker import Broker
 from tests.chaos.report import judge, lines
 from tests.chaos.run import run
 from tests.chaos.story import Limits
 from tests.chaos.world import Plan
 
+ROWS = 60
+"""Rows of the series, over the whole run."""
 FULL = 300.0
 """A run of so many seconds or more must strike with each fault as often as a full one."""
 
@@ -59,6 +61,9 @@ def main(
     )
     asyncio.run(_run(plan, meant, nodes))
     verdict = judge(plan.folder / "history", plan.limits, [fault.name for fault in meant])
+    table = list(series.rows(verdict.story.events, duration / ROWS))
+    (plan.folder / "series.csv").write_text(series.to_csv(table))
+    typer.echo("use: " + (", ".join(series.growth(table)) or "too short a run to tell"))
     for line in lines(verdict, seed, "python " + shlex.join(["-m", "tests.chaos", *sys.argv[1:]])):
         typer.echo(line)
     raise typer.Exit(0 if verdict.is_good else 1)

@@ -242,7 +242,7 @@ def dead(story: Story, limits: Limits) -> Iterator[Violation]:
         if one.what != "batch":
             yield Violation("dead", subject, f"a {one.what} is among the dead letters: {one.reason}")
             continue
-        if one.attempt <= limits.attempt_limit or len(one.history) < limits.attempt_limit:
+        if one.attempt <= limits.attempt_limit or len(one.history) <= limits.attempt_limit:
             text = f"batch {one.batch} is dead at attempt {one.attempt}, with {len(one.history)} failures on record"
             yield Violation("dead", subject, text)
         holds = story.by_batch.get(one.batch, [])

@@ -6,7 +6,7 @@ CHAOS_TRIGGERS: a folder; a file there, named after a point of `points.py`, kill
     and the number in the file `clock` is added to what coordinators take for the time.
 CHAOS_HISTORY: the folder of the history, for samples of what the process uses.
 CHAOS_NAME: the process's name there.
-CHAOS_PLANT: the name of a violation of `plants.py` that this coordinator shall commit.
+CHAOS_PLANT: names of violations of `plants.py`, with commas between, that this coordinator shall commit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def prepare() -> None:
     recorder = Recorder(Path(history), name) if history else None
     if triggers := os.environ.get("CHAOS_TRIGGERS"):
         points.arm(Path(triggers), recorder, name)
-    if plant := os.environ.get("CHAOS_PLANT"):
+    for plant in filter(None, os.environ.get("CHAOS_PLANT", "").split(",")):
         plants.PLANTS[plant]()
     if recorder is not None:
         samples.begin(recorder, name)

@@ -43,7 +43,7 @@ class Plan:
         pause: seconds between two faults of a lane, on average.
         commands: seconds between two commands, on average.
         poison: how many deadly items.
-        plant: a violation for the coordinators to commit.
+        plant: violations for the coordinators to commit, with commas between.
         rejects: the share of batches that workers reject.
         busy: how much of their time all workers together need for the load; above 1 they fall behind.
         rest: seconds that a released seed rests, at most.
@@ -223,7 +223,7 @@ class World:
             "COORDINATOR_HOME": str(self.plan.folder / name),
             "COORDINATOR_ACK_TIMEOUT": str(self.plan.limits.ack_timeout),
             "COORDINATOR_ATTEMPT_LIMIT": str(self.plan.limits.attempt_limit),
-            "COORDINATOR_LAST_OFFER_PATIENCE": "5",
+            "COORDINATOR_LAST_OFFER_PATIENCE": "10",
             "CHAOS_NAME": name,
             "CHAOS_HISTORY": str(self.history),
             "CHAOS_TRIGGERS": str(self.triggers),
