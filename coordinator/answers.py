@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
 
 from coordinator.models import HeldBatch, Item, Policy, Priority, Transport
@@ -163,7 +163,10 @@ class FetchedBatch(Answer):
     attempt: Annotated[int, Field(ge=1)]
     tags: list[str]
     created: str
-    items: Annotated[list[Item], Field(min_length=1)]
+    items: Annotated[SkipValidation[list[Item]], Field(min_length=1)]
+    """As they came; the coordinator has validated them, or trusts who sent them."""
+    redelivered: bool = False
+    """Whether it may have been delivered before, though its attempt does not say so; left out when not."""
 
 
 class Fetched(Answer):
@@ -196,6 +199,8 @@ class SeedReleased(Result):
     held: Count = 0
     batches: list[str] = []
     callbacks: list[CallbackResult] = []
+    unanswered: list[str] = []
+    """Coordinators that neither answered in time nor could be cut off; left out where there are none."""
 
 
 class WorkerReleased(Result):

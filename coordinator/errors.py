@@ -34,7 +34,7 @@ class NotFoundError(CoordinatorError):
 
 
 class BrokerUnavailableError(CoordinatorError):
-    """The broker is away, blocked, or was lost before it confirmed: nothing is known to be done."""
+    """The broker, or the coordinator before it, is away, blocked, or was lost: nothing is known to be done."""
 
 
 class BrokerRefusedError(CoordinatorError):
@@ -85,13 +85,17 @@ class NoReplyError(CoordinatorError):
     """No coordinator has answered a command yet. The command stays queued, and one that is back carries it out."""
 
 
+class NoAnswerError(BrokerUnavailableError):
+    """A call got no answer that tells: it may have been carried out or not."""
+
+
 class HttpError(CoordinatorError):
-    """A coordinator's HTTP side answered with an error, or not at all.
+    """A coordinator's HTTP side refused a call: no valid token, a role that may not, a limit.
 
     Attributes:
-        status: the HTTP status, 0 when there was no answer.
+        status: the HTTP status.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int) -> None:
         self.status = status
         super().__init__(message)

@@ -168,6 +168,10 @@ class WorkerSpec(BaseModel):
     ) = None
 
 
+Number = Annotated[int, Field(ge=0, le=2**53)]
+"""As large as every reader of JSON keeps exactly."""
+
+
 class HeldBatch(BaseModel):
     """A batch that a worker holds unacked; `since` is RFC 3339.
 
@@ -176,7 +180,7 @@ class HeldBatch(BaseModel):
 
     batch: str
     seed: str
-    count: Annotated[int, Field(ge=0)]
+    count: Number
     since: str
     begun: bool | None = False
 
@@ -187,9 +191,9 @@ class Presence(BaseModel):
     worker: WorkerId
     tags: tuple[Tag, ...] = ()
     transport: Transport = "amqp"
-    capacity: Annotated[int, Field(ge=0)] = 1
+    capacity: Number = 1
     held: tuple[HeldBatch, ...] = ()
-    taken: dict[str, Annotated[int, Field(ge=0)]] = {}
+    taken: dict[str, Number] = {}
 
 
 class ItemResult(BaseModel):
@@ -269,8 +273,8 @@ class Batch:
 class _BatchBody(BaseModel):
     id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     seed: SeedId
-    epoch: Annotated[int, Field(ge=0)]
-    attempt: Annotated[int, Field(ge=1)]
+    epoch: Number
+    attempt: Annotated[Number, Field(ge=1)]
     tags: tuple[Tag, ...] = ()
     created: str = ""
     items: Annotated[list[dict[str, object]], Field(min_length=1)]

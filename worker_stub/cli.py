@@ -16,12 +16,12 @@ import typer
 from pydantic import ValidationError
 
 from coordinator import logs
+from coordinator.client.http_worker import HttpWorker
 from coordinator.discovery import read_connection
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, InvalidInputError
-from coordinator.models import WorkerSpec, check_tags, check_worker_id, invalid
+from coordinator.models import check_tags, check_worker_id, invalid
 from coordinator.settings import Settings
 from worker_stub.amqp import Addresses, AmqpTransport
-from worker_stub.api import Api
 from worker_stub.handlers import load_handler
 from worker_stub.http import HttpTransport
 from worker_stub.jobs import Transport
@@ -29,6 +29,8 @@ from worker_stub.spool import Spool
 from worker_stub.worker import Identity, Worker
 
 FAILED = 1
+ANSWER_TIMEOUT = 10.0
+"""Seconds that a coordinator may take to answer, beyond a long poll."""
 
 
 class TransportName(StrEnum):
@@ -153,30 +155,30 @@ async def _work(identity: Identity, settings: Settings, url: str | None, make: C
 @contextlib.asynccontextmanager
 async def _transport(identity: Identity, settings: Settings, url: str | None) -> AsyncIterator[Transport]:
     """The transport: with a coordinator's URL it registers there, else it takes the broker's URL as it is."""
-    api = Api(url) if url else None
+    api = HttpWorker(url, identity.id, identity.tags, timeout=ANSWER_TIMEOUT) if url else None
     try:
         if identity.transport == "http":
             if api is None:
                 raise InvalidInputError([("http-url", "is needed: no running coordinator was found on this machine")])
             yield HttpTransport(identity, api)
         else:
-            yield AmqpTransport(identity, _addresses(identity, settings, api))
+            yield AmqpTransport(identity, _addresses(settings, api))
     finally:
         if api is not None:
             await api.close()
 
 
-def _addresses(identity: Identity, settings: Settings, api: Api | None) -> Addresses:
+def _addresses(settings: Settings, api: HttpWorker | None) -> Addresses:
     if api is None and not settings.amqp_urls():
         raise InvalidInputError([("amqp-url", "is needed: no running coordinator was found on this machine")])
 
     async def register() -> Sequence[str]:
         if api is None:
             return settings.amqp_urls()
-        url = await api.register(identity.id, WorkerSpec(tags=identity.tags))
-        if url is None:
+        registered = await api.register("amqp")
+        if registered.amqp_url is None:
             raise BrokerUnavailableError("the coordinator gave no AMQP URL")
-        return url.split(",")
+        return registered.amqp_url.split(",")
 
     return register
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from urllib.parse import quote
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 import structlog
 
-from coordinator.errors import BrokerUnavailableError, NotFoundError
-from coordinator.models import Batch, BatchResults, Item, Presence, WorkerSpec, decode_batch
+from coordinator.answers import FetchedBatch, SeedAnswer
+from coordinator.client.http import path_of
+from coordinator.client.http_worker import HttpWorker
+from coordinator.errors import BrokerUnavailableError, NoAnswerError, NotFoundError
+from coordinator.models import Batch, BatchResults, Item, Presence
 from coordinator.retry import pause
-from worker_stub.api import Answer, Api, NoAnswerError
 from worker_stub.jobs import Inbox, Job
 from worker_stub.worker import Identity
 
@@ -26,7 +27,7 @@ ASK_EVERY = 2.0
 class HttpTransport:
     """Speaks HTTP. Nobody can call it, so it asks now and again what became of the seeds it has batches of."""
 
-    def __init__(self, identity: Identity, api: Api) -> None:
+    def __init__(self, identity: Identity, api: HttpWorker) -> None:
         self._identity = identity
         self._api = api
         self._connected = asyncio.Event()
@@ -48,7 +49,7 @@ class HttpTransport:
             await asyncio.sleep(wait)
 
     async def _live(self, inbox: Inbox) -> None:
-        await self._api.register(self._identity.id, WorkerSpec(tags=self._identity.tags, transport="http"))
+        await self._api.register()
         self._connected.set()
         log.info("worker.connected", worker=self._identity.id, tags=list(self._identity.tags))
         async with asyncio.TaskGroup() as group:
@@ -72,7 +73,7 @@ class HttpTransport:
         is_unsure, failures = False, 0
         while True:
             try:
-                await self._settle(job, "/batch/ack")
+                await self._settle(job, self._api.ack)
             except NoAnswerError:
                 is_unsure = True
             except BrokerUnavailableError:
@@ -96,19 +97,18 @@ class HttpTransport:
         if job.taken:
             await self.submit(job.batch.seed, rest.load_items(), rest.id)
         elif rest is job.batch:
-            await self._settle(job, "/batch/return")
+            await self._settle(job, self._api.give_back)
         elif reason == "drain":
             await self.submit(job.batch.seed, rest.load_items(), rest.id)
-            await self._settle(job, "/batch/ack")
+            await self._settle(job, self._api.ack)
 
     async def results(self, results: BatchResults) -> None:
         """Tell what became of a batch."""
-        await self._api.call("POST", "/results", content=results.model_dump_json(exclude_none=True).encode())
+        await self._api.results(results)
 
     async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:  # noqa: ARG002 - the shim names pages
         """Add items to a seed."""
-        body = b"\n".join(orjson.dumps(item) for item in items)
-        await self._api.call("POST", f"/seed/{quote(seed, safe='')}/items", content=body)
+        await self._api.submit(seed, items)
 
     async def say(self, presence: Presence) -> None:
         """Nothing: each fetch is a sign of life."""
@@ -119,18 +119,7 @@ class HttpTransport:
             if not room or not self._taking:
                 await asyncio.sleep(FULL_PAUSE)
                 continue
-            answer = await self._api.call(
-                "GET",
-                "/batch",
-                params={
-                    "tags": ",".join(self._identity.tags),
-                    "batches": str(room),
-                    "worker": self._identity.id,
-                    "wait": str(LONG_POLL),
-                },
-                wait=LONG_POLL,
-            )
-            for one in answer["batches"]:
+            for one in await self._api.fetch(room, LONG_POLL):
                 inbox.arrived(_job(one))
 
     async def _ask(self, inbox: Inbox) -> None:
@@ -139,21 +128,28 @@ class HttpTransport:
             await asyncio.sleep(ASK_EVERY)
             for ident in inbox.seeds:
                 try:
-                    seed = await self._api.call("GET", f"/seed/{quote(ident, safe='')}")
+                    seed = await self._api.call("GET", path_of("/seed", ident), SeedAnswer)
                 except NotFoundError:
                     continue
-                inbox.released(ident, int(seed["epoch"]))
+                inbox.released(ident, seed.epoch)
 
-    async def _settle(self, job: Job, route: str) -> None:
+    @staticmethod
+    async def _settle(job: Job, settle: Callable[[str], Awaitable[list[str]]]) -> None:
         """Settle by handle; one that is no longer held means that another has the batch."""
-        try:
-            await self._api.call("POST", route, content=orjson.dumps({"id": job.receipt}))
-        except NotFoundError as error:
+        if await settle(str(job.receipt)):
             job.void = True
-            raise BrokerUnavailableError("the batch is no longer held") from error
+            raise BrokerUnavailableError("the batch is no longer held")
 
 
-def _job(answer: Answer) -> Job:
-    handle, ident = answer["id"], answer["batch"]
-    batch = decode_batch(orjson.dumps({**answer, "id": ident}))
-    return Job(batch, handle, redelivered=batch.attempt > 1 or answer.get("redelivered") is True)
+def _job(fetched: FetchedBatch) -> Job:
+    batch = Batch(
+        id=fetched.batch,
+        seed=fetched.seed,
+        epoch=fetched.epoch,
+        attempt=fetched.attempt,
+        tags=tuple(fetched.tags),
+        created=fetched.created,
+        count=len(fetched.items),
+        items=orjson.dumps(fetched.items),
+    )
+    return Job(batch, fetched.id, redelivered=batch.attempt > 1 or fetched.redelivered)

@@ -32,6 +32,11 @@ class Job:
     recall: str | None = None
 
     @property
+    def is_resumed(self) -> bool:
+        """Whether it comes from an earlier run's spool."""
+        return self.receipt is None
+
+    @property
     def left(self) -> int:
         """Items not finished."""
         return self.batch.count - self.done

@@ -15,6 +15,8 @@ import structlog
 from coordinator.errors import CoordinatorError, InvalidInputError
 from coordinator.models import Batch, decode_batch
 
+RESUMED = ".resumed"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -96,7 +98,14 @@ class Spool:
     def remove(self, batch_id: str) -> None:
         """Forget the batch, for good; one that is not there is forgotten already."""
         self._path(batch_id).unlink(missing_ok=True)
+        self._path(batch_id).with_suffix(RESUMED).unlink(missing_ok=True)
         _sync(self.folder)
+
+    def count_resumption(self, batch_id: str) -> int:
+        """Note that a batch which an earlier run left is begun again; how often that was by now."""
+        with self._path(batch_id).with_suffix(RESUMED).open("ab") as file:  # a crash of the machine may forget it
+            file.write(b".")
+            return file.tell()
 
     def load(self) -> list[Batch]:
         """What a crash left behind, oldest first.

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 PRESENCE_EVERY = 2.0
 AHEAD = 2
 """Batches at hand for each that is worked on."""
+MOST_RESUMPTIONS = 2
+"""How often a batch that an earlier run left in the spool is begun here again, before the coordinator gets it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,8 @@ class Worker:
                 await self._transport.reject(job)
 
     async def _work_off(self, job: Job) -> None:
+        if self._spool is not None and job.is_resumed and not await self._begin_again(self._spool, job):
+            return
         items = job.batch.load_items()
         outcome = _Outcome()
         if not job.void and not self._is_recalled(job):
@@ -213,6 +217,17 @@ class Worker:
                 return
         if not job.void:
             await self._conclude(job, items, outcome)
+
+    async def _begin_again(self, spool: Spool, job: Job) -> bool:
+        """Count that an earlier run ended with this batch in its spool; whether to try it once more.
+
+        Else a batch that kills its worker would do so at every start, and nobody else would ever see it.
+        """
+        if await asyncio.to_thread(spool.count_resumption, job.batch.id) <= MOST_RESUMPTIONS:
+            return True
+        log.warning("batch.rejected", batch=job.batch.id, seed=job.batch.seed, reason="it outlived too many workers")
+        await self._settle(job, self._transport.reject)
+        return False
 
     async def _run_items(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
         """Run the items one after another, until the batch is recalled or no longer ours."""

@@ -22,6 +22,7 @@ from pamqp import constants
 from pamqp.commands import Basic
 from yarl import URL
 
+from coordinator.broker import wire
 from coordinator.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
@@ -48,6 +49,7 @@ PERSISTENT: Final = 2
 # The client library refuses queue names that any broker takes, such as those with `=` or letters beyond ASCII, and
 # seed ids may hold these.
 constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
+wire.install()
 
 
 @contextlib.asynccontextmanager
@@ -91,7 +93,7 @@ class Message:
 
     def properties(self) -> Basic.Properties:
         """The same as the client library's."""
-        table: FieldTable = dict(self.headers)  # type: ignore[arg-type]  # our headers are AMQP field values
+        table: FieldTable = wire.writable(self.headers)
         return Basic.Properties(
             content_type=self.content_type,
             headers=table or None,

@@ -9,7 +9,7 @@ import orjson
 from coordinator.broker.connection import Delivery, Message
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch, decode_batch
-from coordinator.topology import Header
+from coordinator.topology import Header, work_queue_name
 
 MAX_HISTORY = 50
 
@@ -57,9 +57,10 @@ def read_batch(delivery: Delivery) -> Batch:
     """The batch that a delivery holds.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is none, or there can be no queue for its tags.
     """
     batch = decode_batch(delivery.body)
+    work_queue_name(batch.tags)
     return batch.with_history(_history(delivery))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
+from coordinator.answers import Answer
 from coordinator.cli.common import (
     NOT_FOUND_CODE,
     AsJson,
@@ -18,7 +19,8 @@ from coordinator.cli.common import (
     print_table,
     shown,
 )
-from coordinator.client.reader import Reader, Row
+from coordinator.client.http_manager import HttpManager
+from coordinator.client.reader import Reader
 from coordinator.errors import NotFoundError
 
 SEED: Final = ("id", "state", "priority", "epoch")
@@ -26,6 +28,7 @@ WORKER: Final = ("id", "transport", "tags", "connected", "capacity", "lastSeen")
 BATCH: Final = ("batch", "seed", "worker", "count", "since", "begun")
 DEAD: Final = ("id", "kind", "seed", "attempt", "count", "at", "reason")
 
+Row = dict[str, Any]
 DeadIds = Annotated[list[str], typer.Argument(metavar="ID…", show_default=False, help="Ids of dead letters.")]
 
 _dead = typer.Typer(no_args_is_help=False)
@@ -73,30 +76,32 @@ def dead(context: typer.Context, *, http_url: HttpUrl = None, as_json: AsJson = 
 @_dead.command(epilog=examples("coordinator dead retry 0f2c81"))
 def retry(context: typer.Context, ids: DeadIds) -> None:
     """Send dead batches again, with attempt 1."""
-    _settle(context.obj, Reader.retry_dead, ids, "sent again")
+    _settle(context.obj, HttpManager.retry_dead, ids, "sent again")
 
 
 @_dead.command(epilog=examples("coordinator dead drop 0f2c81"))
 def drop(context: typer.Context, ids: DeadIds) -> None:
     """Discard dead letters."""
-    _settle(context.obj, Reader.drop_dead, ids, "dropped")
+    _settle(context.obj, HttpManager.drop_dead, ids, "dropped")
 
 
-def _fetch(http_url: str | None, read: Callable[[Reader], Awaitable[list[Row]]]) -> list[Row]:
+def _fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answer]]]) -> list[Row]:
     async def fetch() -> list[Row]:
         async with Reader(known_http(http_url)) as reader:
-            return await read(reader)
+            return [row.model_dump(mode="json", by_alias=True) for row in await read(reader)]
 
     return asyncio.run(fetch())
 
 
-def _settle(http_url: str | None, act: Callable[[Reader, str], Awaitable[None]], ids: list[str], done: str) -> None:
+def _settle(
+    http_url: str | None, act: Callable[[HttpManager, str], Awaitable[None]], ids: list[str], done: str
+) -> None:
     async def settle() -> int:
         missing = 0
-        async with Reader(known_http(http_url)) as reader:
+        async with HttpManager(known_http(http_url)) as manager:
             for ident in ids:
                 try:
-                    await act(reader, ident)
+                    await act(manager, ident)
                 except NotFoundError:
                     missing += 1
                     typer.echo(f"{shown(ident)}: not found")

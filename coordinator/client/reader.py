@@ -1,111 +1,63 @@
-"""What there is, read over HTTP: lists of seeds, workers, held batches and dead letters."""
+"""What there is, read over HTTP: seeds, workers, held batches and dead letters."""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import quote
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
-import httpx
-import orjson
+from coordinator.answers import (
+    Answer,
+    DeadAnswer,
+    DeadList,
+    Holding,
+    HoldingList,
+    SeedAnswer,
+    SeedList,
+    Total,
+    WorkerAnswer,
+    WorkerList,
+)
+from coordinator.client.http import HttpClient, path_of
 
-from coordinator.errors import HttpError, NotFoundError
-
-PREFIX: Final = "/aspire_api/manager"
 PAGE: Final = 500
-TIMEOUT: Final = 30.0
-NOT_FOUND: Final = 404
 
-Row = dict[str, Any]
+L = TypeVar("L", SeedList, WorkerList, HoldingList, DeadList)
+R = TypeVar("R", bound=Answer)
 
 
-class Reader:
-    """Reads from a coordinator's HTTP side; for an `async with` block.
+class Reader(HttpClient):
+    """Reads from a coordinator. Arguments and errors are those of `HttpClient`."""
 
-    Args:
-        http_url: where it answers, such as `http://127.0.0.1:8787`.
+    async def seed(self, ident: str) -> SeedAnswer:
+        """A seed."""
+        return await self.call("GET", path_of("/seed", ident), SeedAnswer, about=("seed", ident))
 
-    Raises:
-        HttpError: by every method, when the coordinator refuses or does not answer.
-    """
-
-    def __init__(self, http_url: str) -> None:
-        self._url = http_url.rstrip("/")
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._http.aclose()
-
-    async def seeds(self) -> list[Row]:
+    async def seeds(self) -> list[SeedAnswer]:
         """All seeds."""
-        return await self._all("/seed", "seeds")
+        return await self._all("/seed", SeedList, lambda page: page.seeds)
 
-    async def workers(self) -> list[Row]:
+    async def worker(self, ident: str) -> WorkerAnswer:
+        """A worker."""
+        return await self.call("GET", path_of("/worker", ident), WorkerAnswer, about=("worker", ident))
+
+    async def workers(self) -> list[WorkerAnswer]:
         """All known workers."""
-        return await self._all("/worker", "workers")
+        return await self._all("/worker", WorkerList, lambda page: page.workers)
 
-    async def batches(self) -> list[Row]:
+    async def batches(self) -> list[Holding]:
         """The batches that workers hold unacked."""
-        return await self._all("/batch/held", "batches")
+        return await self._all("/batch/held", HoldingList, lambda page: page.batches)
 
-    async def dead(self) -> list[Row]:
+    async def dead(self) -> list[DeadAnswer]:
         """The dead letters, oldest first."""
-        return await self._all("/dead", "dead")
+        return await self._all("/dead", DeadList, lambda page: page.dead)
 
-    async def retry_dead(self, ident: str) -> None:
-        """Send a dead letter again.
-
-        Raises:
-            NotFoundError: there is no such dead letter.
-        """
-        await self._on_dead("POST", ident, "/retry")
-
-    async def drop_dead(self, ident: str) -> None:
-        """Discard a dead letter.
-
-        Raises:
-            NotFoundError: there is no such dead letter.
-        """
-        await self._on_dead("DELETE", ident, "")
-
-    async def _on_dead(self, method: str, ident: str, action: str) -> None:
-        try:
-            await self._call(method, f"/dead/{quote(ident, safe='')}{action}")
-        except HttpError as error:
-            if error.status == NOT_FOUND:
-                raise NotFoundError("dead", ident) from error
-            raise
-
-    async def _all(self, path: str, key: str) -> list[Row]:
+    async def _all(self, path: str, model: type[L], entries: Callable[[L], Sequence[R]]) -> list[R]:
         """A whole list, page by page; it ends early where entries go away meanwhile."""
-        rows: list[Row] = []
+        found: list[R] = []
         while True:
-            answer = await self._call("GET", f"{path}?offset={len(rows)}&limit={PAGE}")
-            try:
-                page, total = answer[key], int(answer["count"]["totalItems"])
-            except (KeyError, TypeError) as error:
-                raise HttpError(f"{self._url} does not answer as a coordinator does") from error
-            rows += page
-            if not page or len(rows) >= total:
-                return rows
-
-    async def _call(self, method: str, path: str) -> Row:
-        try:
-            answer = await self._http.request(method, f"{self._url}{PREFIX}{path}")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            why = str(error) or type(error).__name__
-            raise HttpError(f"no coordinator answers at {self._url}: {why}") from error
-        try:
-            content: object = orjson.loads(answer.content)
-        except orjson.JSONDecodeError:
-            content = None
-        if not isinstance(content, dict):
-            raise HttpError(f"{self._url} does not answer as a coordinator does", answer.status_code)
-        if answer.is_error:
-            raise HttpError(str(content.get("message") or answer.reason_phrase), answer.status_code)
-        return content
+            page = await self.call("GET", path, model, params={"offset": str(len(found)), "limit": str(PAGE)})
+            found += entries(page)
+            total: Total = page.count
+            if not entries(page) or len(found) >= total.total_items:
+                return found

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from coordinator.broker.connection import Connection, Message
-from coordinator.client import Manager, Producer, Reader
+from coordinator.client import HttpManager, Manager, Producer, Reader
 from coordinator.client.producer import PAGE_BYTES
 from coordinator.errors import InvalidInputError, NoReplyError, QueueMissingError, RejectedItemError
 from coordinator.models import Item
@@ -185,21 +185,21 @@ async def test_lists_are_read_whole(settings: Settings, node: Node, monkeypatch:
             await producer.submit(seed, made(1))
     await eventually(lambda: len(node.session.registry.state.seeds) == 5, "5 seeds")
     async with serving(node) as url, Reader(url) as reader:
-        assert [row["id"] for row in await reader.seeds()] == seeds
+        assert [row.id for row in await reader.seeds()] == seeds
         assert [await reader.workers(), await reader.batches(), await reader.dead()] == [[], [], []]
 
 
 @pytest.mark.usefixtures("node")
 async def test_dead_letters_are_settled_by_id(settings: Settings, api: httpx.AsyncClient) -> None:
     """A dead letter is listed, and gone once it is dropped."""
-    async with Reader(str(api.base_url).partition("/aspire")[0]) as reader:
+    async with HttpManager(str(api.base_url).partition("/aspire")[0]) as reader:
         async with Producer(settings.amqp_urls()) as producer:
             await producer.submit("s", made(1))
         await bury_page(settings)
         async with asyncio.timeout(20):
             while not (letters := await reader.dead()):
                 pass
-        await reader.drop_dead(letters[0]["id"])
+        await reader.drop_dead(letters[0].id)
         assert await reader.dead() == []
 
 

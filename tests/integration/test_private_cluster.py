@@ -26,7 +26,7 @@ from coordinator.broker.private_cluster import PrivateCluster
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
 from coordinator.settings import Settings
 from tests.integration.test_private_broker import is_alive, listening_addresses, processes_of
-from tests.support import Drain, eventually, items, own_vhost, publish_items, running_node
+from tests.support import Drain, eventually, items, knows_its_streams, own_vhost, publish_items, running_node
 
 LONG = 60.0
 """For what a loaded machine may take long to do."""
@@ -109,6 +109,13 @@ async def read(settings: Settings, count: int) -> set[bytes]:
     return {one.body for one in got}
 
 
+def is_on_disk(cluster: PrivateCluster, settings: Settings) -> bool:
+    """Whether each node has written down that it has a member of the queue: killed before, it would come back bare."""
+    folders = [cluster.folder / f"node-{number}" for number in (1, 2, 3)]
+    names = [[file.read_bytes() for file in folder.glob("data/*/quorum/*/names.dets")] for folder in folders]
+    return all(f"{settings.vhost()}_{QUEUE.name}".encode() in b"".join(texts) for texts in names)
+
+
 async def declare(settings: Settings, queue: topology.Queue) -> None:
     """Declare a queue."""
     connection = await Connection.open(settings.amqp_urls(), "declare")
@@ -150,6 +157,7 @@ async def test_openings_are_spread_over_the_nodes(settings: Settings) -> None:
 async def test_confirmed_messages_survive_the_loss_of_any_node(cluster: PrivateCluster, settings: Settings) -> None:
     """Each node is killed while messages are published; in the end all that were confirmed are there."""
     await declare(settings, QUEUE)
+    await eventually(lambda: is_on_disk(cluster, settings), "members that survive a crash")
     management = Management(settings.management(), settings.vhost())
     sent = set()
     for node in range(3):
@@ -186,6 +194,8 @@ async def test_an_opening_leaves_a_node_that_hangs_for_the_next(cluster: Private
 async def test_a_coordinator_goes_on_when_its_node_is_killed(cluster: PrivateCluster, settings: Settings) -> None:
     """It moves to another node, and every item arrives at a worker there."""
     async with running_node(settings) as node:
+        folders = [cluster.folder / f"node-{number}" for number in (1, 2, 3)]
+        await eventually(lambda: all(map(knows_its_streams, folders)), "streams that survive a crash")
         lost = node_of(settings, node.session.writer.url)
         others = only(settings, *({0, 1, 2} - {lost}))
         drain = await Drain.begin(others)

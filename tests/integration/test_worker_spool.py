@@ -12,7 +12,7 @@ import pytest
 
 from coordinator.settings import Settings
 from tests.integration.workers import TRANSPORTS, Hand, spooled, told, until, working
-from tests.support import Drain, eventually, items, publish_items
+from tests.support import Drain, StockWorker, eventually, items, publish_items
 from worker_stub.jobs import Job
 
 
@@ -119,3 +119,26 @@ async def test_release_while_the_worker_was_away_reaches_it(
         await api.post("/resume/seed/s")
         await eventually(lambda: results.items.total() >= 10, "10 results")
     assert results.items == Counter(item["id"] for item in items(10))
+
+
+async def test_what_kills_every_run_goes_back(settings: Settings, api: httpx.AsyncClient, tmp_path: Path) -> None:
+    """A batch that was found in the spool again and again is given back as failed, and another worker gets it."""
+    attempts: list[int] = []
+    await publish_items(settings, "s", [items(1)])
+    for _ in range(3):
+        hand = Hand()
+        async with working(api, "w", hand.handle, spool=tmp_path) as running:
+            await eventually(lambda held=hand: held.busy, "it has the batch")  # type: ignore[misc]
+            attempts += hand.attempts.values()
+            running.task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running.task
+    assert attempts == [1, 1, 1]
+    last = Hand()
+    other = await StockWorker.consume(settings)
+    async with working(api, "w", last.handle, spool=tmp_path):
+        await eventually(lambda: not spooled(tmp_path), "it is given back")
+        await eventually(lambda: other.deliveries or last.busy, "somebody has it")
+        last.gate.set()
+    assert other.batches[0]["attempt"] == 2 if other.deliveries else list(last.attempts.values()) == [2]
+    await other.close()

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 
 from coordinator.broker.connection import Channel, Connection, Delivery
-from coordinator.models import BatchResults, Item, WorkerSpec
+from coordinator.client import HttpWorker
+from coordinator.models import BatchResults, Item
 from coordinator.settings import Settings
 from tests.support import DEADLINE, PREFIX
 from worker_stub.amqp import AmqpTransport
-from worker_stub.api import Api
 from worker_stub.handlers import Context, Handler
 from worker_stub.http import HttpTransport
 from worker_stub.jobs import Transport
@@ -146,11 +146,11 @@ async def working(
 
             port = AmqpTransport(identity, given)
         else:
-            shim = Api(base_of(source))
+            shim = HttpWorker(base_of(source), ident, identity.tags)
             stack.push_async_callback(shim.close)
 
             async def registered() -> Sequence[str]:
-                return [await shim.register(ident, WorkerSpec(tags=identity.tags)) or ""]
+                return [(await shim.register("amqp")).amqp_url or ""]
 
             port = HttpTransport(identity, shim) if transport == "http" else AmqpTransport(identity, registered)
         worker = Worker(identity, port, handler, Spool(spool) if spool else None, stop_timeout)

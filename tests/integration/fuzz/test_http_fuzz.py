@@ -18,7 +18,7 @@ from tests.support import items, publish_items, serving
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 IS_LONG = os.environ.get("FUZZ") == "long"
 CASES = 20_000 if IS_LONG else 800
-BOUNDS = ["--max-examples=260"] if IS_LONG else ["--max-examples=6", f"--exclude-path-regex=^{PREFIXES[1]}", "--seed=1"]
+BOUNDS = ["--max-examples=300"] if IS_LONG else ["--max-examples=6", f"--exclude-path-regex=^{PREFIXES[1]}", "--seed=1"]
 
 
 @pytest.mark.timeout(3600 if IS_LONG else 120)

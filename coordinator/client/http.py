@@ -1,0 +1,163 @@
+"""Calls to a coordinator's HTTP side: one connection pool, typed answers, and errors that tell what is known."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import AsyncIterable, Iterable, Mapping
+from types import TracebackType
+from typing import Final, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from coordinator.answers import Invalid, Results, Said
+from coordinator.errors import (
+    BrokerUnavailableError,
+    HttpError,
+    InvalidInputError,
+    NoAnswerError,
+    NotFoundError,
+    RejectedItemError,
+)
+
+PREFIX: Final = "/aspire_api/manager"
+TIMEOUT: Final = 30.0
+TOKEN_VARIABLE: Final = "COORDINATOR_TOKEN"  # noqa: S105 - the name of a variable
+NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NOT_FOUND, INVALID, TOO_MANY, UNAVAILABLE = 404, 406, 429, 503
+
+A = TypeVar("A", bound=BaseModel)
+
+
+class HttpClient:
+    """What all clients over HTTP share; for an `async with` block.
+
+    Every method raises, besides what it says itself:
+
+        InvalidInputError: the input does not validate; nothing was done.
+        NotFoundError: what the call is about is not known.
+        HttpError: the coordinator refused: no valid token, a role that may not, a limit.
+        NoAnswerError: no answer came that tells; it may have been carried out, and calling again is harmless.
+        BrokerUnavailableError: no coordinator was reached, or it cannot work now; nothing was done.
+
+    Args:
+        url: where the coordinator answers, such as `http://127.0.0.1:8787`.
+        token: a bearer token; by default that of the variable `COORDINATOR_TOKEN`, if there is one.
+        timeout: seconds to wait for an answer, beyond what a call itself waits.
+        verify: how to check the certificate of an `https` URL.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = TIMEOUT,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        token = token if token is not None else os.environ.get(TOKEN_VARIABLE)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.AsyncClient(headers=headers, timeout=timeout, verify=verify, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the sockets back."""
+        await self._http.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        model: type[A],
+        *,
+        about: tuple[str, str] | None = None,
+        content: object = None,
+        params: Mapping[str, str] | None = None,
+        wait: float = 0.0,
+    ) -> A:
+        """Call a route and read its answer.
+
+        Args:
+            method: the HTTP method.
+            path: the route below the prefix.
+            model: what it answers; a list of results by id is an answer also where an id was not found.
+            about: kind and id of what is not known when it answers 404.
+            content: the body: an object that JSON can hold, a model, or lines that are sent as they come.
+            params: the query.
+            wait: seconds that the coordinator itself may wait.
+        """
+        answer = await self._send(method, path, content, params, wait)
+        if answer.status_code == NOT_FOUND and not issubclass(model, Results):
+            raise NotFoundError(*(about or ("route", path)))
+        if not answer.is_success and answer.status_code != NOT_FOUND:
+            raise _refusal(answer)
+        return self._read(answer, model)
+
+    async def _send(
+        self, method: str, path: str, content: object, params: Mapping[str, str] | None, wait: float
+    ) -> httpx.Response:
+        timeout = httpx.Timeout(self._timeout, read=self._timeout + wait)
+        url = f"{self.url}{PREFIX}{path}"
+        try:
+            return await self._http.request(method, url, content=_body(content), params=params, timeout=timeout)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise InvalidInputError([("url", f"{self.url!r} is none: {error}")]) from error
+        except httpx.HTTPError as error:
+            kind = BrokerUnavailableError if isinstance(error, NOT_SENT) else NoAnswerError
+            raise kind(f"no coordinator answers at {self.url}: {str(error) or type(error).__name__}") from error
+
+    def _read(self, answer: httpx.Response, model: type[A]) -> A:
+        try:
+            return model.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise NoAnswerError(f"{self.url} does not answer as a coordinator does") from error
+
+
+def path_of(route: str, ident: str, action: str = "") -> str:
+    """The path of a route that names an id."""
+    return f"{route}/{quote(ident, safe='')}{action}"
+
+
+def _body(content: object) -> bytes | AsyncIterable[bytes] | None:
+    match content:
+        case None | bytes():
+            return content
+        case BaseModel():
+            return content.model_dump_json(by_alias=True, exclude_none=True).encode()
+        case AsyncIterable():
+            return content
+        case Iterable():
+            return orjson.dumps(content)
+        case _:
+            raise TypeError(f"{type(content).__name__} is no body")
+
+
+def _refusal(answer: httpx.Response) -> Exception:
+    """What an answer other than success and 404 means."""
+    if answer.status_code == INVALID:
+        try:
+            told = Invalid.model_validate_json(answer.content)
+        except ValidationError:
+            return InvalidInputError([("request", answer.text[:200])])
+        problems = [(fault.field, fault.message) for fault in told.errors]
+        return RejectedItemError(problems, told.accepted) if told.accepted else InvalidInputError(problems)
+    try:
+        message = Said.model_validate_json(answer.content).message
+    except ValidationError:
+        message = answer.reason_phrase
+    told_status = f"{message} ({answer.status_code})"
+    if answer.status_code in {TOO_MANY, UNAVAILABLE}:
+        return BrokerUnavailableError(told_status)
+    return NoAnswerError(told_status) if answer.is_server_error else HttpError(told_status, answer.status_code)

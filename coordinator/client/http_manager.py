@@ -1,0 +1,61 @@
+"""A manager over HTTP: release, resume, purge, policies, registrations, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from coordinator.answers import (
+    Registered,
+    Resumed,
+    Said,
+    SeedAnswer,
+    SeedsPurged,
+    SeedsReleased,
+    WorkersReleased,
+)
+from coordinator.client.http import path_of
+from coordinator.client.reader import Reader
+from coordinator.models import SeedSpec, WorkerSpec
+
+
+class HttpManager(Reader):
+    """Reads and acts. Arguments and errors are those of `HttpClient`.
+
+    Calls on ids answer with a result for each, whose status is 404 where that id is not known; no error is raised then.
+    """
+
+    async def set_seed(self, ident: str, spec: SeedSpec) -> SeedAnswer:
+        """Create a seed or replace its policies."""
+        return await self.call("PUT", path_of("/seed", ident), SeedAnswer, content=spec)
+
+    async def release_seeds(self, ids: Iterable[str]) -> SeedsReleased:
+        """Stop these seeds: every item that no worker has begun is available again."""
+        return await self.call("PUT", "/release/seed", SeedsReleased, content={"id": list(ids)})
+
+    async def resume_seeds(self, ids: Iterable[str]) -> Resumed:
+        """Let released seeds run again."""
+        return await self.call("PUT", "/resume/seed", Resumed, content={"id": list(ids)})
+
+    async def purge_seed(self, ident: str) -> SeedsPurged:
+        """Discard what of a seed no worker has, and forget it."""
+        return await self.call("DELETE", path_of("/seed", ident), SeedsPurged)
+
+    async def release_workers(self, ids: Iterable[str]) -> WorkersReleased:
+        """Have every batch that these workers hold unacked go to others."""
+        return await self.call("PUT", "/release/worker", WorkersReleased, content={"id": list(ids)})
+
+    async def register_worker(self, ident: str, spec: WorkerSpec) -> Registered:
+        """Register a worker, which lifts an earlier release; the AMQP URL of its own broker user is told this once."""
+        return await self.call("PUT", path_of("/worker", ident), Registered, content=spec)
+
+    async def remove_worker(self, ident: str) -> None:
+        """Forget a worker; what it holds goes to others."""
+        await self.call("DELETE", path_of("/worker", ident), Said, about=("worker", ident))
+
+    async def retry_dead(self, ident: str) -> None:
+        """Send a dead letter again."""
+        await self.call("POST", path_of("/dead", ident, "/retry"), Said, about=("dead", ident))
+
+    async def drop_dead(self, ident: str) -> None:
+        """Discard a dead letter."""
+        await self.call("DELETE", path_of("/dead", ident), Said, about=("dead", ident))
