@@ -25,7 +25,7 @@ FULL = 300.0
 """A run of so many seconds or more must strike with each fault as often as a full one."""
 
 
-def main(
+def main(  # noqa: PLR0913 - the options
     *,
     duration: Annotated[float, typer.Option(help="Seconds of load and faults.")] = 600.0,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 7,
@@ -34,6 +34,10 @@ def main(
     coordinators: Annotated[int, typer.Option(min=1)] = 3,
     workers: Annotated[int, typer.Option(min=1)] = 8,
     rate: Annotated[float, typer.Option(help="Items a second.")] = 600.0,
+    pause: Annotated[
+        float, typer.Option(help="Seconds between two faults of a lane, the broker's six times longer.")
+    ] = 1.0,
+    sure: Annotated[str, typer.Option(help="The faults that must strike; all that are caused, if none is named.")] = "",
     strikes: Annotated[int, typer.Option(help="How often each fault must strike; -1: 5 in a full run.")] = -1,
     poison: Annotated[int, typer.Option(help="Deadly items; -1: as many as there is time for.")] = -1,
     plant: Annotated[str, typer.Option(help="Have the coordinators commit this violation.")] = "",
@@ -55,12 +59,13 @@ def main(
         coordinators=coordinators,
         workers=workers,
         rate=rate,
+        pause=pause,
         poison=poison if poison >= 0 else int(duration // 120),
         plant=plant,
         limits=Limits(strikes=least),
     )
     asyncio.run(_run(plan, meant, nodes))
-    verdict = judge(plan.folder / "history", plan.limits, [fault.name for fault in meant])
+    verdict = judge(plan.folder / "history", plan.limits, sure.split(",") if sure else [fault.name for fault in meant])
     table = list(series.rows(verdict.story.events, duration / ROWS))
     (plan.folder / "series.csv").write_text(series.to_csv(table))
     typer.echo("use: " + (", ".join(series.growth(table)) or "too short a run to tell"))

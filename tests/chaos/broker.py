@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Self
 from urllib.parse import urlsplit
 
 from coordinator.broker.private_cluster import PrivateCluster
@@ -14,7 +15,7 @@ class Broker:
     def __init__(self, nodes: int = 1) -> None:
         self.cluster = PrivateCluster(nodes=nodes)
 
-    async def __aenter__(self) -> Broker:
+    async def __aenter__(self) -> Self:
         await self.cluster.start()
         return self
 

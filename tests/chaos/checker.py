@@ -97,7 +97,9 @@ def _after_release(
     for one in deliveries:
         if one.at <= release.at + limits.grace or _was_on_its_way(story, one, release.at):
             continue
-        told = f"batch {one.batch} of epoch {one.epoch} came to {one.worker} {one.at - release.at:.2f} s after the reply"
+        told = (
+            f"batch {one.batch} of epoch {one.epoch} came to {one.worker} {one.at - release.at:.2f} s after the reply"
+        )
         if one.epoch < epoch:
             yield Violation("stale", one.items[0], f"{told} that released {seed!r} to epoch {epoch}")
         elif one.at < rest_ends:
@@ -179,9 +181,7 @@ def unmarked(story: Story, limits: Limits) -> Iterator[Violation]:
     for item, holds in story.by_item.items():
         fresh: list[Hold] = []
         for hold in holds:
-            counting = [
-                one for one in fresh if not one.given_back(item) and not taken_back(story, one, hold.start)
-            ]
+            counting = [one for one in fresh if not one.given_back(item) and not taken_back(story, one, hold.start)]
             if not hold.is_marked:
                 if counting:
                     text = f"came again to {hold.worker} as batch {hold.delivered.batch}, and nothing marks it"

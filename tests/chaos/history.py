@@ -218,6 +218,9 @@ def _events(path: Path) -> Iterator[Event]:
         try:
             told: dict[str, Any] = orjson.loads(line)
             kind = KINDS[told.pop("kind")]
-            yield kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+            values: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
+            }
+            yield kind(**values)
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path.name}, line {number}: {error!r}") from error

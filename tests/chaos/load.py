@@ -54,16 +54,14 @@ SEEDS = (
     SeedPlan("low/prio", {**SMALL, "priority": "low"}),
     SeedPlan("high+prio", {**SMALL, "priority": "high"}, share=2),
     SeedPlan("untouched", SMALL, commands=()),
-    SeedPlan(
-        "throttled", {**SMALL, "policies": [{"type": "throttle", "period": "second", "value": 100}]}, share=0.5
-    ),
+    SeedPlan("throttled", {**SMALL, "policies": [{"type": "throttle", "period": "second", "value": 100}]}, share=0.5),
     SeedPlan("tagged", {**SMALL, "policies": [{"type": "route", "routeTo": "a"}]}, share=2),
     SeedPlan("purged", SMALL, share=0.5, commands=("purge.seed", "release.seed")),
     SeedPlan("größe", {"batchSize": 7}),
     SeedPlan(
         "doomed",
         {**SMALL, "policies": [{"type": "route", "routeTo": "doomed"}]},
-        share=0.5,
+        share=1.5,
         commands=(),
         may_lose=("queue-deleted",),
     ),
@@ -123,8 +121,7 @@ class Paths:
 def new_items(prefix: str, numbers: itertools.count[int], count: int, rng: random.Random) -> list[Item]:
     """So many items that nobody has used before; a few of them lead to more."""
     return [
-        {"id": f"{prefix}{next(numbers)}", "action": "scan" if rng.random() < 0.01 else "process"}
-        for _ in range(count)
+        {"id": f"{prefix}{next(numbers)}", "action": "scan" if rng.random() < 0.01 else "process"} for _ in range(count)
     ]
 
 
@@ -132,7 +129,13 @@ class Producers:
     """Producers over AMQP and HTTP that together send so many items a second."""
 
     def __init__(
-        self, folder: Path, urls: Sequence[str], http_url: str, rate: float, seeds: Sequence[SeedPlan], rng: random.Random
+        self,
+        folder: Path,
+        urls: Sequence[str],
+        http_url: str,
+        rate: float,
+        seeds: Sequence[SeedPlan],
+        rng: random.Random,
     ) -> None:
         self.sent = 0
         self._seeds = seeds

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tests.chaos.checker import Violation
 from tests.chaos.history import Command, Produced, of
@@ -61,6 +62,11 @@ class Backlog:
         for seed in story.seeds:
             self._waiting[seed] = list(_waits(story, seed))
 
+    @property
+    def seeds(self) -> list[str]:
+        """All seeds."""
+        return list(self._waiting)
+
     def waits(self, seed: str) -> list[tuple[float, float, float]]:
         """The times in which a seed waited for a delivery, as (from, to, seconds)."""
         return self._waiting[seed]
@@ -68,36 +74,29 @@ class Backlog:
 
 def _waits(story: Story, seed: str) -> Iterator[tuple[float, float, float]]:
     """Stretches in which a seed ran and had items, and none of it was delivered."""
-    steps: list[tuple[float, str, int]] = []
-    for produced in of(Produced, story.events):
-        if produced.seed == seed and produced.outcome == "confirmed":
-            count = sum(1 for item in produced.items if story.by_item.get(item))
-            steps.append((produced.at, "more", count))
-    firsts: defaultdict[float, int] = defaultdict(int)
-    for items in story.by_item.values():
-        first = items[0]
-        if first.delivered.seed == seed:
-            firsts[first.start] += 1
-    for hold in story.holds:
-        if hold.delivered.seed == seed:
-            steps.append((hold.start, "less", 0))
-    steps += [(at, "less", count) for at, count in firsts.items()]
-    for one in story.seed_commands(seed, "release.seed", "resume.seed", "purge.seed", "set.seed"):
-        is_rest = one.name == "release.seed"
-        steps.append((one.begun if is_rest else one.at, "rest" if is_rest else "run", 0))
-    waiting, rests, since = 0, False, math.inf
-    for at, what, count in sorted(steps):
+    waiting, is_resting, since = 0, False, math.inf
+    for at, what, count in sorted(_steps(story, seed)):
         if what in {"less", "rest"} and since < at:
             yield (since, at, at - since)
             since = math.inf
         waiting += count if what == "more" else -count
-        rests = what == "rest" or (rests and what != "run")
-        if waiting > 0 and not rests:
-            since = min(since, at)
-        else:
-            since = math.inf
-    if since < story.end and waiting > 0:
+        is_resting = what == "rest" or (is_resting and what != "run")
+        since = min(since, at) if waiting > 0 and not is_resting else math.inf
+    if since < story.end:
         yield (since, story.end, story.end - since)
+
+
+def _steps(story: Story, seed: str) -> Iterator[tuple[float, str, int]]:
+    """What changes whether a seed waits: items more and less, its rests and their ends, as (when, what, items)."""
+    for produced in of(Produced, story.events):
+        if produced.seed == seed and produced.outcome == "confirmed":
+            yield produced.at, "more", sum(1 for item in produced.items if story.by_item.get(item))
+    firsts = Counter(holds[0].delivered.hold for holds in story.by_item.values())
+    for hold in story.holds:
+        if hold.delivered.seed == seed:
+            yield hold.start, "less", firsts[hold.delivered.hold]
+    for one in story.seed_commands(seed, "release.seed", "resume.seed", "purge.seed"):
+        yield (one.begun, "rest", 0) if one.name == "release.seed" else (one.at, "run", 0)
 
 
 def starved(story: Story, limits: Limits) -> Iterator[Violation]:
@@ -175,7 +174,7 @@ def too_few(figures: Figures, wanted: list[str], least: int) -> Iterator[Violati
 def _longest(backlog: Backlog, begin: float, end: float) -> float:
     """The longest wait of any seed that falls between these times, as far as it does."""
     longest = 0.0
-    for seed in backlog._waiting:  # noqa: SLF001
+    for seed in backlog.seeds:
         for low, high, _ in backlog.waits(seed):
             longest = max(longest, min(high, end) - max(low, begin))
     return longest
@@ -186,7 +185,7 @@ def _standstill(story: Story, backlog: Backlog, begin: float, end: float) -> flo
     starts = [hold.start for hold in story.holds]
     marks = [begin, *starts[bisect_left(starts, begin) : bisect_right(starts, end)], end]
     longest = 0.0
-    for low, high in zip(marks, marks[1:], strict=False):
+    for low, high in pairwise(marks):
         if high - low > longest and _longest(backlog, low, high) > 0:
             longest = max(longest, _longest(backlog, low, high))
     return longest

@@ -3,130 +3,122 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from coordinator.domain.registry import State
 from coordinator.domain.returns import Verdict
-from coordinator.models import Batch
-from coordinator.node import dispatcher as dispatching
-from coordinator.node import returns as returning
-from coordinator.node.available import Available
+from coordinator.node import returns
+from coordinator.node.available import Available, settle
 from coordinator.node.commands import Commands
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.sweep import Sweeper, Swept
 from coordinator.node.work import Work
+from tests.chaos.patching import wrap
 
 EVERY = 40
 STARVED = "untouched"
 
+Act = Callable[..., Any]
 
-def lose() -> None:
+
+def lose(send: Act) -> Act:
     """Ack pages whose batch was never sent, now and then."""
-    send, count = Dispatcher._send, itertools.count(1)
+    count = itertools.count(1)
 
     async def planted(self: Dispatcher, parcel: Any) -> None:
-        if next(count) % EVERY:
-            await send(self, parcel)
-        else:
-            await dispatching.settle(parcel.pieces)
+        await (send(self, parcel) if next(count) % EVERY else settle(parcel.pieces))
 
-    Dispatcher._send = planted  # type: ignore[method-assign]
+    return planted
 
 
-def hand_out_stale() -> None:
+def hand_out_stale(_: Act) -> Act:
     """Answer a release without having swept the work queues."""
 
     async def planted(_: Sweeper, __: str) -> Swept:
         return Swept()
 
-    Sweeper.sweep = planted  # type: ignore[method-assign]
+    return planted
 
 
-def send_twice() -> None:
+def send_twice(send: Act) -> Act:
     """Send a batch twice, now and then, as if each were the first."""
-    send, count = Work.send, itertools.count(1)
+    count = itertools.count(1)
 
-    async def planted(self: Work, batch: Batch, *, redelivered: bool = False, alone: bool = False) -> str:
+    async def planted(*args: Any, **told: Any) -> Any:
         if next(count) % EVERY == 0:
-            await send(self, batch, redelivered=redelivered, alone=alone)
-        return await send(self, batch, redelivered=redelivered, alone=alone)
+            await send(*args, **told)
+        return await send(*args, **told)
 
-    Work.send = planted  # type: ignore[method-assign]
+    return planted
 
 
-def drop_marks() -> None:
+def drop_marks(send: Act) -> Act:
     """Send what comes again without saying so."""
-    send = Work.send
 
-    async def planted(self: Work, batch: Batch, *, redelivered: bool = False, alone: bool = False) -> str:
-        return await send(self, batch, redelivered=redelivered and False, alone=alone)
+    def planted(*args: Any, redelivered: bool = False, **told: Any) -> Awaitable[Any]:  # noqa: ARG001
+        sent: Awaitable[Any] = send(*args, redelivered=False, **told)
+        return sent
 
-    Work.send = planted  # type: ignore[method-assign]
+    return planted
 
 
-def raise_attempts() -> None:
+def raise_attempts(put: Act) -> Act:
     """Count a sweep as a failure."""
-    put = Available.put_batch
 
-    async def planted(self: Available, batch: Batch, *, redelivered: bool = False) -> None:
-        await put(self, batch.again("planted"), redelivered=redelivered)
+    async def planted(self: Available, batch: Any, **told: Any) -> None:
+        await put(self, batch.again("planted"), **told)
 
-    Available.put_batch = planted  # type: ignore[method-assign]
+    return planted
 
 
-def bury_early() -> None:
+def bury_early(judge: Act) -> Act:
     """Give a batch up when it fails for the first time."""
-    judge = returning.judge
 
-    def planted(batch: Batch, *, failed: bool, **given: Any) -> Verdict:
-        return Verdict.DEAD if failed else judge(batch, failed=failed, **given)
+    def planted(batch: Any, *, failed: bool, **told: Any) -> Any:
+        return Verdict.DEAD if failed else judge(batch, failed=failed, **told)
 
-    returning.judge = planted
+    return planted
 
 
-def starve() -> None:
+def starve(cost: Act) -> Act:
     """Never give one seed its turn."""
-    cost = Dispatcher._cost
 
-    def planted(self: Dispatcher, ident: str, now: float) -> int:
-        return 0 if ident == STARVED else cost(self, ident, now)
+    def planted(self: Dispatcher, ident: str, *args: Any) -> Any:
+        return 0 if ident == STARVED else cost(self, ident, *args)
 
-    Dispatcher._cost = planted  # type: ignore[method-assign]
+    return planted
 
 
-def misstate_purges() -> None:
+def misstate_purges(purge: Act) -> Act:
     """Say that a purge discarded nothing."""
-    purge = Commands._purge_seed
 
     async def planted(self: Commands, ident: str) -> dict[str, object]:
         return {**await purge(self, ident), "purged": 0}
 
-    Commands._purge_seed = planted  # type: ignore[method-assign]
+    return planted
 
 
-def resume_by_itself() -> None:
-    """Dispatch a released seed's new items under its new epoch."""
-    from coordinator.domain.registry import State  # noqa: PLC0415
-
-    apply = State._apply
+def resume_by_itself(apply: Act) -> Act:
+    """Dispatch a released seed's items at once, under its new epoch."""
 
     def planted(self: State, event: Any) -> None:
         apply(self, event)
         if event.type == "seed.released" and event.seed in self.seeds:
             self.seeds[event.seed] = replace(self.seeds[event.seed], state="running")
 
-    State._apply = planted  # type: ignore[method-assign]
+    return planted
 
 
 PLANTS: dict[str, Callable[[], None]] = {
-    "lose": lose,
-    "stale": hand_out_stale,
-    "twice": send_twice,
-    "unmarked": drop_marks,
-    "attempts": raise_attempts,
-    "bury": bury_early,
-    "starve": starve,
-    "purge": misstate_purges,
-    "resume": resume_by_itself,
+    "lose": lambda: wrap(Dispatcher, "_send", lose),
+    "stale": lambda: wrap(Sweeper, "sweep", hand_out_stale),
+    "twice": lambda: wrap(Work, "send", send_twice),
+    "unmarked": lambda: wrap(Work, "send", drop_marks),
+    "attempts": lambda: wrap(Available, "put_batch", raise_attempts),
+    "bury": lambda: wrap(returns, "judge", bury_early),
+    "starve": lambda: wrap(Dispatcher, "_cost", starve),
+    "purge": lambda: wrap(Commands, "_purge_seed", misstate_purges),
+    "resume": lambda: wrap(State, "_apply", resume_by_itself),
 }

@@ -5,14 +5,12 @@ A point is armed by a file; the first process to pass it takes the file away and
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from coordinator.domain.packing import Piece
 from coordinator.domain.registry import Event, Snapshot
 from coordinator.node import dispatcher, registry
 from coordinator.node.dispatcher import Dispatcher
@@ -22,6 +20,7 @@ from coordinator.node.returns import Returns
 from coordinator.node.sweep import Sweeper
 from tests.chaos.handler import die
 from tests.chaos.history import Recorder
+from tests.chaos.patching import followed_by, wrap
 
 POINTS = ("confirm-ack", "mid-sweep", "mid-return", "mid-handover", "mid-snapshot")
 CLOCK = "clock"
@@ -29,15 +28,15 @@ CLOCK_READ_EVERY = 0.2
 SNAPSHOT_EVERY = 40
 """Events between snapshots: far fewer than usual, so that there are some to die in."""
 
-T = TypeVar("T")
+Act = Callable[..., Awaitable[Any]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Triggers:
     """The folder of triggers, as one coordinator sees it."""
 
     folder: Path
-    recorder: Recorder | None
+    recorder: Recorder
     name: str
 
     def passing(self, point: str) -> None:
@@ -49,77 +48,51 @@ class Triggers:
             trigger.unlink()
         except FileNotFoundError:
             return
-        if self.recorder is not None:
-            die(self.recorder, f"kill-{point}", self.name)
+        die(self.recorder, f"kill-{point}", self.name)
 
 
-def arm(folder: Path, recorder: Recorder | None, name: str) -> None:
+def arm(triggers: Triggers) -> None:
     """Have this process watch its points, and its clock be offset."""
-    triggers = Triggers(folder, recorder, name)
-    _between_confirm_and_ack(triggers)
-    _within_a_sweep(triggers)
-    _within_a_return(triggers)
-    _within_a_handover(triggers)
-    _within_a_snapshot(triggers)
-    _offset_clock(folder / CLOCK)
+    # A batch is confirmed, and the pages that it was made of are not yet acked.
+    wrap(dispatcher, "settle", lambda act: _preceded_by(lambda: triggers.passing("confirm-ack"), act))
+    # A batch is back in its seed's queue, and not yet acked in the work queue.
+    wrap(Sweeper, "_take_out", followed_by(lambda: triggers.passing("mid-sweep")))
+    # A batch that came back is sent on, and not yet acked in `returns`.
+    wrap(Returns, "_settle", followed_by(lambda: triggers.passing("mid-return")))
+    # An owner has cancelled its consumer, and holds pages that the next one may not have yet.
+    wrap(Dispatcher, "_close", lambda act: _dying_when_handed_over(triggers, act))
+    # A snapshot is made and not yet confirmed.
+    vars(registry)["SNAPSHOT_EVERY"] = SNAPSHOT_EVERY
+    wrap(Registry, "_publish", lambda act: _dying_in_snapshots(triggers, act))
+    _offset_clock(triggers.folder / CLOCK)
 
 
-def _between_confirm_and_ack(triggers: Triggers) -> None:
-    settle = dispatcher.settle
+def _preceded_by(before: Callable[[], None], act: Act) -> Act:
+    async def both(*args: object) -> object:
+        before()
+        return await act(*args)
 
-    async def settle_or_die(pieces: list[Piece]) -> None:
-        triggers.passing("confirm-ack")
-        await settle(pieces)
-
-    dispatcher.settle = settle_or_die
+    return both
 
 
-def _within_a_sweep(triggers: Triggers) -> None:
-    """A batch has been put back into its seed's queue, and is not yet acked in the work queue."""
-    Sweeper._take_out = _then(Sweeper._take_out, lambda: triggers.passing("mid-sweep"))  # type: ignore[method-assign]  # noqa: SLF001
-
-
-def _within_a_return(triggers: Triggers) -> None:
-    """A batch that came back has been sent on, and is not yet acked in `returns`."""
-    Returns._settle = _then(Returns._settle, lambda: triggers.passing("mid-return"))  # type: ignore[method-assign]  # noqa: SLF001
-
-
-def _within_a_handover(triggers: Triggers) -> None:
-    """The old owner has cancelled its consumer, and holds pages that the next owner may not have yet."""
-    end = Dispatcher._close  # noqa: SLF001
-
-    async def end_or_die(self: Dispatcher, line: Line) -> None:
-        seed = self._registry.state.seeds.get(line.id)  # noqa: SLF001
+def _dying_when_handed_over(triggers: Triggers, close: Act) -> Act:
+    async def close_or_die(self: Dispatcher, line: Line) -> None:
+        state = getattr(self, "_registry").state  # noqa: B009 - what is private there is not typed for us
+        seed = state.seeds.get(line.id)
         if seed is not None and seed.state == "running":
-            line.close = _then(line.close, lambda: triggers.passing("mid-handover"))  # type: ignore[method-assign]
-        await end(self, line)
+            wrap(line, "close", followed_by(lambda: triggers.passing("mid-handover")))
+        await close(self, line)
 
-    Dispatcher._close = end_or_die  # type: ignore[method-assign]  # noqa: SLF001
+    return close_or_die
 
 
-def _within_a_snapshot(triggers: Triggers) -> None:
-    """A snapshot is on its way to the broker, and is not yet confirmed."""
-    registry.SNAPSHOT_EVERY = SNAPSHOT_EVERY  # type: ignore[misc]
-    publish = Registry._publish  # noqa: SLF001
-
+def _dying_in_snapshots(triggers: Triggers, publish: Act) -> Act:
     async def publish_or_die(self: Registry, event: Event) -> None:
         if isinstance(event, Snapshot):
             triggers.passing("mid-snapshot")
         await publish(self, event)
 
-    Registry._publish = publish_or_die  # type: ignore[method-assign]  # noqa: SLF001
-
-
-def _then(
-    act: Callable[..., Coroutine[Any, Any, T]], after: Callable[[], None]
-) -> Callable[..., Coroutine[Any, Any, T]]:
-    @functools.wraps(act)
-    async def both(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401
-        result = await act(*args, **kwargs)
-        after()
-        return result
-
-    return both
+    return publish_or_die
 
 
 def _offset_clock(path: Path) -> None:

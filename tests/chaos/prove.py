@@ -13,6 +13,7 @@ from coordinator import logs
 from tests.chaos import faults as kinds
 from tests.chaos.broker import Broker
 from tests.chaos.load import SEEDS, SMALL, SeedPlan
+from tests.chaos.plants import STARVED
 from tests.chaos.report import Verdict, describe, judge
 from tests.chaos.run import run
 from tests.chaos.story import Limits
@@ -26,8 +27,9 @@ class Proof:
     """A planted violation, and what it takes to be seen.
 
     Attributes:
-        plant: its name in `plants.py`.
-        rules: one of these must be found.
+        name: of the proof.
+        plant: what `plants.py` calls it; several with commas between.
+        rules: each of these must be found violated.
         faults: without which it does not show.
         seconds: of load.
         commands: seconds between two commands.
@@ -38,6 +40,7 @@ class Proof:
         seeds: which there are.
     """
 
+    name: str
     plant: str
     rules: tuple[str, ...]
     faults: str = "none"
@@ -52,27 +55,36 @@ class Proof:
 
 FEW = (SeedPlan("one", SMALL, share=4), SeedPlan("two", SMALL, commands=()))
 PURGED = (SeedPlan("one", SMALL, commands=("purge.seed",)), SeedPlan("two", SMALL, commands=()))
+IMPATIENT = (SeedPlan(STARVED, SMALL, bound=4.0, commands=()), SeedPlan("one", SMALL))
 
 PROOFS = (
-    Proof("", ()),
-    Proof("lose", ("lost",)),
-    Proof("stale", ("stale",), commands=1.5, busy=3, rest=4, seeds=FEW),
-    Proof("twice", ("unmarked", "at once")),
-    Proof("unmarked", ("unmarked",), faults="kill-confirm-ack", seconds=12),
-    Proof("attempts", ("attempt",), commands=0.3),
-    Proof("bury", ("dead",), rejects=0.05),
-    Proof("starve", ("starved", "stuck"), drain=6),
-    Proof("purge", ("purge",), commands=0.5, busy=2, seeds=PURGED),
-    Proof("resume", ("stale",), commands=0.3, busy=2, rest=4, seeds=FEW),
+    Proof("nothing", "", ()),
+    Proof("lose", "lose", ("lost",)),
+    Proof("stale", "stale", ("stale",), commands=1.5, busy=3, rest=4, seeds=FEW),
+    Proof("twice", "twice", ("unmarked", "at once"), busy=2),
+    Proof("unmarked", "unmarked", ("unmarked",), faults="kill-confirm-ack", seconds=12),
+    Proof("attempts", "attempts", ("attempt",), commands=0.3),
+    Proof("bury", "bury", ("dead",), rejects=0.05),
+    Proof("starve", "starve", ("starved",), drain=4, seeds=IMPATIENT),
+    Proof("purge", "purge", ("purge",), commands=0.5, busy=2, seeds=PURGED),
+    Proof("resume", "resume", ("stale",), commands=0.3, busy=2, rest=4, seeds=FEW),
+    Proof(
+        "several",
+        "lose,twice,attempts,bury",
+        ("lost", "unmarked", "attempt", "dead"),
+        commands=0.3,
+        rejects=0.05,
+        busy=1,
+        seeds=FEW,
+    ),
 )
 
 
 async def prove(proof: Proof, broker: Broker, folder: Path) -> Verdict:
     """Run with a planted violation and judge the history; the plan has few workers and no other fault."""
-    name = proof.plant or "nothing"
     limits = Limits(strikes=0)
     plan = Plan(
-        folder=folder / name,
+        folder=folder / proof.name,
         duration=proof.seconds,
         seed=SEED,
         coordinators=1,
@@ -88,7 +100,7 @@ async def prove(proof: Proof, broker: Broker, folder: Path) -> Verdict:
         seeds=proof.seeds,
         limits=limits,
     )
-    await run(plan, kinds.chosen(proof.faults, len(broker)), broker, f"proof-{name}")
+    await run(plan, kinds.chosen(proof.faults, len(broker)), broker, f"proof-{proof.name}")
     return judge(plan.folder / "history", limits, [])
 
 
@@ -98,11 +110,10 @@ async def prove_all(folder: Path, proofs: tuple[Proof, ...]) -> bool:
     async with Broker() as broker:
         for proof in proofs:
             verdict = await prove(proof, broker, folder)
-            caught = [one for one in verdict.violations if one.rule in proof.rules]
-            is_proven = bool(caught) if proof.plant else verdict.is_good
+            is_proven = set(proof.rules) <= set(verdict.rules) if proof.plant else verdict.is_good
             is_good = is_good and is_proven
-            found = f"{caught[0].rule}: {caught[0].subject}: {caught[0].text}" if caught else dict(verdict.rules)
-            typer.echo(f"{'caught' if is_proven else 'MISSED'} {proof.plant or 'nothing planted'}: {found}")
+            found = {one.rule: one.text for one in reversed(verdict.violations) if one.rule in proof.rules}
+            typer.echo(f"{'caught' if is_proven else 'MISSED'} {proof.name}: {found or dict(verdict.rules)}")
             if not is_proven:
                 for one in verdict.violations[:3]:
                     typer.echo(f"  {one}")
@@ -114,8 +125,8 @@ async def prove_all(folder: Path, proofs: tuple[Proof, ...]) -> bool:
 def main(plants: str = "", folder: Path = Path(".cache/chaos/proofs")) -> None:
     """Prove that the checker catches each planted violation, and finds nothing where nothing is planted."""
     logs.configure("warning")
-    wanted = plants.split(",") if plants else [proof.plant for proof in PROOFS]
-    chosen = tuple(proof for proof in PROOFS if proof.plant in wanted)
+    wanted = plants.split(",") if plants else [proof.name for proof in PROOFS]
+    chosen = tuple(proof for proof in PROOFS if proof.name in wanted)
     is_good = asyncio.run(prove_all(folder.resolve(), chosen))
     typer.echo("PROVEN: each planted violation was caught" if is_good else "FAILED: not all was caught")
     sys.exit(0 if is_good else 1)

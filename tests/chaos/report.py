@@ -71,8 +71,8 @@ def _figures(figures: Figures) -> Iterator[str]:
     yield "batches marked by " + ", ".join(f"{name}: {count}" for name, count in figures.marked_by.items())
     yield "commands: " + ", ".join(f"{name}: {count}" for name, count in figures.commands.items())
     if figures.releases:
-        worst = max(figures.releases)
-        yield f"after a worker's release its batches were with others in {median(figures.releases):.3f} s (worst {worst:.3f})"
+        middle, worst = median(figures.releases), max(figures.releases)
+        yield f"after a worker's release its batches were with others in {middle:.3f} s (worst {worst:.3f})"
     yield "longest wait for a turn: " + ", ".join(f"{seed} {gap:.1f} s" for seed, gap in figures.gaps.items())
     if figures.faults:
         yield f"{'fault':<24}{'caused':>8}{'struck':>8}{'stall s':>10}{'a seed s':>10}{'rehold s':>10}"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 import time
 from collections.abc import Coroutine
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import orjson
@@ -29,6 +27,7 @@ from tests.chaos.world import Plan, World, own_world
 
 log = structlog.get_logger(__name__)
 
+END_AGAIN = 5.0
 QUIET = 2.5
 HOLDING = {topology.WORK, topology.RETURNS, topology.SUSPECTS, topology.NEW_SEEDS}
 LANES = {"worker": 2}
@@ -60,9 +59,7 @@ async def run(plan: Plan, faults: list[kinds.Fault], broker: Broker, vhost: str)
 
 async def _load(world: World, managers: Managers, faults: list[kinds.Fault]) -> None:
     plan, rng = world.plan, random.Random(world.plan.seed)
-    producers = Producers(
-        world.history, world.urls, world.http_url, plan.rate, plan.seeds, random.Random(rng.random())
-    )
+    producers = Producers(world.history, world.urls, world.http_url, plan.rate, plan.seeds, random.Random(rng.random()))
     parts: list[Coroutine[Any, Any, None]] = [
         producers.run(plan.items),
         _sample_broker(world),
@@ -73,12 +70,27 @@ async def _load(world: World, managers: Managers, faults: list[kinds.Fault]) -> 
         parts.append(managers.play(names, random.Random(rng.random()), plan.commands, plan.rest))
     lanes = {fault.lane: [one for one in faults if one.lane == fault.lane] for fault in faults}
     for lane, mine in lanes.items():
-        for _ in range(LANES.get(lane, 1)):
-            parts.append(kinds.keep_striking(world, mine, random.Random(rng.random())))
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(plan.duration), asyncio.TaskGroup() as group:
-            for part in parts:
-                group.create_task(part)
+        times = LANES.get(lane, 1)
+        parts += [kinds.keep_striking(world, mine, random.Random(rng.random())) for _ in range(times)]
+    await _for_a_while([asyncio.create_task(part) for part in parts], plan.duration)
+
+
+async def _for_a_while(tasks: list[asyncio.Task[None]], seconds: float) -> None:
+    """Let these run for so long, or until one fails, and end them: a fault that is made good takes its time.
+
+    A client may forget that it was cancelled, so it is told again.
+    """
+    done, running = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+    while running:
+        for task in running:
+            task.cancel()
+        ended, running = await asyncio.wait(running, timeout=END_AGAIN)
+        done |= ended
+        for task in running:
+            log.warning("chaos.still_running", task=task.get_name(), at=str(task.get_stack(limit=3)[-1:]))
+    for task in done:
+        if not task.cancelled():
+            task.result()
 
 
 async def _poison(world: World) -> None:
@@ -100,7 +112,7 @@ async def _settle(world: World, managers: Managers) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(world.plan.drain):
             for one in world.coordinators:
-                await kinds._until_ready(world, one)  # noqa: SLF001
+                await kinds.until_ready(world, one)
             for plan in world.plan.seeds:
                 await managers.resume(plan.id, rng)
             await _until_empty(world)
@@ -124,7 +136,7 @@ async def _until_empty(world: World) -> None:
 
 
 async def _waiting(world: World) -> dict[str, int]:
-    """Messages by queue, of all queues that hold items on their way: ready ones as of now, unacked ones a second old."""
+    """Messages by queue, of all queues that hold items on their way: ready ones as of now, unacked ones of late."""
     management = Management(world.management_url, world.vhost)
     try:
         totals = await management.totals()

@@ -1,31 +1,33 @@
-"""Samples of what a process uses, taken from within."""
+"""Samples of what a process uses."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from coordinator.node.node import Node
 from tests.chaos.history import Recorder, Sample
+from tests.chaos.patching import wrap
 
 EVERY = 2.0
 
 
 def begin(recorder: Recorder, name: str) -> None:
-    """Have each node sample its process for as long as it runs."""
-    run: Callable[[Node], Coroutine[Any, Any, None]] = Node.run
+    """Have each node sample its process, for as long as it runs."""
 
-    async def sampled(self: Node) -> None:
-        sampler = asyncio.create_task(_sample(recorder, name), name="samples")
-        try:
-            await run(self)
-        finally:
-            sampler.cancel()
+    def make(run: Callable[[Node], Awaitable[None]]) -> Callable[[Node], Awaitable[None]]:
+        async def sampled(self: Node) -> None:
+            sampler = asyncio.create_task(_sample(recorder, name), name="samples")
+            try:
+                await run(self)
+            finally:
+                sampler.cancel()
 
-    Node.run = sampled  # type: ignore[method-assign]
+        return sampled
+
+    wrap(Node, "run", make)
 
 
 async def _sample(recorder: Recorder, name: str) -> None:
@@ -37,11 +39,9 @@ async def _sample(recorder: Recorder, name: str) -> None:
 
 def of_process(pid: int) -> dict[str, float]:
     """What the kernel says of a process: memory in MB, open files, threads."""
-    status = dict(
-        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
-    )
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     return {
         "rss_mb": round(int(status["VmRSS"].split()[0]) / 1024, 1),
-        "files": float(len(os.listdir(f"/proc/{pid}/fd"))),
+        "files": float(sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())),
         "threads": float(status["Threads"]),
     }

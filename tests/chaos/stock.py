@@ -80,7 +80,8 @@ class Client:
     async def _work_off(
         self, channel: aio_pika.abc.AbstractChannel, inbox: asyncio.Queue[AbstractIncomingMessage]
     ) -> None:
-        receiving = asyncio.create_task(self._receive(inbox, ready := asyncio.Queue()))
+        ready: asyncio.Queue[tuple[str, AbstractIncomingMessage]] = asyncio.Queue()
+        receiving = asyncio.create_task(self._receive(inbox, ready))
         try:
             while True:
                 await self._one(channel, *(await ready.get()))
@@ -100,9 +101,7 @@ class Client:
             self.recorder.write(delivered(hold, self.config.id, message))
             ready.put_nowait((hold, message))
 
-    async def _one(
-        self, channel: aio_pika.abc.AbstractChannel, hold: str, message: AbstractIncomingMessage
-    ) -> None:
+    async def _one(self, channel: aio_pika.abc.AbstractChannel, hold: str, message: AbstractIncomingMessage) -> None:
         body = orjson.loads(message.body)
         for item in body["items"]:
             self.work.fail_if_told(item["id"])

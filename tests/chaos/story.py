@@ -16,6 +16,8 @@ HARMLESS = frozenset(
     {"memory-alarm", "disk-alarm", "clock-step", "commands-repeated", "commands-reordered", "worker-slow"}
 )
 """Faults that slow things down and must make no delivery fail."""
+RETURNS = frozenset({"given back", "rejected"})
+"""What a worker may do with a batch that it took: then it is no longer the worker's."""
 SPOOL = ".spool"
 """Ends the name of what a worker gives back from its spool: it was delivered to an earlier process of it."""
 
@@ -85,11 +87,9 @@ class Hold:
             covers = not one.items or item in one.items
             if covers and one.how in {"acking", "acked", "ack lost"}:
                 when = one.at if when is None else when
-            elif one.how == "given back" and item in one.items:
+            elif one.how in RETURNS and item in one.items:
                 when = None
         return when
-
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +143,16 @@ class Story:
             elif isinstance(event, Command):
                 self.commands[event.target].append(event)
             elif isinstance(event, Delivered):
-                hold = holds[event.hold] = Hold(event)
-                self.holds.append(hold)
-                self.by_batch[event.batch].append(hold)
-                for item in event.items:
-                    self.by_item[item].append(hold)
-        for event in of(Settled, events):
-            if event.hold in holds:
-                holds[event.hold].settled.append(event)
-            elif event.hold.endswith(SPOOL):
-                for item in event.items:
-                    self.spool_returns[item].append(event)
+                holds[event.hold] = self._add(event)
+        for one in of(Settled, events):
+            if one.hold in holds:
+                holds[one.hold].settled.append(one)
+            elif one.hold.endswith(SPOOL):
+                for item in one.items:
+                    self.spool_returns[item].append(one)
+        self._note_kills()
+
+    def _note_kills(self) -> None:
         kills: defaultdict[str, list[float]] = defaultdict(list)
         for strike in self.strikes:
             if strike.name in KILLS:
@@ -161,9 +160,17 @@ class Story:
         for hold in self.holds:
             hold.killed = min((at for at in kills[hold.worker] if at >= hold.start), default=math.inf)
 
+    def _add(self, event: Delivered) -> Hold:
+        hold = Hold(event)
+        self.holds.append(hold)
+        self.by_batch[event.batch].append(hold)
+        for item in event.items:
+            self.by_item[item].append(hold)
+        return hold
+
     def is_taken(self, item: str) -> bool:
         """Whether a worker has acked this item, or may have, and has kept it."""
-        returned = [one for one in self.spool_returns.get(item, ()) if one.how == "given back"]
+        returned = [one for one in self.spool_returns.get(item, ()) if one.how in RETURNS]
         for hold in self.by_item.get(item, ()):
             when = hold.taken(item)
             own = [one for one in returned if one.party == hold.worker and when is not None and one.at > when]

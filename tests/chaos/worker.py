@@ -18,12 +18,12 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BaseModel
 
 from coordinator import logs
+from coordinator.client.http_worker import HttpWorker
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
-from coordinator.models import Batch, BatchResults, Item, Presence, WorkerSpec
+from coordinator.models import Batch, BatchResults, Item, Presence
 from tests.chaos.handler import Work
 from tests.chaos.history import Delivered, How, Produced, Recorder, Settled
 from worker_stub.amqp import AmqpTransport
-from worker_stub.api import Api
 from worker_stub.http import HttpTransport
 from worker_stub.jobs import Inbox, Job, Transport
 from worker_stub.spool import Spool
@@ -160,8 +160,8 @@ class RecordingTransport:
         self._ledger.settled(job, "acked")
 
     async def reject(self, job: Job) -> None:
-        """Write it down."""
-        self._ledger.settled(job, "rejected")
+        """Write it down; what was taken is named, for it may have come to an earlier process."""
+        self._ledger.settled(job, "rejected", job.batch.load_items() if job.taken else ())
         await self._inner.reject(job)
 
     async def give_back(self, job: Job, rest: Batch, reason: str) -> None:
@@ -206,15 +206,15 @@ async def work(config: Config) -> None:
     identity = Identity(config.id, tuple(sorted(config.tags)), config.transport)
     doings = Work(recorder, config.id, config.seconds, config.rejects)
     doings.listen()
-    api = Api(config.http_url)
+    api = HttpWorker(config.http_url, config.id, identity.tags)
     inner: Transport
     if config.transport == "http":
         inner = HttpTransport(identity, api)
     else:
 
         async def register() -> Sequence[str]:
-            url = await api.register(config.id, WorkerSpec(tags=identity.tags))
-            first = (url or "").partition(",")[0]  # of a cluster's nodes; all have the same users
+            registered = await api.register("amqp")
+            first = (registered.amqp_url or "").partition(",")[0]  # of a cluster's nodes; all have the same users
             return [with_address(first, own) for own in config.amqp_urls]
 
         inner = AmqpTransport(identity, register)
@@ -222,10 +222,8 @@ async def work(config: Config) -> None:
     spool = Spool(config.spool) if config.spool else None
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    try:
+    async with api:
         await Worker(identity, transport, doings.handle, spool, stop_timeout=10.0).run(stop)
-    finally:
-        await api.close()
 
 
 def with_address(url: str, own: str) -> str:

@@ -60,7 +60,7 @@ class Plan:
     workers: int = 8
     rate: float = 600.0
     items: int = 10_000_000
-    pause: float = 2.0
+    pause: float = 1.0
     commands: float = 1.0
     poison: int = 0
     plant: str = ""
@@ -227,7 +227,7 @@ class World:
             "CHAOS_NAME": name,
             "CHAOS_HISTORY": str(self.history),
             "CHAOS_TRIGGERS": str(self.triggers),
-            **({"CHAOS_PLANT": self.plan.plant} if self.plan.plant else {}),
+            "CHAOS_PLANT": self.plan.plant,
         }
         arguments = ["-m", "tests.chaos.coordinator", "serve"]
         child = Child(name, arguments, environment, self._log(name), self.recorder, pause=1.0)
@@ -282,7 +282,9 @@ def worker_configs(plan: Plan, history: Path) -> list[Config]:
     ]
     return [
         all_kinds[number % len(all_kinds)].model_copy(
-            update={} if number < len(all_kinds) else {"id": f"{all_kinds[number % len(all_kinds)].id}x{number}", "spool": None}
+            update={}
+            if number < len(all_kinds)
+            else {"id": f"{all_kinds[number % len(all_kinds)].id}x{number}", "spool": None}
         )
         for number in range(plan.workers)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def produced(at: float, *items: str, outcome: Outcome = "confirmed", seed: str =
     return Produced(at=at, party="p", seed=seed, items=items, begun=at, outcome=outcome, via="amqp")
 
 
-def delivered(  # noqa: PLR0913 - what a delivery may be
+def delivered(
     at: float,
     worker: str,
     *items: str,
@@ -85,9 +86,9 @@ def command(at: float, name: str, target: str, status: int = 200, **numbers: int
     return Command(at=at, party="m", name=name, target=target, begun=at - 0.1, status=status, numbers=numbers)
 
 
-def rules(*events: Event | list[Event]) -> list[str]:
+def rules(*events: Event | Sequence[Event]) -> list[str]:
     """The rules that this history violates."""
-    flat = [event for one in events for event in (one if isinstance(one, list) else [one])]
+    flat = [event for one in events for event in (one if isinstance(one, Sequence) else [one])]
     flat.append(Seed(at=0.0, party="m", seed="s", bound=5.0, may_lose=("queue-deleted",)))
     return [one.rule for one in check(Story(sorted(flat, key=lambda event: event.at)), LIMITS)]
 
@@ -256,7 +257,11 @@ def test_only_what_failed_alone_and_often_is_dead() -> None:
     letter = Dead(
         at=9, batch="b", seed="s", what="batch", reason="", attempt=7, history=tuple("abcdef"), items=("poison",)
     )
-    last = [produced(1, "poison"), delivered(6, "w", "poison", hold="1", attempt=6)] + fault("poison", "w", 6.5, 6.5)
+    last = [
+        produced(1, "poison"),
+        delivered(6, "w", "poison", hold="1", attempt=6),
+        *fault("poison", "w", 6.5, 6.5),
+    ]
     beside = [produced(1, "i"), delivered(6.2, "w", "i", hold="2", batch="c"), *again(flag=True)]
     causes = fault("coordinator-kill", "c", 1, 2)
     assert rules(last, letter, causes) == []
@@ -278,8 +283,8 @@ def test_a_process_that_ends_by_itself_is_told() -> None:
 def test_a_seed_that_waits_beyond_its_bound_is_starved() -> None:
     """Unless it rests, or a fault kept it from its turn."""
 
-    def waits(*events: Event | list[Event]) -> list[str]:
-        flat = [event for one in events for event in (one if isinstance(one, list) else [one])]
+    def waits(*events: Event | Sequence[Event]) -> list[str]:
+        flat = [event for one in events for event in (one if isinstance(one, Sequence) else [one])]
         flat += [produced(1, "i"), delivered(9, "w", "i", hold="1"), Seed(at=0.0, seed="s", bound=5.0)]
         return [one.rule for one in starved(Story(sorted(flat, key=lambda event: event.at)), LIMITS)]
 
@@ -334,9 +339,7 @@ def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     [path] = tmp_path.glob("one.*")
     path.write_bytes(path.read_bytes()[:-5])
     assert read(tmp_path) == [
-        Command(
-            at=1.0, party="one", name="release.seed", target="s", begun=0.5, status=200, numbers={"epoch": 2}
-        ),
+        Command(at=1.0, party="one", name="release.seed", target="s", begun=0.5, status=200, numbers={"epoch": 2}),
         Seed(at=2.0, party="other", seed="s", bound=1.0, may_lose=("x",)),
     ]
 
@@ -344,5 +347,5 @@ def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_history_with_a_line_that_is_none_is_refused(tmp_path: Path) -> None:
     """Naming the file and the line."""
     (tmp_path / "x.jsonl").write_text('{"kind": "nothing"}\n')
-    with pytest.raises(ValueError, match="x.jsonl, line 1"):
+    with pytest.raises(ValueError, match=r"x\.jsonl, line 1"):
         read(tmp_path)
