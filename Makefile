@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock lock format test test-compose fuzz lint coverage check demo chaos chaos-prove clean
+.PHONY: help setup setup-stock lock format test test-compose fuzz bench-http bench-releases lint coverage check demo chaos chaos-prove clean
 
 UV ?= uv
 BIN := .venv/bin
@@ -30,13 +30,19 @@ format: setup ## format the code, and fix what the linter can
 
 test: setup ## run all tests, or some: make test TESTS=tests/unit
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(or $(TESTS),tests) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n auto --maxprocesses=4 --dist loadfile $(or $(TESTS),tests) $(PYTEST_ARGS)
 
 test-compose: setup ## build the image, bring compose.yaml up, use it, take it down (needs a Docker engine)
 	@scripts/test-compose $(PYTEST_ARGS)
 
 fuzz: setup ## random input at length: 20,000 calls over HTTP, 10,000 messages over AMQP (some 15 minutes)
 	FUZZ=long $(BIN)/python -m pytest tests/integration/fuzz $(PYTEST_ARGS)
+
+bench-releases: setup ## how quickly releases act, for a quiet machine (BENCH_ARGS=--help tells the options)
+	$(BIN)/python -m tests.benchmarks.releases $(BENCH_ARGS)
+
+bench-http: setup ## figures of the HTTP side under load, for a quiet machine (BENCH_ARGS=--help tells the options)
+	$(BIN)/python -m tests.benchmarks.http $(BENCH_ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -38,11 +38,16 @@ class Fault(Answer):
     message: str
 
 
-class Invalid(Said):
-    """The input does not validate: what is wrong, field by field. Of items that came as lines, how many were taken."""
+class Stopped(Said):
+    """What stood in the way; of items that came as lines, how many were taken before."""
+
+    accepted: Count = 0
+
+
+class Invalid(Stopped):
+    """The input does not validate: what is wrong, field by field."""
 
     errors: Annotated[list[Fault], Field(min_length=1)]
-    accepted: Count = 0
 
 
 class Accepted(Said):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from coordinator.files import replace_file
 from coordinator.settings import Settings
 
 FILE_NAME: Final = "connection.json"
@@ -23,6 +23,7 @@ class _Connection(BaseModel):
     amqp_url: str
     management_url: str
     http_url: str
+    token: str | None = None
 
 
 def read_connection(settings: Settings) -> Settings:
@@ -37,16 +38,19 @@ def read_connection(settings: Settings) -> Settings:
             update["management_url"] = SecretStr(found.management_url)
     if settings.http_url is None:
         update["http_url"] = found.http_url
+        if settings.token is None and found.token is not None:  # it is for that coordinator, and for no other
+            update["token"] = SecretStr(found.token)
     return settings.model_copy(update=update)
 
 
 @contextlib.contextmanager
-def published(settings: Settings, http_url: str) -> Iterator[None]:
+def published(settings: Settings, http_url: str, token: str | None = None) -> Iterator[None]:
     """Let other programs of this user find this process's broker and HTTP side, until the block ends.
 
     Args:
         settings: with the AMQP URL that is in use.
         http_url: where this process answers.
+        token: what lets its bearer do everything there; the broker's own password lies beside it.
 
     Raises:
         OSError: the file could not be written.
@@ -57,27 +61,15 @@ def published(settings: Settings, http_url: str) -> Iterator[None]:
         amqp_url=",".join(settings.amqp_urls()),
         management_url=settings.management(),
         http_url=http_url,
+        token=token,
     )
-    _write(path, connection.model_dump_json(indent=2))
+    replace_file(path, connection.model_dump_json(indent=2))
     try:
         yield
     finally:
         now = _read(path)
         if now is not None and now.pid == connection.pid:  # a coordinator that came later has its own there
             path.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole; nobody but its owner may read it, since it holds a password."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(name, path)  # noqa: PTH105 - the temporary name is a string
-    except OSError:
-        os.unlink(name)  # noqa: PTH108 - as above
-        raise
 
 
 def _read(path: Path) -> _Connection | None:

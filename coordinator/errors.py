@@ -33,6 +33,46 @@ class NotFoundError(CoordinatorError):
         super().__init__(f"{kind} {ident!r} is not known")
 
 
+class ForbiddenError(CoordinatorError):
+    """Something that this caller may not do."""
+
+
+class OverLimitError(CoordinatorError):
+    """Input that is larger than a limit.
+
+    Attributes:
+        setting: the setting that says the limit.
+    """
+
+    def __init__(self, what: str, limit: int, unit: str, setting: str) -> None:
+        self.setting = setting
+        super().__init__(f"{what} is over its limit of {limit} {unit} (COORDINATOR_{setting})")
+
+
+class BusyError(CoordinatorError):
+    """More at once than a limit allows.
+
+    Attributes:
+        setting: the setting that says the limit.
+    """
+
+    def __init__(self, what: str, limit: float, setting: str) -> None:
+        self.setting = setting
+        super().__init__(f"there are as many {what} as may be: {limit:g} (COORDINATOR_{setting})")
+
+
+class TooSlowError(CoordinatorError):
+    """A body that did not come in time.
+
+    Attributes:
+        setting: the setting that says the time.
+    """
+
+    def __init__(self, seconds: float, setting: str) -> None:
+        self.setting = setting
+        super().__init__(f"the body did not come within {seconds:g} s (COORDINATOR_{setting})")
+
+
 class BrokerUnavailableError(CoordinatorError):
     """The broker, or the coordinator before it, is away, blocked, or was lost: nothing is known to be done."""
 

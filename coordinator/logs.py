@@ -16,7 +16,8 @@ def configure(level: str = "info", style: Literal["auto", "json", "text"] = "aut
     """Send logs to standard error: as text on a terminal, as JSON lines elsewhere, unless a style is asked for."""
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer()
+        # The default shows the local variables of a traceback, and with these passwords.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if as_text
         else structlog.processors.JSONRenderer(lambda event, **_: orjson.dumps(event, default=str).decode())
     )

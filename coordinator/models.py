@@ -321,7 +321,18 @@ def _load_batch(body: bytes) -> tuple[object, bytes | None]:
 _ITEMS = TypeAdapter(Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS)])
 
 
-def parse_items(body: bytes) -> list[Item]:
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What would be trouble further on: strings of more characters, and more levels of nesting."""
+
+    text: int = MAX_TEXT
+    depth: int = MAX_DEPTH
+
+
+BOUNDS = Bounds()
+
+
+def parse_items(body: bytes, bounds: Bounds = BOUNDS) -> list[Item]:
     """Read a page: an array of 1 to 1,000 items, or one item.
 
     Raises:
@@ -335,28 +346,37 @@ def parse_items(body: bytes) -> list[Item]:
         items = _ITEMS.validate_python([value] if isinstance(value, dict) else value)
     except ValidationError as error:
         raise invalid(error) from error
-    _check_limits(items, long_text=len(body) > MAX_TEXT, nul=b"\\u0000" in body)
+    check_bounds([(f"[{index}]", item) for index, item in enumerate(items)], body, bounds)
     return items
 
 
-def _check_limits(items: list[Item], *, long_text: bool, nul: bool) -> None:
-    """Refuse what would be trouble further on: deep nesting, huge strings, and NUL, which no database takes.
+def check_bounds(values: list[tuple[str, object]], body: bytes, bounds: Bounds = BOUNDS) -> None:
+    """Refuse deep nesting, huge strings, and NUL, which no database takes.
 
     Strings are looked at only when the body's own size or text says that one may offend.
+
+    Args:
+        values: what was read, each part under the name of its place.
+        body: what it was read from.
+        bounds: how large it may be.
+
+    Raises:
+        InvalidInputError: it is larger.
     """
-    stack: list[tuple[object, int, int]] = [(item, 0, index) for index, item in enumerate(items)]
+    long_text, nul = len(body) > bounds.text, b"\\u0000" in body
+    stack = [(value, 0, place) for place, value in values]
     while stack:
-        value, depth, index = stack.pop()
+        value, depth, place = stack.pop()
         if isinstance(value, (dict, list)):
-            if depth > MAX_DEPTH:
-                raise InvalidInputError([(f"[{index}]", f"is nested deeper than {MAX_DEPTH} levels")])
+            if depth > bounds.depth:
+                raise InvalidInputError([(place, f"is nested deeper than {bounds.depth} levels")])
             children = [*value, *value.values()] if isinstance(value, dict) else value
-            stack.extend((child, depth + 1, index) for child in children if not isinstance(child, (int, float)))
+            stack.extend((child, depth + 1, place) for child in children if not isinstance(child, (int, float)))
         elif isinstance(value, str):
-            if long_text and len(value) > MAX_TEXT:
-                raise InvalidInputError([(f"[{index}]", f"holds a string longer than {MAX_TEXT} characters")])
+            if long_text and len(value) > bounds.text:
+                raise InvalidInputError([(place, f"holds a string longer than {bounds.text} characters")])
             if nul and "\0" in value:
-                raise InvalidInputError([(f"[{index}]", "holds a NUL character")])
+                raise InvalidInputError([(place, "holds a NUL character")])
 
 
 def invalid(error: ValidationError) -> InvalidInputError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,13 +17,13 @@ from uuid import uuid4
 
 import httpx
 import orjson
-import uvicorn
 from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from coordinator.broker.connection import Connection, Delivery, Message
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
-from coordinator.http.protocol import JsonProtocol
+from coordinator.http.server import Server, scheme_of, server_config
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 
@@ -56,7 +58,8 @@ async def own_vhost(urls: BrokerUrls, **settings: Any) -> AsyncIterator[Settings
         (await http.put(f"/api/permissions/{name}/{quote(user)}", json=everything)).raise_for_status()
         try:
             amqp = ",".join(urlunsplit((node.scheme, node.netloc, f"/{name}", "", "")) for node in nodes)
-            yield Settings(amqp_url=SecretStr(amqp), management_url=SecretStr(urls.management), **settings)
+            given = {"tokens_file": Path(tempfile.gettempdir()) / name / "none.json", **settings}
+            yield Settings(amqp_url=SecretStr(amqp), management_url=SecretStr(urls.management), **given)
         finally:
             for one in (await http.get("/api/users")).json():
                 if str(one["name"]).startswith(f"worker:{name}:"):
@@ -86,19 +89,23 @@ async def running_node(settings: Settings) -> AsyncIterator[Node]:
 @contextlib.asynccontextmanager
 async def serving(node: Node) -> AsyncIterator[str]:
     """The shim of this node on a free port of loopback; gives its base URL."""
-    app = create_app(node)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=JsonProtocol, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(server.serve())
-    await eventually(lambda: server.started, "the HTTP server")
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        await task
+    async with serving_app(create_app(node), node.settings) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def serving_app(app: ASGIApp, settings: Settings) -> AsyncIterator[str]:
+    """An application on a free port of loopback, served as `coordinator serve` does; gives its base URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(server_config(app, settings))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await eventually(lambda: server.started, "the HTTP server")
+        try:
+            yield f"{scheme_of(settings)}://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            server.force_exit = True
+            await task
 
 
 @dataclass

@@ -72,9 +72,15 @@ def work(  # noqa: PLR0913 - the options
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Batches worked on at once.")] = 1,
     spool: Annotated[Path | None, typer.Option(help="Folder for taken batches (with --ack taken).")] = None,
     amqp_url: Annotated[
-        str | None, typer.Option(help="The broker, to connect to as it is: without registration.")
+        str | None,
+        typer.Option(
+            help="The broker, to connect to as it is: without registration. Prefer the variable COORDINATOR_AMQP_URL:"
+            " arguments show in lists of processes."
+        ),
     ] = None,
-    http_url: Annotated[str | None, typer.Option(help="The coordinator, to register with.")] = None,
+    http_url: Annotated[
+        str | None, typer.Option(help="The coordinator, to register with. It is shown the token in COORDINATOR_TOKEN.")
+    ] = None,
     stop_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a drain may take.")] = 10.0,
     log_level: Annotated[LogLevel, typer.Option(help="Log this and what is graver.")] = LogLevel.INFO,
 ) -> None:
@@ -155,7 +161,12 @@ async def _work(identity: Identity, settings: Settings, url: str | None, make: C
 @contextlib.asynccontextmanager
 async def _transport(identity: Identity, settings: Settings, url: str | None) -> AsyncIterator[Transport]:
     """The transport: with a coordinator's URL it registers there, else it takes the broker's URL as it is."""
-    api = HttpWorker(url, identity.id, identity.tags, timeout=ANSWER_TIMEOUT) if url else None
+    token = settings.token.get_secret_value() if settings.token else None
+    api = (
+        HttpWorker(url, identity.id, identity.tags, token=token, timeout=ANSWER_TIMEOUT, ca_file=settings.ca_file)
+        if url
+        else None
+    )
     try:
         if identity.transport == "http":
             if api is None:
@@ -178,7 +189,7 @@ def _addresses(settings: Settings, api: HttpWorker | None) -> Addresses:
         registered = await api.register("amqp")
         if registered.amqp_url is None:
             raise BrokerUnavailableError("the coordinator gave no AMQP URL")
-        return registered.amqp_url.split(",")
+        return [settings.trusting(one) for one in registered.amqp_url.split(",")]
 
     return register
 

@@ -444,7 +444,7 @@ class Connection:
                 return cls(await _connect(text, name, share), text)
             except BrokerUnavailableError as error:
                 url = URL(text)
-                problems.append(f"{url.host}:{url.port}: {error.__cause__ or error}")
+                problems.append(f"{url.host}:{url.port}: {str(error.__cause__ or '') or error}")
         raise BrokerUnavailableError("no broker answers at " + "; ".join(problems))
 
     async def channel(self, *, needed: bool = False) -> Channel:

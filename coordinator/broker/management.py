@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ import httpx
 
 from coordinator import topology
 from coordinator.errors import ManagementError
+from coordinator.tls import verification
 
 TIMEOUT: Final = 5.0
 NOT_FOUND: Final = 404
@@ -44,14 +46,18 @@ class Management:
     for the next one. That one is kept to: else each call would wait for the first node anew.
 
     Args:
-        urls: of the APIs of all nodes, separated by commas.
+        urls: of the APIs of all nodes, separated by commas, with user and password.
         vhost: the virtual host's name.
+        ca_file: authorities to trust in place of the system's.
+
+    Raises:
+        CoordinatorError: the file is none.
     """
 
-    def __init__(self, urls: str, vhost: str) -> None:
+    def __init__(self, urls: str, vhost: str, ca_file: Path | None = None) -> None:
         self._vhost_name = vhost
         self._vhost = quote(vhost, safe="")
-        self._nodes = [_client(url.strip()) for url in urls.split(",") if url.strip()]
+        self._nodes = [_client(url.strip(), ca_file) for url in urls.split(",") if url.strip()]
         self._preferred = random.randrange(len(self._nodes))  # noqa: S311 - so that not all ask the first node
 
     async def close(self) -> None:
@@ -183,13 +189,14 @@ class Management:
         return answer
 
 
-def _client(url: str) -> httpx.AsyncClient:
+def _client(url: str, ca_file: Path | None) -> httpx.AsyncClient:
     parsed = httpx.URL(url)
     return httpx.AsyncClient(
         base_url=parsed.copy_with(username=None, password=None),
         auth=(parsed.username or "guest", parsed.password or "guest"),
         timeout=TIMEOUT,
         trust_env=False,
+        verify=verification(url, ca_file),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.client.http_manager import HttpManager
+from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
 from coordinator.errors import CoordinatorError
 from coordinator.models import invalid
@@ -20,6 +22,8 @@ from coordinator.settings import Settings
 
 NOT_FOUND_CODE: Final = 4
 UNLIMITED_WIDTH: Final = 1_000_000
+
+C = TypeVar("C", Reader, HttpManager)
 AMQP_SCHEMES: Final = ("amqp", "amqps")
 
 AmqpUrl = Annotated[
@@ -76,10 +80,16 @@ def known_broker(amqp_url: str | None) -> list[str]:
     return urls
 
 
-def known_http(http_url: str | None) -> str:
-    """The coordinator's HTTP side that was named, that of the one on this machine, or its default."""
+def known_http(client: type[C], http_url: str | None) -> C:
+    """A client of the coordinator that was named, or of the one on this machine; it shows our token.
+
+    Raises:
+        CoordinatorError: the file of authorities is none.
+    """
     settings = read_connection(load_settings(http_url=http_url))
-    return settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
+    token = settings.token.get_secret_value() if settings.token else None
+    url = settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
+    return client(url, token=token, ca_file=settings.ca_file)
 
 
 def print_json(document: object) -> None:

@@ -87,7 +87,7 @@ def drop(context: typer.Context, ids: DeadIds) -> None:
 
 def _fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answer]]]) -> list[Row]:
     async def fetch() -> list[Row]:
-        async with Reader(known_http(http_url)) as reader:
+        async with known_http(Reader, http_url) as reader:
             return [row.model_dump(mode="json", by_alias=True) for row in await read(reader)]
 
     return asyncio.run(fetch())
@@ -98,7 +98,7 @@ def _settle(
 ) -> None:
     async def settle() -> int:
         missing = 0
-        async with HttpManager(known_http(http_url)) as manager:
+        async with known_http(HttpManager, http_url) as manager:
             for ident in ids:
                 try:
                     await act(manager, ident)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import resource
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Annotated, Any, Final, Literal
 
 import structlog
 import typer
-import uvicorn
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -22,18 +22,21 @@ from coordinator.cli.common import AmqpUrl, examples, load_settings, without_pas
 from coordinator.cli.stopping import run_until_told
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
-from coordinator.http.protocol import JsonProtocol
+from coordinator.http.server import BACKLOG, Server, check_certificate, scheme_of, server_config
 from coordinator.http.stopping import Requests
 from coordinator.node.node import DEFAULT_TICK, Node
 from coordinator.settings import Settings
+from coordinator.tls import client_context
+from coordinator.tokens import Tokens, new_secret
 
 log = structlog.get_logger(__name__)
 
 PRIVATE_TICK: Final = 1.5
 """Seconds by which a private broker's figures lag: it is told to count more often than by default."""
+OTHER_FILES: Final = 200
+"""Open files beside the connections over HTTP."""
 HTTP_GRACE: Final = 2
 """Seconds that requests under way may still take at a stop."""
-BACKLOG: Final = 2048
 
 
 ManagementUrl = Annotated[
@@ -64,7 +67,9 @@ LogFormat = Annotated[
 Insecure = Annotated[
     bool,
     typer.Option(
-        "--insecure", envvar="COORDINATOR_INSECURE", help="Let anybody who reaches a public address do anything."
+        "--insecure",
+        envvar="COORDINATOR_INSECURE",
+        help="Without tokens, let anybody who reaches a public address do anything.",
     ),
 ]
 
@@ -89,7 +94,10 @@ def serve(
     log_format: LogFormat = None,
     insecure: Insecure = False,
 ) -> None:
-    """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist."""
+    """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist.
+
+    All settings are variables too (COORDINATOR_…); those of tokens, TLS and limits, in docs/security.md, only that.
+    """
     settings = load_settings(
         amqp_url=amqp_url,
         management_url=management_url,
@@ -99,8 +107,14 @@ def serve(
         log_format=log_format,
     )
     logs.configure(settings.log_level, settings.log_format)
-    with listening(settings, insecure=insecure) as listener:
-        asyncio.run(run_until_told(_serve(settings, listener), settings.stop_timeout))
+    local = new_secret()
+    tokens = Tokens.of(settings, local)
+    check_certificate(settings)
+    if settings.ca_file is not None:
+        client_context(settings.ca_file)
+    _allow_connections(settings.max_connections)
+    with listening(settings, insecure=insecure or tokens.are_required) as listener:
+        asyncio.run(run_until_told(_serve(settings, listener, tokens, local), settings.stop_timeout))
 
 
 @contextlib.contextmanager
@@ -117,8 +131,8 @@ def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
         with socket.socket(family, kind, protocol) as listener:
             if not insecure and not ipaddress.ip_address(address[0]).is_loopback:
                 raise CoordinatorError(
-                    f"{host} can be reached from elsewhere, and anybody could do anything:"
-                    " listen on 127.0.0.1, or allow it by --insecure"
+                    f"{host} can be reached from elsewhere, and without tokens anybody could do anything: make some"
+                    " by `coordinator token create`, listen on 127.0.0.1, or allow it by --insecure"
                 )
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
@@ -127,8 +141,22 @@ def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
         raise CoordinatorError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    """Run until one of the parts ends; at a stop they end in the opposite order of their beginning."""
+def _allow_connections(wanted: int) -> None:
+    """Let this process have as many open files as that takes, if the system lets it; many begin with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted += OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning("serve.few_open_files", allowed=hard, wanted=wanted)
+        wanted = hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _serve(settings: Settings, listener: socket.socket, tokens: Tokens, local: str) -> None:
+    """Run until one of the parts ends; at a stop they end in the opposite order of their beginning.
+
+    `local` is the token for programs of this user on this machine.
+    """
     async with contextlib.AsyncExitStack() as stack:
         ends: list[asyncio.Task[None]] = []
         tick = DEFAULT_TICK
@@ -138,9 +166,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             ends.append(await stack.enter_async_context(_running(ended(private), "broker")))
         node = Node(settings, tick)
         ends.append(await stack.enter_async_context(_running(node.run(), "node")))
-        ends.append(await stack.enter_async_context(_http(create_app(node), listener)))
-        url = _url(listener)
-        stack.enter_context(discovery.published(settings, url))
+        ends.append(await stack.enter_async_context(_http(create_app(node, tokens), settings, listener)))
+        url = _url(settings, listener)
+        stack.enter_context(discovery.published(settings, url, local))
         log.info("serve.listening", http=url)
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -169,20 +197,10 @@ async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[
         await asyncio.wait([task])
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.asynccontextmanager
-async def _http(app: Starlette, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+async def _http(app: Starlette, settings: Settings, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     requests = Requests(app)
-    server = _Server(
-        uvicorn.Config(requests, http=JsonProtocol, log_config=None, log_level="warning", access_log=False)
-    )
+    server = Server(server_config(requests, settings))
     listener.listen(BACKLOG)  # who finds the address from here on is served, if need be a moment later
     task = asyncio.create_task(server.serve(sockets=[listener]), name="the HTTP server")
     try:
@@ -195,9 +213,11 @@ async def _http(app: Starlette, listener: socket.socket) -> AsyncIterator[asynci
             await asyncio.wait([task])
 
 
-def _url(listener: socket.socket) -> str:
-    """Where programs on this machine reach it."""
+def _url(settings: Settings, listener: socket.socket) -> str:
+    """Where programs on this machine reach it: as the settings say, which a certificate's names may ask for."""
+    if settings.http_url is not None:
+        return settings.http_url
     host, port = listener.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme_of(settings)}://[{host}]:{port}" if ":" in host else f"{scheme_of(settings)}://{host}:{port}"

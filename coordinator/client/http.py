@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import AsyncIterable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
@@ -22,9 +22,12 @@ from coordinator.errors import (
     NotFoundError,
     RejectedItemError,
 )
+from coordinator.tls import verification
 
 PREFIX: Final = "/aspire_api/manager"
 TIMEOUT: Final = 30.0
+KEEP_ALIVE: Final = 2.0
+"""Seconds that an idle connection is kept: fewer than a server does, since a call on one that it closes is lost."""
 TOKEN_VARIABLE: Final = "COORDINATOR_TOKEN"  # noqa: S105 - the name of a variable
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 NOT_FOUND, INVALID, TOO_MANY, UNAVAILABLE = 404, 406, 429, 503
@@ -47,7 +50,7 @@ class HttpClient:
         url: where the coordinator answers, such as `http://127.0.0.1:8787`.
         token: a bearer token; by default that of the variable `COORDINATOR_TOKEN`, if there is one.
         timeout: seconds to wait for an answer, beyond what a call itself waits.
-        verify: how to check the certificate of an `https` URL.
+        ca_file: authorities to trust in place of the system's, where the URL is `https:`.
     """
 
     def __init__(
@@ -56,13 +59,19 @@ class HttpClient:
         *,
         token: str | None = None,
         timeout: float = TIMEOUT,
-        verify: ssl.SSLContext | bool = True,
+        ca_file: Path | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout = timeout
         token = token if token is not None else os.environ.get(TOKEN_VARIABLE)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.AsyncClient(headers=headers, timeout=timeout, verify=verify, trust_env=False)
+        self._http = httpx.AsyncClient(
+            headers=headers,
+            timeout=timeout,
+            verify=verification(self.url, ca_file),
+            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE),
+            trust_env=False,
+        )
 
     async def __aenter__(self) -> Self:
         return self

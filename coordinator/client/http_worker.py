@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 import orjson
 
 from coordinator.answers import Accepted, Fetched, FetchedBatch, Registered, Settled
 from coordinator.client.http import NOT_FOUND, TIMEOUT, HttpClient, path_of
-from coordinator.models import BatchResults, Item, ItemResult, Transport, WorkerSpec
+from coordinator.models import BatchResults, Item, ItemResult, Transport, WorkerSpec, check_worker_id
 
 LONG_POLL: Final = 30.0
 CHUNK: Final = 64 * 1024
@@ -42,7 +42,7 @@ class HttpWorker(HttpProducer):
         tags: what it can do.
         token: as of `HttpClient`.
         timeout: as of `HttpClient`.
-        verify: as of `HttpClient`.
+        ca_file: as of `HttpClient`.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class HttpWorker(HttpProducer):
         *,
         token: str | None = None,
         timeout: float = TIMEOUT,
-        verify: ssl.SSLContext | bool = True,
+        ca_file: Path | None = None,
     ) -> None:
-        super().__init__(url, token=token, timeout=timeout, verify=verify)
-        self.worker = worker
+        super().__init__(url, token=token, timeout=timeout, ca_file=ca_file)
+        self.worker = check_worker_id(worker, "worker")
         self.tags = tuple(tags)
 
     async def register(self, transport: Transport = "http", callback: str | None = None) -> Registered:

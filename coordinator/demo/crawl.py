@@ -72,7 +72,13 @@ async def run_demo(root: str, console: Console) -> Ledger:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coordinator-demo-")))
         say("starting a broker, a coordinator and three workers")
         urls = await stack.enter_async_context(a_broker(Settings()))
-        settings = Settings(amqp_url=SecretStr(urls.amqp), management_url=SecretStr(urls.management), home=folder)
+        settings = Settings(
+            amqp_url=SecretStr(urls.amqp),
+            management_url=SecretStr(urls.management),
+            home=folder,
+            tokens=SecretStr(""),
+            tokens_file=folder / "tokens.json",
+        )
         node = Node(settings, PRIVATE_TICK)
         url = await stack.enter_async_context(coordinating(node))
         results = await stack.enter_async_context(listening([urls.amqp]))

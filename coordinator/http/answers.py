@@ -7,21 +7,39 @@ from collections.abc import Mapping
 import orjson
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from coordinator.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
+    BusyError,
     CoordinatorError,
+    ForbiddenError,
     InvalidInputError,
     ManagementError,
     NotFoundError,
+    OverLimitError,
+    TooSlowError,
 )
 
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER = "1"
+LATER = {"Retry-After": RETRY_AFTER}
+UNAVAILABLE = 503
+STATUSES: dict[type[CoordinatorError], tuple[int, dict[str, str]]] = {
+    InvalidInputError: (406, {}),
+    NotFoundError: (404, {}),
+    ForbiddenError: (403, {}),
+    TooSlowError: (408, {"Connection": "close"}),
+    OverLimitError: (413, {}),
+    BusyError: (429, LATER),
+    BrokerUnavailableError: (UNAVAILABLE, LATER),
+    BrokerRefusedError: (UNAVAILABLE, LATER),
+    ManagementError: (UNAVAILABLE, LATER),
+}
+"""Status and headers by the kind of error."""
 
 
 class Json(Response):
@@ -40,19 +58,34 @@ async def on_http_error(_: Request, error: Exception) -> Response:
     return Json({"message": error.detail}, error.status_code, error.headers)
 
 
-async def on_our_error(request: Request, error: Exception) -> Response:
+async def on_our_error(_: Request, error: Exception) -> Response:
     """An error of ours."""
-    match error:
-        case InvalidInputError():
-            errors = [{"field": field, "message": what} for field, what in error.problems]
-            return Json({"message": str(error), "errors": errors}, 406)
-        case NotFoundError():
-            return Json({"message": str(error)}, 404)
-        case BrokerUnavailableError() | BrokerRefusedError() | ManagementError():
-            log.warning("http.unavailable", path=request.url.path, problem=str(error))
-            return Json({"message": str(error)}, 503, {"Retry-After": RETRY_AFTER})
-        case _:
-            raise error
+    if not isinstance(error, CoordinatorError):
+        raise error
+    return answer_to(error)
+
+
+async def on_gone(_: Request, __: Exception) -> Response:
+    """The client went away while its body was read: nobody hears this."""
+    return Json({"message": "the client went away"}, 400)
+
+
+def answer_to(error: CoordinatorError, **more: object) -> Json:
+    """What an error of ours is answered with; `more` stands beside its message.
+
+    Raises:
+        CoordinatorError: it is none that a request may cause.
+    """
+    found = next((STATUSES[kind] for kind in STATUSES if isinstance(error, kind)), None)
+    if found is None:
+        raise error
+    status, headers = found
+    if status == UNAVAILABLE:
+        log.warning("http.unavailable", problem=str(error))
+    told: dict[str, object] = {"message": str(error), **more}
+    if isinstance(error, InvalidInputError):
+        told["errors"] = [{"field": field, "message": what} for field, what in error.problems]
+    return Json(told, status, headers)
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
@@ -61,4 +94,9 @@ async def on_fault(request: Request, error: Exception) -> Response:
     return Json({"message": "internal error; the log has the details"}, 500)
 
 
-HANDLERS = {HTTPException: on_http_error, CoordinatorError: on_our_error, Exception: on_fault}
+HANDLERS = {
+    HTTPException: on_http_error,
+    CoordinatorError: on_our_error,
+    ClientDisconnect: on_gone,
+    Exception: on_fault,
+}

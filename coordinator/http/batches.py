@@ -9,38 +9,46 @@ from coordinator import topology
 from coordinator.broker.connection import Message
 from coordinator.errors import NotFoundError
 from coordinator.http.answers import Json
+from coordinator.http.gates import gates_of
+from coordinator.http.guard import caller_of, check_worker
 from coordinator.http.requests import (
     acting_session,
-    body_of,
     count_of,
     ids_of,
+    model_of,
     number_of,
     session_of,
+    settings_of,
     unless_gone,
 )
 from coordinator.http.views import held_batches, page_of
-from coordinator.models import BatchResults, check_tags, check_worker_id, parse_model
+from coordinator.models import BatchResults, check_tags, check_worker_id
 from coordinator.node.session import Session
 
-MAX_BATCHES, MAX_WAIT = 1000, 60.0
+MAX_WAIT = 60.0
 
 
 async def fetch(request: Request) -> Response:
     """Fetch batches, waiting for the first if asked to."""
     session = session_of(request)
     tags = check_tags(request.query_params.getlist("tags"))
-    most = count_of(request, "batches", 1, 1, MAX_BATCHES)
+    settings = settings_of(request)
+    most = count_of(request, "batches", 1, 1, settings.max_batches)
     wait = number_of(request, "wait", 0.0, 0.0, MAX_WAIT)
-    address = request.client.host if request.client else "unknown"
-    worker = check_worker_id(request.query_params.get("worker") or address, "worker")
-    if request.app.state.node.settings.require_registration and not session.workers.is_known(worker):
+    worker = check_worker_id(request.query_params.get("worker") or _default_worker(request), "worker")
+    check_worker(caller_of(request), worker)
+    if settings.require_registration and not session.workers.is_known(worker):
         raise NotFoundError("worker", worker)
     await session.roster.note(worker, tuple(sorted(tags)), "http")
-    leases = await unless_gone(request, session.leases.fetch(worker, tags, most, wait)) or []
+    with gates_of(request).polls.share() as share:
+        if wait:
+            share.take(1)
+        leases = await unless_gone(request, session.leases.fetch(worker, tags, most, wait)) or []
+    if leases and await request.is_disconnected():  # it went away just as they came: nobody would ack them
+        await session.leases.give_back([lease.handle for lease in leases])
     leases = [lease for lease in leases if session.leases.is_held(lease)]  # a release may have come in between
-    body = b'{"batches":[%b]}' % b",".join(
-        lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases
-    )
+    batches = [lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases]
+    body = b'{"batches":[%b]}' % b",".join(batches)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -48,21 +56,21 @@ async def ack(request: Request) -> Response:
     """The worker has taken these batches; an alarm of the broker stops no ack."""
     session = session_of(request)
     ids = await ids_of(request)
-    return _settled(ids, await session.leases.ack(ids), "acked")
+    return _settled(ids, await session.leases.ack(ids, caller_of(request).worker), "acked")
 
 
 async def give_back(request: Request) -> Response:
     """The worker gives these batches back without fault."""
     session = await acting_session(request)
     ids = await ids_of(request)
-    return _settled(ids, await session.leases.give_back(ids), "given back")
+    return _settled(ids, await session.leases.give_back(ids, caller_of(request).worker), "given back")
 
 
 async def results(request: Request) -> Response:
     """What an HTTP worker made of a batch, confirmed before the answer."""
     session = await acting_session(request)
-    body = await body_of(request)
-    made = parse_model(BatchResults, body)
+    made, body = await model_of(request, BatchResults)
+    check_worker(caller_of(request), made.worker)
     await session.publishing.publish(topology.RESULTS, made.seed, Message(body))
     return Json({"message": "accepted", "accepted": len(made.results)}, 202)
 
@@ -71,6 +79,12 @@ async def held(request: Request) -> Response:
     """Which worker holds which batch, and since when."""
     session: Session = session_of(request)
     return Json(page_of(request, "batches", await held_batches(session)))
+
+
+def _default_worker(request: Request) -> str:
+    """Who fetches without saying so: the worker that the token is bound to, else the client's address."""
+    address = request.client.host if request.client else "unknown"
+    return caller_of(request).worker or address
 
 
 def _settled(ids: list[str], found: list[bool], done: str) -> Response:

@@ -83,6 +83,7 @@ def _operation(short: str, path: str, methods: list[str], operation: Node, base:
     head = f"<b>{' '.join(methods)}</b> <code>{escape(short)}</code> <span>{escape(operation['summary'])}</span>"
     parts = [
         f"<summary>{head}</summary>",
+        f"<p>{_text(operation['description'])}</p>" if "description" in operation else "",
         f"<pre>{escape(_curl(path, methods[-1], operation, base), quote=False)}</pre>",
         _table("Parameters", (_parameter(one) for one in operation["parameters"])),
         _table("Body", ((f"<code>{kind}</code>", _type(one["schema"])) for kind, one in body.items())),
@@ -99,6 +100,8 @@ def _curl(path: str, method: str, operation: Node, base: str) -> str:
             path = path.replace("{id}", IDENTS[parameter["schema"]["$ref"].rpartition("/")[2]])
     command = ["curl"] if method == "GET" else ["curl", "-X", method]
     command.append(base.rstrip("/") + path)
+    if operation.get("security"):
+        command += ["-H", "Authorization: Bearer bct_…"]
     for content in list(operation.get("requestBody", {}).get("content", {}).values())[:1]:
         command += ["-d", orjson.dumps(content["example"]).decode()]
     return shlex.join(command)

@@ -72,6 +72,7 @@ EXAMPLES: Final[dict[str, object]] = {
         "results": [{"id": "a.jpg", "status": "ok", "data": {"title": "A"}}],
     },
     "Said": {"message": "what was done, or what stood in the way"},
+    "Stopped": {"message": "line 252 is over its limit of 1048576 bytes (COORDINATOR_MAX_LINE)", "accepted": 250},
     "Invalid": {
         "message": "batchSize: Input should be less than or equal to 1000",
         "errors": [{"field": "batchSize", "message": "Input should be less than or equal to 1000"}],

@@ -4,107 +4,165 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import orjson
-from starlette.exceptions import HTTPException
 
 from coordinator.domain.packing import array_inner, split_array
-from coordinator.errors import InvalidInputError
-from coordinator.models import parse_items
+from coordinator.errors import InvalidInputError, OverLimitError, TooSlowError
+from coordinator.http.gates import Share
+from coordinator.models import Bounds, parse_items
 from coordinator.node.session import Session
 
-PAGE_ITEMS = 100
 PAGE_BYTES = 1024 * 1024
-MAX_LINE = 1024 * 1024
-MAX_ARRAY = 64 * 1024 * 1024
 OPEN_CONFIRMS = 20
 
 
-class Ingest:
-    """One call's items on their way to a seed's queue; `confirmed` counts those that the broker has."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a call that adds items may do.
 
-    def __init__(self, session: Session, seed: str) -> None:
+    Attributes:
+        page: items in a page.
+        line: bytes of a line.
+        array: bytes of an array.
+        pause: seconds until the next bytes must be there.
+        bounds: of strings and nesting.
+    """
+
+    page: int
+    line: int
+    array: int
+    pause: float
+    bounds: Bounds
+
+
+class Ingest:
+    """One call's items on their way to a seed's queue; `confirmed` counts those that the broker has.
+
+    Args:
+        session: the node's.
+        seed: where they go.
+        limits: how large they may be.
+        memory: counts the bytes that are not confirmed yet.
+        array: held while an array is decoded.
+    """
+
+    def __init__(self, session: Session, seed: str, limits: Limits, memory: Share, array: asyncio.Lock) -> None:
         self.confirmed = 0
         self._session = session
         self._seed = seed
+        self._limits = limits
+        self._memory = memory
+        self._array = array
         self._open: set[asyncio.Task[None]] = set()
         self._is_seed_there = False
 
-    async def run(self, chunks: AsyncIterator[bytes]) -> None:
+    async def run(self, body: AsyncIterator[bytes]) -> None:
         """Take everything in, at the broker's pace.
 
         Raises:
             InvalidInputError: an item does not validate. Of an array nothing is accepted then; of lines, all before.
-            HTTPException: 413, an array or a line over its limit.
+            OverLimitError: an array or a line is larger than it may be; of lines, all before are accepted.
+            TooSlowError: the body pauses too long; as above.
+            BusyError: all requests together are too much; as above.
             BrokerUnavailableError: not all is confirmed.
         """
-        first = b""
-        async for chunk in chunks:
-            first += chunk
-            if first.lstrip() or len(first) > MAX_LINE:
+        chunks = _in_time(body, self._limits.pause)
+        first, lines = b"", 0
+        async for first in chunks:
+            if first.strip():
                 break
+            lines += first.count(b"\n")
         try:
             if first.lstrip().startswith(b"["):
                 await self._take_array(first, chunks)
             else:
-                await self._take_lines(first, chunks)
+                await self._take_lines(first, chunks, lines)
         finally:
             await self._settle()
 
     async def _take_array(self, first: bytes, chunks: AsyncIterator[bytes]) -> None:
-        body = bytearray(first)
-        async for chunk in chunks:
+        body = bytearray()
+        async for chunk in _joined(first, chunks):
+            self._memory.take(len(chunk))
             body += chunk
-            if len(body) > MAX_ARRAY:
-                raise HTTPException(413, f"an array is limited to {MAX_ARRAY} bytes; send more as one item a line")
-        text = bytes(body)
-        pages = await asyncio.to_thread(_check_array, text)
+            if len(body) > self._limits.array:
+                what = "an array, which must be whole before any of it is accepted (send one item a line instead),"
+                raise OverLimitError(what, self._limits.array, "bytes", "MAX_ARRAY")
+        async with self._array:
+            pages = await asyncio.to_thread(_check_array, bytes(body), self._limits)
         for inner, count in pages:
             await self._send(inner, count)
 
-    async def _take_lines(self, first: bytes, chunks: AsyncIterator[bytes]) -> None:
-        page = _Page()
+    async def _take_lines(self, first: bytes, chunks: AsyncIterator[bytes], number: int) -> None:
+        page = _Page(self._limits, self._memory)
         try:
-            await self._read_lines(page, first, chunks)
+            await self._read_lines(page, _joined(first, chunks), number)
         finally:
             if page.count:
                 await self._send(*page.take())
 
-    async def _read_lines(self, page: _Page, rest: bytes, chunks: AsyncIterator[bytes]) -> None:
-        number = 0
-        async for chunk in _with_end(chunks):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
+    async def _read_lines(self, page: _Page, chunks: AsyncIterator[bytes], number: int) -> None:
+        """Cut chunks into lines; of a line that is not whole yet, no more is kept than a line may have."""
+        rest = bytearray()
+        async for chunk in chunks:
+            *ends, tail = chunk.split(b"\n")
+            for end in ends:
                 number += 1
+                self._memory.give(len(rest))
+                line = bytes(rest) + end
+                rest.clear()
                 if page.add(line, number):
                     await self._send(*page.take())
-            if len(rest) > MAX_LINE:
-                raise HTTPException(413, f"line {number + 1} is over its limit of {MAX_LINE} bytes")
+            self._memory.take(len(tail))
+            rest += tail
+            check_line(rest, number + 1, self._limits.line)
+        if page.add(bytes(rest), number + 1):
+            await self._send(*page.take())
 
-    async def _send(self, inner: bytes, count: int) -> None:
+    async def _send(self, inner: bytes, count: int, size: int = 0) -> None:
+        """Publish a page, once not too many others are open; `size` is what was counted of it."""
         if not self._is_seed_there:
             await self._session.seeds.ensure(self._seed)
             self._is_seed_there = True
         if len(self._open) >= OPEN_CONFIRMS:
             done, _ = await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+            self._open -= done
             for task in done:
                 task.result()
-            self._open -= done
-        self._open.add(asyncio.create_task(self._put(inner, count)))
+        self._open.add(asyncio.create_task(self._put(inner, count, size)))
 
-    async def _put(self, inner: bytes, count: int) -> None:
-        await self._session.available.put_page(self._seed, inner, count)
-        self.confirmed += count
+    async def _put(self, inner: bytes, count: int, size: int) -> None:
+        try:
+            await self._session.available.put_page(self._seed, inner, count)
+            self.confirmed += count
+        finally:
+            self._memory.give(size)
 
     async def _settle(self) -> None:
-        if self._open:
-            await asyncio.gather(*self._open)
+        """Wait for all that is open, whatever becomes of any of it."""
+        for outcome in await asyncio.gather(*self._open, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+
+def check_line(line: bytes | bytearray, number: int, most: int) -> None:
+    """Refuse a line that is too long.
+
+    Raises:
+        OverLimitError: it is; its number is named.
+    """
+    if len(line) > most:
+        raise OverLimitError(f"line {number}", most, "bytes", "MAX_LINE")
 
 
 class _Page:
     """Lines that make the next page, each validated when it comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits, memory: Share) -> None:
+        self._limits = limits
+        self._memory = memory
         self._lines: list[bytes] = []
         self._size = 0
 
@@ -116,39 +174,44 @@ class _Page:
         """Take a line in; whether the page is full.
 
         Raises:
+            OverLimitError: the line is too long.
             InvalidInputError: the line is no item; its number is named.
+            BusyError: all requests together are too much.
         """
+        check_line(line, number, self._limits.line)
         text = line.strip()
         if text:
             try:
                 if text.startswith(b"["):
                     raise InvalidInputError([("body", "must be one item")])  # noqa: TRY301 - one place names the line
-                parse_items(text)
+                parse_items(text, self._limits.bounds)
             except InvalidInputError as error:
                 problems = [(f"line {number}: {field}", what) for field, what in error.problems]
                 raise InvalidInputError(problems) from error
+            self._memory.take(len(text))
             self._lines.append(text)
             self._size += len(text)
-        return len(self._lines) >= PAGE_ITEMS or self._size >= PAGE_BYTES
+        return len(self._lines) >= self._limits.page or self._size >= PAGE_BYTES
 
-    def take(self) -> tuple[bytes, int]:
-        """The page's text and count; the next begins empty."""
-        lines, self._lines, self._size = self._lines, [], 0
-        return b",".join(lines), len(lines)
+    def take(self) -> tuple[bytes, int, int]:
+        """The page's text, how many items it holds, and what was counted of it; the next begins empty."""
+        lines, size = self._lines, self._size
+        self._lines, self._size = [], 0
+        return b",".join(lines), len(lines), size
 
 
-def _check_array(body: bytes) -> list[tuple[bytes, int]]:
+def _check_array(body: bytes, limits: Limits) -> list[tuple[bytes, int]]:
     """Validate an array of any length and cut it into pages, each item's text as it was."""
     try:
         items = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
-    parts = split_array(array_inner(body), PAGE_ITEMS) if items else []
+    parts = split_array(array_inner(body), limits.page) if items else []
     for index, (inner, _) in enumerate(parts):
         try:
-            parse_items(b"[%b]" % inner)
+            parse_items(b"[%b]" % inner, limits.bounds)
         except InvalidInputError as error:
-            raise InvalidInputError([_placed(fault, index * PAGE_ITEMS) for fault in error.problems]) from error
+            raise InvalidInputError([_placed(fault, index * limits.page) for fault in error.problems]) from error
     return parts
 
 
@@ -159,8 +222,24 @@ def _placed(fault: tuple[str, str], offset: int) -> tuple[str, str]:
     return (f"{int(head) + offset}{dot}{rest}", what) if head.isdigit() else fault
 
 
-async def _with_end(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks and a last line's end."""
+async def _joined(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
     async for chunk in chunks:
         yield chunk
-    yield b"\n"
+
+
+async def _in_time(body: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """The chunks, none of which may let wait for itself too long.
+
+    Raises:
+        TooSlowError: one does.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                chunk = await anext(body, None)
+        except TimeoutError:
+            raise TooSlowError(seconds, "STREAM_TIMEOUT") from None
+        if chunk is None:
+            return
+        yield chunk

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final
 
@@ -12,12 +13,14 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import CoreSchema
 
-from coordinator.answers import Invalid, Results, Said
+from coordinator.answers import Invalid, Results, Said, Stopped
 from coordinator.http.examples import EXAMPLES
 from coordinator.http.seeds import READ_ONLY as SEED_READ_ONLY
 from coordinator.http.seeds import Handler
 from coordinator.http.workers import READ_ONLY as WORKER_READ_ONLY
 from coordinator.models import BatchResults, Item, SeedId, SeedSpec, WorkerId, WorkerSpec
+from coordinator.settings import Settings
+from coordinator.tokens import ADMINISTRATOR, ROLES, Roles
 
 Schema = dict[str, object]
 
@@ -39,6 +42,17 @@ GROUPS: Final = {
     "worker": "seeds and workers",
     "dead": "dead letters",
 }
+GUARDED: Final = {
+    401: "no valid token",
+    403: "a token that may not do this, or a browser on another site",
+    429: "too many requests, or too much at once: nothing was done",
+}
+"""What whoever is not let in is answered."""
+FAILURE: Final = 300
+LATER: Final = {429, 503}
+"""Statuses that say when to try again."""
+SCHEME: Final = "bearer"
+ABOUT_TOKENS: Final = "A token that `coordinator token create` made; its roles say what it may do."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +72,38 @@ class Link:
     ident: str
 
 
+def _no_query(_: Settings) -> Mapping[str, Parameter]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One route: its path below the prefix, its methods, and what is said of it.
 
-    `kind` is what an id in the path is one of; `links` are what may follow on success.
+    `roles` are who may call it besides an administrator, None for anybody, without a token too; `links` are what may
+    follow on success.
     """
 
     path: str
     methods: tuple[str, ...]
+    roles: Roles | None
     handler: Handler
     summary: str
     statuses: dict[int, str]
     answer: type[BaseModel] | str
     body: str | None = None
-    query: Mapping[str, Parameter] = field(default_factory=dict)
+    query: Callable[[Settings], Mapping[str, Parameter]] = _no_query
     links: Mapping[str, Link] = field(default_factory=dict)
 
     @property
     def template(self) -> str:
         """The path as OpenAPI writes it."""
         return re.sub(r":\w+}", "}", self.path)
+
+    @property
+    def all_statuses(self) -> dict[int, str]:
+        """What it answers, and what those are answered who are not let in."""
+        return dict(sorted((self.statuses | (GUARDED if self.roles is not None else {})).items()))
 
 
 class _Schemas(GenerateJsonSchema):
@@ -90,19 +115,21 @@ class _Schemas(GenerateJsonSchema):
         return False
 
 
-def _ids(ident: Schema) -> Schema:
-    """The three forms in which a body names ids."""
+def _ids(name: str, most: int) -> Schema:
+    """The three forms in which a body names ids, and how many."""
+    ident = _ref(name)
+    bounds = {"minItems": 1, "maxItems": most}
     return {
         "anyOf": [
             {"type": "object", "required": ["id"], "properties": {"id": ident}},
             {
                 "type": "object",
                 "required": ["id"],
-                "properties": {"id": {"type": "array", "minItems": 1, "items": ident}},
+                "properties": {"id": {"type": "array", **bounds, "items": ident}},
             },
             {
                 "type": "array",
-                "minItems": 1,
+                **bounds,
                 "items": {"type": "object", "required": ["id"], "properties": {"id": ident}},
             },
         ],
@@ -137,9 +164,6 @@ BODIES: Final[dict[str, Schema]] = {
     "WorkerId": WORKER_ID,
     "Handle": HANDLE,
     "DeadId": DEAD_ID,
-    "SeedIds": _ids(_ref("SeedId")),
-    "WorkerIds": _ids(_ref("WorkerId")),
-    "Handles": _ids(_ref("Handle")),
     "Items": {
         "description": "All or nothing of an array; one item by itself stands on one line.",
         "anyOf": [{"type": "array", "items": _ref("Item")}, _ref("Item")],
@@ -150,24 +174,36 @@ BODIES: Final[dict[str, Schema]] = {
         "description": "One item a line, streamed; the answer tells how many of those before a broken line were taken.",
     },
 }
+LISTS: Final = {"SeedIds": "SeedId", "WorkerIds": "WorkerId", "Handles": "Handle"}
+"""Bodies that name ids, and what each id is."""
 MODELS: Final[tuple[type[BaseModel], ...]] = (SeedSpec, WorkerSpec, BatchResults)
 SENT_BACK: Final = {"SeedSpec": SEED_READ_ONLY, "WorkerSpec": WORKER_READ_ONLY}
 """Fields that a client may send back as it read them; they are ignored."""
 
 
-def describe(endpoints: list[Endpoint], prefixes: tuple[str, ...], others: list[Endpoint]) -> Schema:
+def describe(
+    endpoints: list[Endpoint],
+    prefixes: tuple[str, ...],
+    others: list[Endpoint],
+    settings: Settings,
+    *,
+    asks_for_tokens: bool,
+) -> Schema:
     """The OpenAPI 3.1 document.
 
     Args:
         endpoints: the routes below each prefix.
         prefixes: where they are mounted.
         others: the routes below none.
+        settings: the limits in force.
+        asks_for_tokens: whether callers need one.
     """
     paths: dict[str, Schema] = {}
     for prefix, endpoint in [*((prefix, one) for prefix in prefixes for one in endpoints), *(("", o) for o in others)]:
         entry = paths.setdefault(prefix + endpoint.template, {})
         for method in endpoint.methods:
-            entry[method.lower()] = _operation(endpoint, method, prefix)
+            security = {"security": _security(endpoint)} if asks_for_tokens else {}
+            entry[method.lower()] = _operation(endpoint, method, prefix, settings) | security
     return {
         "openapi": "3.1.0",
         "info": {
@@ -177,21 +213,34 @@ def describe(endpoints: list[Endpoint], prefixes: tuple[str, ...], others: list[
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": _schemas([*endpoints, *others])},
+        "components": {
+            "schemas": _schemas([*endpoints, *others], settings),
+            "securitySchemes": {SCHEME: {"type": "http", "scheme": SCHEME, "description": ABOUT_TOKENS}},
+        },
     }
 
 
-def _schemas(endpoints: list[Endpoint]) -> dict[str, Schema]:
+def _security(endpoint: Endpoint) -> list[Schema]:
+    """Which roles are enough, each by itself."""
+    return [] if endpoint.roles is None else [{SCHEME: [role]} for role in _roles(endpoint.roles)]
+
+
+def _roles(roles: Roles) -> list[str]:
+    return [role for role in ROLES if role in {*roles, ADMINISTRATOR}]
+
+
+def _schemas(endpoints: list[Endpoint], settings: Settings) -> dict[str, Schema]:
     """All schemas by name: the bodies', the answers', and what these refer to."""
     answers = [endpoint.answer for endpoint in endpoints if not isinstance(endpoint.answer, str)]
-    models: list[type[BaseModel]] = list(dict.fromkeys([*MODELS, *answers, Said, Invalid]))
+    models: list[type[BaseModel]] = list(dict.fromkeys([*MODELS, *answers, Said, Stopped, Invalid]))
     _, made = models_json_schema(
         [(model, "validation") for model in models], ref_template=REF, schema_generator=_Schemas
     )
     schemas: dict[str, Schema] = {
         **BODIES,
+        **{name: _ids(ident, settings.max_ids) for name, ident in LISTS.items()},
         **made["$defs"],
-        "Item": TypeAdapter(Item).json_schema(schema_generator=_Schemas),
+        "Item": _shortened(TypeAdapter(Item).json_schema(schema_generator=_Schemas), settings.max_text),
     }
     for name, ignored in SENT_BACK.items():
         properties = schemas[name]["properties"]
@@ -202,14 +251,30 @@ def _schemas(endpoints: list[Endpoint]) -> dict[str, Schema]:
     return schemas
 
 
-def _operation(endpoint: Endpoint, method: str, prefix: str) -> Schema:
+def _shortened(schema: Schema, most: int) -> Schema:
+    """The schema, with no text in it longer than so many characters."""
+
+    def shorten(value: object) -> object:
+        if isinstance(value, dict):
+            return {
+                name: min(one, most) if name == "maxLength" and isinstance(one, int) else shorten(one)
+                for name, one in value.items()
+            }
+        return [shorten(one) for one in value] if isinstance(value, list) else value
+
+    return {name: shorten(one) for name, one in schema.items()}
+
+
+def _operation(endpoint: Endpoint, method: str, prefix: str, settings: Settings) -> Schema:
     operation: Schema = {
         "operationId": _operation_id(method, prefix + endpoint.template),
         "tags": [_group(endpoint)],
         "summary": endpoint.summary,
-        "parameters": list(_parameters(endpoint)),
-        "responses": {str(status): _response(endpoint, status, prefix) for status in endpoint.statuses},
+        "parameters": list(_parameters(endpoint, settings)),
+        "responses": {str(status): _response(endpoint, status, prefix) for status in endpoint.all_statuses},
     }
+    if endpoint.roles is not None and not endpoint.roles.issuperset(ROLES):
+        operation["description"] = f"Where there are tokens, for the roles {' and '.join(_roles(endpoint.roles))}."
     if endpoint.body is not None:
         content = {JSON: {"schema": _ref(endpoint.body), "example": EXAMPLES[endpoint.body]}}
         if endpoint.body == "Items":
@@ -227,39 +292,47 @@ def _group(endpoint: Endpoint) -> str:
     return GROUPS.get(endpoint.path.split("/")[1], "this coordinator")
 
 
-def _parameters(endpoint: Endpoint) -> Iterator[Schema]:
+def _parameters(endpoint: Endpoint, settings: Settings) -> Iterator[Schema]:
     if "{id" in endpoint.path:
         kind = re.findall(r"[a-z]+", endpoint.path.partition("/{id")[0])[-1].replace("ack", "batch")
         yield {"name": "id", "in": "path", "required": True, "schema": _ref(IDS[kind])}
-    for name, parameter in endpoint.query.items():
+    for name, parameter in endpoint.query(settings).items():
         yield {"name": name, "in": "query", "description": parameter.about, "schema": parameter.schema}
 
 
 def _response(endpoint: Endpoint, status: int, prefix: str) -> Schema:
-    if isinstance(endpoint.answer, str):
-        return {"description": endpoint.statuses[status], "content": {endpoint.answer: {"schema": {"type": "string"}}}}
+    description = endpoint.all_statuses[status]
+    if isinstance(endpoint.answer, str) and status < FAILURE:
+        return {"description": description, "content": {endpoint.answer: {"schema": {"type": "string"}}}}
     name = answer_name(endpoint, status)
+    headers = {"Cache-Control": {"description": "no-store", "required": True, "schema": {"const": "no-store"}}}
+    if status in LATER:
+        headers["Retry-After"] = _text_header("seconds after which to try again")
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = _text_header("asks for a bearer token")
     response: Schema = {
-        "description": endpoint.statuses[status],
-        "headers": {"Cache-Control": {"description": "no-store", "required": True, "schema": {"const": "no-store"}}},
+        "description": description,
+        "headers": headers,
         "content": {JSON: {"schema": _ref(name), "example": EXAMPLES[name]}},
     }
-    if status == 503:  # noqa: PLR2004 - the contract's own status
-        about = "seconds after which to try again"
-        headers = {"Retry-After": {"description": about, "required": True, "schema": {"type": "string"}}}
-        response["headers"] = {**headers, "Cache-Control": {"schema": {"const": "no-store"}}}
-    if endpoint.links and status < 300:  # noqa: PLR2004 - success
+    if endpoint.links and status < FAILURE:
         response["links"] = {name: _link(link, prefix) for name, link in endpoint.links.items()}
     return response
 
 
+def _text_header(about: str) -> Schema:
+    return {"description": about, "required": True, "schema": {"type": "string"}}
+
+
 def answer_name(endpoint: Endpoint, status: int) -> str:
     """The schema of an endpoint's answer: calls on ids tell of each id also where one was not found."""
-    if isinstance(endpoint.answer, str):
-        raise TypeError(f"{endpoint.path} answers {endpoint.answer}, which has no schema")
-    if status < 300 or (status == 404 and issubclass(endpoint.answer, Results)):  # noqa: PLR2004 - the contract's own
+    if not isinstance(endpoint.answer, str) and (
+        status < FAILURE or (status == HTTPStatus.NOT_FOUND and issubclass(endpoint.answer, Results))
+    ):
         return endpoint.answer.__name__
-    return "Invalid" if status == 406 else "Said"  # noqa: PLR2004 - the contract's own status
+    if status == HTTPStatus.NOT_ACCEPTABLE:
+        return Invalid.__name__
+    return (Stopped if endpoint.body == "Items" else Said).__name__
 
 
 def _link(link: Link, prefix: str) -> Schema:

@@ -11,18 +11,20 @@ from urllib.parse import unquote
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.convertors import Convertor, register_url_convertor
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from coordinator.errors import BrokerUnavailableError, InvalidInputError
-from coordinator.models import invalid, parse_ids
+from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
+from coordinator.http.gates import Share
+from coordinator.models import Bounds, check_bounds, invalid, parse_ids
 from coordinator.node.node import Node
 from coordinator.node.session import Session
+from coordinator.settings import Settings
 
-MAX_BODY = 8 * 1024 * 1024
-"""Bytes of a body that is not a stream of items."""
-MAX_IDS = 10_000
+JSON_TYPES = re.compile(
+    r"application/(.+\+)?json|application/(x-)?(ndjson|jsonl|jsonlines|json-lines)|text/plain"
+    r"|application/octet-stream|application/x-www-form-urlencoded"  # the last is what `curl -d` says of any body
+)
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """As JSON writes it, but for leading zeros; Python would also take `1_0`, `nan`, and digits of other scripts."""
 
@@ -96,52 +98,104 @@ async def acting_session(request: Request) -> Session:
     return session
 
 
-async def body_of(request: Request) -> bytes:
-    """The body, within its bound.
+def settings_of(request: Request) -> Settings:
+    """The coordinator's settings."""
+    node: Node = request.app.state.node
+    return node.settings
+
+
+def hold(request: Request, amount: int) -> None:
+    """Count bytes of a body that are in memory until the request ends.
 
     Raises:
-        HTTPException: 413, it is larger.
+        BusyError: the bodies of all requests are too much.
     """
-    chunks = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise HTTPException(413, f"the body is over its limit of {MAX_BODY} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+    share: Share = request.state.body
+    share.take(amount)
 
 
-async def json_of(request: Request) -> object:
-    """The body's JSON.
+def check_content(request: Request) -> None:
+    """Refuse what a body says of itself, unless it may be JSON as it is.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is something else, or compressed.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and not JSON_TYPES.fullmatch(kind):
+        raise InvalidInputError([("Content-Type", f"must be application/json, not {kind}")])
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise InvalidInputError([("Content-Encoding", f"must be identity, not {encoding}")])
+
+
+async def body_of(request: Request) -> bytes:
+    """The body, within its bounds.
+
+    Raises:
+        InvalidInputError: it is no JSON, as it says itself.
+        OverLimitError: it is larger than it may be.
+        TooSlowError: it does not come in time.
+        BusyError: the bodies of all requests are too much.
+    """
+    settings = settings_of(request)
+    too_large = OverLimitError("the body", settings.max_body, "bytes", "MAX_BODY")
+    if int(request.headers.get("content-length", 0)) > settings.max_body:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(settings.body_timeout):
+            async for chunk in request.stream():
+                hold(request, len(chunk))
+                body += chunk
+                if len(body) > settings.max_body:
+                    raise too_large
+    except TimeoutError:
+        raise TooSlowError(settings.body_timeout, "BODY_TIMEOUT") from None
+    if body:
+        check_content(request)
+    return bytes(body)
+
+
+async def json_of(request: Request) -> tuple[object, bytes]:
+    """The body's JSON, decoded and as it came; an empty body is None.
+
+    Raises:
+        InvalidInputError: it is none; and the errors of `body_of`.
     """
     body = await body_of(request)
+    if not body.strip():
+        return None, body
     try:
-        value: object = orjson.loads(body)
+        return orjson.loads(body), body
     except orjson.JSONDecodeError as error:
         raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
-    return value
 
 
-async def model_of(request: Request, model: type[M], *, ignored: frozenset[str] = frozenset()) -> M:
-    """The body as a model; an empty body is all defaults.
+def bounds_of(request: Request) -> Bounds:
+    """How large strings and levels may be."""
+    settings = settings_of(request)
+    return Bounds(settings.max_text, settings.max_depth)
+
+
+async def model_of(request: Request, model: type[M], *, ignored: frozenset[str] = frozenset()) -> tuple[M, bytes]:
+    """The body as a model, and as it came; an empty body is all defaults.
 
     Args:
         request: the request.
         model: what the body must be.
         ignored: fields that a client may send back as it read them.
+
+    Raises:
+        InvalidInputError: it is none, or holds strings or levels beyond their limits; and the errors of `json_of`.
     """
-    body = await body_of(request)
+    value, body = await json_of(request)
+    check_bounds([("body", value)], body, bounds_of(request))
+    if not body.strip():
+        value = {}
+    if isinstance(value, dict):
+        value = {name: one for name, one in value.items() if name not in ignored}
     try:
-        value = orjson.loads(body) if body.strip() else {}
-        if isinstance(value, dict):
-            value = {name: one for name, one in value.items() if name not in ignored}
-        return TypeAdapter(model).validate_python(value)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
+        return TypeAdapter(model).validate_python(value), body
     except ValidationError as error:
         raise invalid(error) from error
 
@@ -162,14 +216,17 @@ async def ids_of(request: Request) -> list[str]:
     """The ids that a call names: the one in its path, or those in its body.
 
     Raises:
-        InvalidInputError: the body has none of the three forms.
-        HTTPException: 413, there are too many.
+        InvalidInputError: the body has none of the three forms, or an id is longer than a string may be.
+        OverLimitError: there are too many; and the errors of `json_of`.
     """
     if "id" in request.path_params:
         return [id_of(request)]
-    ids = parse_ids(await json_of(request))
-    if len(ids) > MAX_IDS:
-        raise HTTPException(413, f"the list is over its limit of {MAX_IDS} ids")
+    value, body = await json_of(request)
+    ids = parse_ids(value)
+    check_bounds([("id", ids)], body, bounds_of(request))
+    most = settings_of(request).max_ids
+    if len(ids) > most:
+        raise OverLimitError("the list", most, "ids", "MAX_IDS")
     return ids
 
 

@@ -7,10 +7,20 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from coordinator.errors import InvalidInputError
-from coordinator.http.answers import Json
-from coordinator.http.ingest import Ingest
-from coordinator.http.requests import acting_session, id_of, ids_of, model_of, session_of
+from coordinator.errors import CoordinatorError
+from coordinator.http.answers import Json, answer_to
+from coordinator.http.gates import gates_of
+from coordinator.http.ingest import Ingest, Limits
+from coordinator.http.requests import (
+    acting_session,
+    bounds_of,
+    check_content,
+    id_of,
+    ids_of,
+    model_of,
+    session_of,
+    settings_of,
+)
 from coordinator.http.views import page_bounds, seed_views
 from coordinator.models import SeedSpec, check_seed_id
 from coordinator.node.commands import PURGE_SEED
@@ -44,7 +54,7 @@ async def read(request: Request) -> Response:
 async def put(request: Request) -> Response:
     """Create a seed or replace its policies."""
     ident = check_seed_id(id_of(request))
-    spec = await model_of(request, SeedSpec, ignored=READ_ONLY)
+    spec, _ = await model_of(request, SeedSpec, ignored=READ_ONLY)
     session = await acting_session(request)
     seed = await session.seeds.set(ident, spec)
     await session.dispatcher.tend(ident)
@@ -63,12 +73,20 @@ async def add_items(request: Request) -> Response:
     """Add items, streamed."""
     ident = check_seed_id(id_of(request))
     session = await acting_session(request)
-    ingest = Ingest(session, ident)
+    check_content(request)
+    settings = settings_of(request)
+    limits = Limits(
+        page=settings.page_items,
+        line=settings.max_line,
+        array=settings.max_array,
+        pause=settings.stream_timeout,
+        bounds=bounds_of(request),
+    )
+    ingest = Ingest(session, ident, limits, request.state.body, gates_of(request).array)
     try:
         await ingest.run(request.stream())
-    except InvalidInputError as error:
-        errors = [{"field": field, "message": what} for field, what in error.problems]
-        return Json({"message": str(error), "errors": errors, "accepted": ingest.confirmed}, 406)
+    except CoordinatorError as error:
+        return answer_to(error, accepted=ingest.confirmed)
     return Json({"message": f"{ingest.confirmed} items accepted", "accepted": ingest.confirmed}, 202)
 
 

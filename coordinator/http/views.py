@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from starlette.requests import Request
 
 from coordinator.domain.registry import Seed
-from coordinator.http.requests import count_of
+from coordinator.http.requests import count_of, settings_of
 from coordinator.node.figures import Counts
 from coordinator.node.session import Session
 from coordinator.node.workers import WorkerView
 
-PAGE, LARGEST_PAGE = 100, 1000
+PAGE = 100
 FAR = 10**9
 
 View = dict[str, object]
@@ -22,7 +22,8 @@ View = dict[str, object]
 
 def page_bounds(request: Request) -> tuple[int, int]:
     """Which part of a list is asked for: offset and limit."""
-    return count_of(request, "offset", 0, 0, FAR), count_of(request, "limit", PAGE, 1, LARGEST_PAGE)
+    largest = settings_of(request).max_list
+    return count_of(request, "offset", 0, 0, FAR), count_of(request, "limit", min(PAGE, largest), 1, largest)
 
 
 def page_of(request: Request, name: str, entries: Sequence[View]) -> View:

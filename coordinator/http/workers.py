@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.http.answers import Json
+from coordinator.http.guard import caller_of, check_worker
 from coordinator.http.requests import acting_session, id_of, model_of, session_of
 from coordinator.http.views import dead_views, page_bounds, worker_view
 from coordinator.models import WorkerSpec, check_worker_id
@@ -21,7 +22,8 @@ async def read(request: Request) -> Response:
 async def register(request: Request) -> Response:
     """Register a worker; its AMQP URL is told this once."""
     ident = check_worker_id(id_of(request))
-    spec = await model_of(request, WorkerSpec, ignored=READ_ONLY)
+    check_worker(caller_of(request), ident)
+    spec, _ = await model_of(request, WorkerSpec, ignored=READ_ONLY)
     session = await acting_session(request)
     url = await session.workers.register(ident, spec, request.client.host if request.client else None)
     return Json({**worker_view(await session.workers.get(ident)), "amqpUrl": url})

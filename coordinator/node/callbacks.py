@@ -8,6 +8,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final, Literal
 
 import httpx
@@ -18,6 +19,7 @@ from coordinator.domain.callbacks import is_same_host, parse_callback, refused
 from coordinator.errors import InvalidInputError
 from coordinator.node.registry import Registry
 from coordinator.retry import pause
+from coordinator.tls import client_context
 
 log = structlog.get_logger(__name__)
 
@@ -59,22 +61,24 @@ class Callbacks:
     or be on the operator's list. Redirects are not followed, and an answer's body is not read.
     """
 
-    def __init__(self, registry: Registry, hosts: str) -> None:
+    def __init__(self, registry: Registry, hosts: str, ca_file: Path | None) -> None:
         """Make one that knows whom to tell.
 
         Args:
             registry: tells the workers, and whether a release still stands.
             hosts: names that may be called, separated by commas; without any, a worker's own address alone.
+            ca_file: authorities to trust in place of the system's.
         """
         self._registry = registry
         self._hosts = frozenset(host.strip().lower() for host in hosts.split(",") if host.strip())
+        self._ca_file = ca_file
         self._inbox: asyncio.Queue[_Notice] = asyncio.Queue()
 
     async def run(self) -> None:
         """Send what there is to send until cancelled."""
-        limits = httpx.Limits(max_connections=CONNECTIONS)
+        limits, trusted = httpx.Limits(max_connections=CONNECTIONS), client_context(self._ca_file)
         async with (
-            httpx.AsyncClient(timeout=TRY_TIMEOUT, limits=limits, trust_env=False) as http,
+            httpx.AsyncClient(timeout=TRY_TIMEOUT, limits=limits, trust_env=False, verify=trusted) as http,
             asyncio.TaskGroup() as group,
         ):
             while True:

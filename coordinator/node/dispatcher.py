@@ -72,6 +72,7 @@ class Dispatcher:
         self._next_look = math.inf
         self._is_stopping = False
         registry.listen(self._on_event)
+        work.on_room(self._wake.set)
         peers.on_change(self._rebalance)
         work.wanted_by(self._demands)
 

@@ -99,13 +99,17 @@ class Leases:
                 del self._waiting[woken]
             queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
 
-    async def ack(self, handles: Sequence[str]) -> list[bool]:
-        """The worker has taken the batches; False for each handle that no coordinator holds (any more)."""
-        return await self._settle(handles, "ack")
+    async def ack(self, handles: Sequence[str], worker: str | None = None) -> list[bool]:
+        """The worker has taken the batches.
 
-    async def give_back(self, handles: Sequence[str]) -> list[bool]:
-        """The worker gives the batches back without fault; False for each that no coordinator holds (any more)."""
-        return await self._settle(handles, "give back")
+        Returns:
+            False for each handle that no coordinator holds (any more), or, where a worker is named, not for it.
+        """
+        return await self._settle(handles, "ack", worker)
+
+    async def give_back(self, handles: Sequence[str], worker: str | None = None) -> list[bool]:
+        """The worker gives the batches back without fault; False as for `ack`."""
+        return await self._settle(handles, "give back", worker)
 
     def is_held(self, lease: Lease) -> bool:
         """Whether a lease is still good."""
@@ -123,7 +127,7 @@ class Leases:
         for lease in self._pop(self._leases.values()):
             await self._put_back(lease, is_seen=True)
 
-    async def _settle(self, handles: Sequence[str], how: Settlement) -> list[bool]:
+    async def _settle(self, handles: Sequence[str], how: Settlement, worker: str | None) -> list[bool]:
         """Settle what is held here, and have the others settle what they hold; if one is gone, so are its leases."""
         elsewhere: defaultdict[str, list[str]] = defaultdict(list)
         found = set()
@@ -131,19 +135,21 @@ class Leases:
             instance = handle.partition(".")[0]
             if instance in self._peers.others:
                 elsewhere[instance].append(handle)
-            elif await self._settle_here(handle, how):
+            elif await self._settle_here(handle, how, worker):
                 found.add(handle)
         for instance, its in elsewhere.items():
-            answers = await self._peers.ask("leases.settle", {"handles": its, "how": how}, [instance])
+            question = {"handles": its, "how": how, "worker": worker}
+            answers = await self._peers.ask("leases.settle", question, [instance])
             if answers.missing:
                 raise BrokerUnavailableError(f"coordinator {instance}, which holds the batch, does not answer")
             found.update(handle for body in answers.given.values() for handle in body.get("found", ()))
         return [handle in found for handle in handles]
 
-    async def _settle_here(self, handle: str, how: Settlement) -> bool:
-        lease = self._leases.pop(handle, None)
-        if lease is None:
+    async def _settle_here(self, handle: str, how: Settlement, worker: str | None) -> bool:
+        lease = self._leases.get(handle)
+        if lease is None or worker not in {None, lease.worker}:
             return False
+        del self._leases[handle]
         if how == "ack":
             await lease.delivery.ack()
             await self._work.taken(lease.publication)
@@ -153,7 +159,8 @@ class Leases:
 
     async def _settle_for_peer(self, body: Body) -> Body:
         how: Settlement = "ack" if body["how"] == "ack" else "give back"
-        return {"found": [handle for handle in body["handles"] if await self._settle_here(handle, how)]}
+        worker: str | None = body["worker"]
+        return {"found": [handle for handle in body["handles"] if await self._settle_here(handle, how, worker)]}
 
     async def release(self, worker: str) -> list[Lease]:
         """Take everything from a worker that failed; it goes back with its attempt raised."""
@@ -190,7 +197,7 @@ class Leases:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
             for lease in await taking:
-                await self._settle_here(lease.handle, "give back")
+                await self._settle_here(lease.handle, "give back", worker)
             raise
 
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:

@@ -31,6 +31,7 @@ class Node:
         self._tick = broker_tick
         self._dealt = Memory()
         self._session: Session | None = None
+        self._was_ready = False
         self._ready = asyncio.Event()
 
     @property
@@ -57,28 +58,38 @@ class Node:
         """Keep a session running until cancelled; each failed try waits longer than the one before."""
         failures = 0
         while True:
-            # Anew for each session: what hangs on an earlier one, such as leases, ended with it.
-            self.instance = token_hex(4)
+            # Each in a task of its own: a task group leaves a failure's cancellation behind on the task that it ran in
+            # (before Python 3.13), which could then not be told from one of this task.
+            life = asyncio.create_task(self._live(), name="session")
             try:
-                async with open_session(self.settings, self.instance, self._dealt, self._tick) as session:
-                    self._session = session
-                    self._ready.set()
-                    failures = 0
-                    log.info("node.ready", instance=self.instance, seeds=len(session.registry.state.seeds))
-                    await asyncio.Event().wait()
+                await life
             except* EXPECTED as group:
                 self.problem = _sentence(group)
-            finally:
-                self._session = None
-                self._ready.clear()
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                # A task group that is cancelled while one of its tasks fails raises the failure alone.
-                raise asyncio.CancelledError
-            failures += 1
+                raise asyncio.CancelledError  # the failure came while the session was told to end
+            failures = 0 if self._was_ready else failures + 1
             wait = pause(failures)
             log.warning("node.disconnected", problem=self.problem, retry_in=round(wait, 1))
             await asyncio.sleep(wait)
+
+    async def _live(self) -> None:
+        """One session, from its beginning to its end.
+
+        What hangs on it, such as leases, ends with it, so each has an id of its own.
+        """
+        self._was_ready = False
+        self.instance = token_hex(4)
+        try:
+            async with open_session(self.settings, self.instance, self._dealt, self._tick) as session:
+                self._session = session
+                self._was_ready = True
+                self._ready.set()
+                log.info("node.ready", instance=self.instance, seeds=len(session.registry.state.seeds))
+                await asyncio.Event().wait()
+        finally:
+            self._session = None
+            self._ready.clear()
 
 
 def _sentence(group: BaseExceptionGroup[BaseException]) -> str:

@@ -91,7 +91,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
         stack.push_async_callback(reader.close)
         writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"), near=reader)
         stack.push_async_callback(writer.close)
-        management = Management(settings.management(), settings.vhost())
+        management = Management(settings.management(), settings.vhost(), settings.ca_file)
         stack.push_async_callback(management.close)
         publishing = await writer.channel()
         for exchange in topology.EXCHANGES:
@@ -122,6 +122,7 @@ async def open_session(settings: Settings, instance: str, dealt: Memory, broker_
         session = await _assemble(settings, instance, links, registry, broker_tick)
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
         await session.peers.join(await links.reader.channel())
+        await session.suspects.join()
         loops = await _loops(session, settings, links, dealt, broker_tick)
         tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
         await session.dispatcher.start()
@@ -177,7 +178,7 @@ async def _assemble(
     )
     roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
     figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
-    callbacks = Callbacks(registry, settings.callback_hosts)
+    callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
     workers = Workers(
         registry=registry,
         management=links.management,

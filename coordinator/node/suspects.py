@@ -82,6 +82,13 @@ class Suspects:
         self._renewed = 0.0
         peers.answer("work.pause", self._pause_for_peer)
         peers.answer("work.resume", self._resume_for_peer)
+        peers.answer("work.paused", self._tell_peer)
+
+    async def join(self) -> None:
+        """Before the first dispatch: take part in a pause that others have agreed on already."""
+        answers = await self._peers.ask("work.paused", {})
+        if any(one["paused"] for one in answers.given.values()):
+            self._work.pause(PAUSE)
 
     async def put(self, batch: Batch, *, alone: bool) -> None:
         """Let a batch wait for its turn, its attempt raised already.
@@ -192,6 +199,9 @@ class Suspects:
     async def _pause_for_peer(self, body: Body) -> Body:
         self._work.pause(float(body["seconds"]))
         return {"quiet": self._work.is_quiet}
+
+    async def _tell_peer(self, _: Body) -> Body:
+        return {"paused": not self._work.is_open.is_set()}
 
     async def _resume_for_peer(self, _: Body) -> Body:
         self._work.resume()

@@ -44,25 +44,28 @@ class StaleBatchError(CoordinatorError):
 class _Window:
     """How full a work queue may be, how fast it empties, and how many batches may be added until the next look."""
 
-    depth: Depth
+    waiting: int
+    """Batches that waited at the last look: this coordinator's, where others fill the queue as well."""
+    consumers: int
     at: float
     sent: int = 0
+    taken: int = 0
+    """Batches that were fetched here since then: they left as well, and made room at once."""
     rate: float = 0.0
     pause: float = SHORTEST_LOOK
-    allowance: float = LEAST
+    allowance: int = LEAST
 
-    def saw(self, depth: Depth, now: float) -> None:
-        drained = max(0, self.depth.ready + self.sent - depth.ready)
+    def saw(self, waiting: int, consumers: int, now: float) -> None:
+        drained = max(0, self.waiting + self.sent + self.taken - waiting)
         elapsed = max(now - self.at, 1e-3)
-        share = min(1.0, elapsed / 0.2)
-        self.rate += share * (drained / elapsed - self.rate)
+        weight = min(1.0, elapsed / 0.2)
+        self.rate += weight * (drained / elapsed - self.rate)
         self.pause = SHORTEST_LOOK if drained else min(LONGEST_LOOK, self.pause * 2)
-        self.depth, self.at = depth, now
+        self.waiting, self.consumers, self.at = waiting, consumers, now
 
-    def allow(self, free: int, part: float) -> None:
-        """Grant a part of what is free; what is left of a batch counts toward the next one."""
-        left = min(0.999, max(0.0, self.allowance - self.sent)) if part < 1.0 else 0.0
-        self.allowance, self.sent = max(0, free) * part + left, 0
+    def allow(self, batches: int) -> None:
+        """Grant so many until the next look."""
+        self.allowance, self.sent, self.taken = max(0, batches), 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Work:
         self._leaving: Counter[str] = Counter()
         self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
+        self._room: list[Callable[[], None]] = []
         peers.tell(self._tell)
         peers.listen("settled", self._on_settled)
 
@@ -109,12 +113,16 @@ class Work:
         """Be told of the name of each work queue that has something, as soon as it is known."""
         self._arrivals.append(listener)
 
+    def on_room(self, listener: Callable[[], None]) -> None:
+        """Be told when a batch was fetched here: the broker would tell of its room only at the next look."""
+        self._room.append(listener)
+
     async def declare(self, tags: TagSet) -> None:
         """Have the work queue for these tags."""
         name = topology.work_queue_name(tags)
         if name not in self._windows:
             await self._publishing.declare_queue(topology.work_queue(tags))
-            self._windows[name] = _Window(Depth(0, 0), time.monotonic())
+            self._windows[name] = _Window(0, 0, time.monotonic())
 
     @property
     def queues(self) -> list[str]:
@@ -195,11 +203,15 @@ class Work:
     def room(self, queue: str) -> int:
         """How many more batches this work queue should get now."""
         window = self._windows.get(queue)
-        return LEAST if window is None else int(window.allowance) - window.sent
+        return LEAST if window is None else window.allowance - window.sent
 
     def fetched(self, queue: str, publication: str) -> None:
         """A batch was taken out of this work queue here, so there is room for another at once."""
-        self._windows[queue].sent -= 1
+        window = self._windows[queue]
+        window.sent -= 1
+        window.taken += 1
+        for listener in self._room:
+            listener()
         self.ledger.left_queue(publication, time.monotonic())
 
     def look_due(self, queue: str) -> float:
@@ -212,14 +224,18 @@ class Work:
         asked = time.monotonic()
         depth = await self._connection.depth(queue) or Depth(0, 0)
         now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
-        window.saw(depth, now)
+        theirs = sum(claim.queued for claim in claims)
+        ready = _part_of(depth.ready, self.ledger.batches(queue)[0], theirs)
+        self.ledger.saw_depth(queue, ready, asked, now)
+        mine, _ = self.ledger.batches(queue)
+        window.saw(mine if claims else depth.ready, depth.consumers, now)
         rate = window.rate + sum(claim.rate for claim in claims)
         target = min(self._most, max(LEAST, math.ceil(rate * LOOKAHEAD)))
+        # Each has its part of the whole window, not of what happens to be free when it looks: else whoever looks most
+        # often takes each place that gets free. What nobody accounts for takes up room as well.
         part = share(self._demands().get(queue, 0.0), (claim.demand for claim in claims)) if claims else 1.0
-        window.allow(target - depth.ready, part)
-        mine, _ = self.ledger.batches(queue)
-        ready = _part_of(depth.ready, mine, sum(claim.queued for claim in claims))
-        self.ledger.saw_depth(queue, ready, asked, now)
+        strange = max(0, depth.ready - mine - theirs)
+        window.allow(math.ceil(part * (target - strange)) - mine)
         if depth.ready:
             for listener in self._arrivals:
                 listener(queue)
@@ -252,7 +268,7 @@ class Work:
     def consumers(self, queue: str) -> int:
         """How many consumed this queue when it was last looked at."""
         window = self._windows.get(queue)
-        return window.depth.consumers if window else 0
+        return window.consumers if window else 0
 
     def _claims(self, queue: str) -> list[_Claim]:
         told = [body[queue] for body in self._peers.told("work") if queue in body]

@@ -106,10 +106,14 @@ class Workers:
             await self._callbacks.check(spec.callback, address)
         spec = spec.model_copy(update={"tags": tuple(sorted(set(spec.tags)))})
         url = user = None
+        own = worker_user(self._settings.vhost(), ident)
+        known = self._registry.state.workers.get(ident)
         if spec.transport == "amqp":
-            user, password = worker_user(self._settings.vhost(), ident), token_urlsafe(24)
+            user, password = own, token_urlsafe(24)
             await self._management.make_user(user, password, permissions(ident, spec.tags))
             url = self._settings.url_for_worker(user, password)
+        elif known is not None and known.user is not None:  # one that spoke AMQP before keeps no way in
+            await self._management.delete_user(own)
         await self._registry.append(WorkerRegistered, worker=ident, spec=spec, user=user, address=address)
         log.info("worker.registered", worker=ident, tags=list(spec.tags), transport=spec.transport)
         return url
@@ -118,9 +122,14 @@ class Workers:
         """Forget a worker and its broker user; what it holds goes back as from one that failed.
 
         Raises:
-            NotFoundError: it is not known.
+            NotFoundError: it is not known, and has no broker user of a time when it was.
         """
-        await self.release(ident)
+        had_user = await self._management.delete_user(worker_user(self._settings.vhost(), ident))
+        try:
+            await self.release(ident)
+        except NotFoundError:
+            if not had_user:
+                raise
         await self._registry.append(WorkerRemoved, worker=ident)
         self._roster.forget(ident)
 

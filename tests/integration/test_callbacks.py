@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from coordinator.broker.private import BrokerUrls
+from tests.integration.listener import Listener
 from tests.integration.steps import served, submit
 from tests.support import eventually, own_vhost
 
 HOSTILE = "a/b+c= ü"
-
-
-class Listener:
-    """A worker's own HTTP server: answers as it is told, 200 in the end, and remembers what came."""
-
-    def __init__(self, statuses: Iterable[int] = ()) -> None:
-        self.calls: list[tuple[str, str, Any]] = []
-        self.hosts: list[str] = []
-        self.hold = asyncio.Event()
-        self.hold.set()
-        self._statuses = list(statuses)
-
-    @contextlib.asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncIterator[str]:
-        """Listen on loopback; gives the base URL."""
-        app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "PUT", "POST"])])
-        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan="off"))
-        task = asyncio.create_task(server.serve())
-        await eventually(lambda: server.started, "the worker's server")
-        try:
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        finally:
-            self.hold.set()
-            server.should_exit = True
-            server.force_exit = True
-            await task
-
-    async def _answer(self, request: Request) -> Response:
-        self.calls.append((request.method, request.url.path, await request.json()))
-        self.hosts.append(request.headers["host"])
-        status = self._statuses.pop(0) if self._statuses else 200
-        await self.hold.wait()
-        return Response(status_code=status, headers={"Location": "/elsewhere"} if status < 400 else {})
 
 
 async def register(api: httpx.AsyncClient, url: str, worker: str = "w", transport: str = "http") -> None:

@@ -26,6 +26,8 @@ class Shell:
 
     def __init__(self, home: Path, settings: Settings) -> None:
         self.home = home
+        self.errors = ""
+        """What `serve` wrote, once it has ended."""
         self._broker = {
             "COORDINATOR_AMQP_URL": settings.amqp_urls()[0],
             "COORDINATOR_MANAGEMENT_URL": settings.management(),
@@ -54,9 +56,9 @@ class Shell:
         return process.returncode, output.decode(), errors.decode()
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
+    async def serving(self, *options: str) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
         """A coordinator that is ready."""
-        process = await self.start("serve", "--http-port", "0", environment=self._broker)
+        process = await self.start("serve", "--http-port", "0", *options, environment=self._broker)
         file = self.home / "connection.json"
         try:
             await eventually(lambda: file.exists() or process.returncode is not None, "the connection file")
@@ -69,7 +71,8 @@ class Shell:
         finally:
             if process.returncode is None:
                 process.kill()
-            await process.communicate()
+            _, errors = await process.communicate()
+            self.errors += errors.decode()
 
 
 @pytest.fixture
@@ -155,3 +158,19 @@ async def test_an_interrupted_submit_is_130(shell: Shell) -> None:
             assert b"Traceback" not in await process.stderr.read()
         process.stdin.close()
         assert process.returncode == 130
+
+
+async def test_tokens_open_a_public_address(shell: Shell) -> None:
+    """With tokens a public address needs no `--insecure`; commands on this machine need none, others their own."""
+    code, output, _ = await shell.run("token", "create", "ops", "--role", "operator")
+    assert code == 0
+    async with shell.serving("--http-host", "0.0.0.0") as (_, api):  # noqa: S104 - what is tried
+        assert (await shell.run("seeds", "--json"))[:2] == (0, "[]\n")
+        assert (await api.get(f"{PREFIX}/seed")).status_code == 401
+        operator = {"Authorization": f"Bearer {output.strip()}"}
+        assert (await api.get(f"{PREFIX}/seed", headers=operator)).status_code == 200
+        assert (await shell.run("token", "revoke", "ops"))[0] == 0
+        assert (await api.get(f"{PREFIX}/seed", headers=operator)).status_code == 401
+        url = str(api.base_url)
+        code, _, errors = await shell.run("seeds", "--http-url", url)
+        assert (code, errors) == (1, "error: this takes a token: Authorization: Bearer … (401)\n")

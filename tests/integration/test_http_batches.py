@@ -8,17 +8,23 @@ from collections import Counter
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from coordinator.broker.private import BrokerUrls
+from coordinator.http.app import create_app
+from coordinator.node.leases import Lease
+from coordinator.node.node import Node
 from coordinator.settings import Settings
 from tests.integration.steps import ack, counts_settle, fetch, put_seed, seed_of, served, submit
 from tests.support import (
     DEADLINE,
+    PREFIX,
     StockWorker,
     eventually,
     items,
     own_vhost,
     publish_items,
+    serving,
 )
 
 BODY = {"id", "batch", "seed", "epoch", "attempt", "tags", "created", "items"}
@@ -79,6 +85,73 @@ async def test_a_call_given_up_keeps_nothing(api: httpx.AsyncClient) -> None:
     await submit(api, "s", 3)
     batch = (await fetch(api))[0]
     assert (batch["attempt"], len(batch["items"])) == (1, 3)
+
+
+async def test_calls_that_wait_cost_nothing(node: Node) -> None:
+    """Calls that wait hold no consumer on the broker, and give up their places when their clients go away."""
+    leases = node.session.leases
+    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
+        calls = [asyncio.create_task(api.get(f"/batch?wait=60&worker=w{number}", timeout=70)) for number in range(50)]
+        await eventually(lambda: len(node.session.workers.known()) == 50, "all calls")
+        await eventually(lambda: leases.is_awaited, "calls that wait")
+        depth = await node.session.writer.depth("work")
+        assert depth is not None
+        assert depth.consumers == 0
+        for call in calls:
+            call.cancel()
+        await eventually(lambda: not leases.is_awaited, "no call that waits")
+        await submit(api, "s", 3)
+        assert [batch["attempt"] for batch in await fetch(api, worker="late")] == [1]
+
+
+async def test_a_client_that_vanishes_before_its_answer(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was fetched for a client that is gone by then goes to the next, without fault."""
+    leases, gone = node.session.leases, asyncio.Event()
+    take = leases.fetch
+
+    async def take_and_lose(worker: str, tags: frozenset[str], most: int, wait: float) -> list[Lease]:
+        taken = await take(worker, tags, most, wait)
+        if worker == "rude":
+            gone.set()
+        return taken
+
+    async def receive() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        del message
+
+    monkeypatch.setattr(leases, "fetch", take_and_lose)
+    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
+        await submit(api, "s", 4)
+        await counts_settle(api, "s", queued=4)
+        path = f"{PREFIX}/batch".encode()
+        scope = {"type": "http", "method": "GET", "path": path.decode(), "raw_path": path, "headers": []}
+        await create_app(node)({**scope, "query_string": b"worker=rude", "client": None}, receive, send)
+        assert gone.is_set()
+        assert leases.held() == []
+        batch = (await fetch(api, worker="next"))[0]
+        assert (batch["attempt"], len(batch["items"])) == (1, 4)
+
+
+async def test_rude_clients_lose_nothing(broker: BrokerUrls) -> None:
+    """Clients that ask and hang up at once: every item is acked by another in the end."""
+    async with own_vhost(broker, ack_timeout=0.6) as settings, served(settings) as api:
+        await put_seed(api, "s", batchSize=1)
+        sent = await submit(api, "s", 30)
+        host, port = api.base_url.host, api.base_url.port
+        for _ in range(20):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.write(f"GET {PREFIX}/batch?worker=rude&wait=5 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            writer.transport.abort()
+        got: Counter[str] = Counter()
+        async with asyncio.timeout(DEADLINE):
+            while len(got) < len(sent):
+                batches = await fetch(api, worker="polite")
+                await ack(api, batches)
+                got.update(item["id"] for batch in batches for item in batch["items"])
+        assert got == Counter(sent)
 
 
 async def test_tags_repeat_or_are_separated_by_commas(api: httpx.AsyncClient) -> None:
@@ -201,3 +274,19 @@ async def test_strangers_may_be_refused(broker: BrokerUrls) -> None:
         assert (await client.get("/batch?worker=w")).status_code == 404
         assert (await client.put("/worker/w", json={"transport": "http"})).status_code == 200
         assert (await client.get("/batch?worker=w")).status_code == 200
+
+
+async def test_a_fetch_makes_room_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fetched over HTTP is followed by more without a look at the broker, however seldom these are."""
+    monkeypatch.setattr("coordinator.node.work.SHORTEST_LOOK", 10 * DEADLINE)
+    monkeypatch.setattr("coordinator.node.work.LONGEST_LOOK", 10 * DEADLINE)
+    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
+        await put_seed(api, "s", batchSize=1)
+        sent = await submit(api, "s", 60)
+        got: list[str] = []
+        async with asyncio.timeout(DEADLINE):
+            while len(got) < len(sent):
+                batches = await fetch(api)
+                await ack(api, batches)
+                got += [item["id"] for batch in batches for item in batch["items"]]
+        assert sorted(got) == sorted(sent)

@@ -44,7 +44,7 @@ CONTROL = ["a\nb", "a\rb", "\x00", "tab\t", "\x1b[31m", "del\x7f", "c1\x85", "c1
 async def raw_call(url: str, method: str, target: bytes) -> tuple[int, bytes]:
     """A request whose target goes out as it stands, with nothing encoded; the status and the body."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
-    writer.write(method.encode() + b" " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    writer.write(method.encode() + b" " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     async with asyncio.timeout(20):
         answer = await reader.read()
     writer.close()

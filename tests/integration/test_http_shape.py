@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from urllib.parse import urlsplit
 
 import httpx
-import orjson
 import pytest
 
 from coordinator.node.node import Node
 from tests.integration.steps import fetch, seed_of, submit
-from tests.support import DEADLINE, PREFIX, serving
+from tests.support import PREFIX, serving
 
 PREFIXES = ("/aspire_api/manager", "/aspire/_api/manager")
 METHODS = {"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"}
@@ -163,22 +161,6 @@ async def test_unknown_routes(node: Node, prefix: str) -> None:
                 assert_json(answer)
         assert (await client.get("/nowhere")).status_code == 404
         assert_json(await client.get("/nowhere"))
-
-
-@pytest.mark.parametrize(
-    "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"\x16\x03\x01\r\n\r\n"]
-)
-async def test_what_is_no_http(node: Node, sent: bytes) -> None:
-    """Bytes that are no HTTP are answered by 400 in JSON, and the connection ends."""
-    async with serving(node) as url, asyncio.timeout(DEADLINE):
-        reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
-        writer.write(sent)
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        writer.close()
-        await writer.wait_closed()
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert b"content-type: application/json" in head
-    assert orjson.loads(body)["message"]
 
 
 async def test_head_does_nothing(api: httpx.AsyncClient) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import orjson
@@ -16,6 +17,7 @@ from coordinator.broker.private import BrokerUrls
 from coordinator.domain.membership import owner
 from coordinator.node.node import Node
 from coordinator.settings import Settings
+from coordinator.tokens import Token, add_token, digest
 from tests.integration.steps import ack, channel_of, command, counts_settle, fetch, put_seed, seed_of, submit, until
 from tests.support import PREFIX, Drain, StockWorker, eventually, items, own_vhost, publish_items, running_node, serving
 
@@ -95,6 +97,23 @@ async def test_a_batch_is_acked_and_given_back_anywhere(settings: Settings) -> N
             for settled in batches[:2]:
                 assert (await api.put(f"/batch/ack/{settled['id']}")).status_code == 404
         await ack(here, [again, batches[2]])
+
+
+@pytest.mark.parametrize("route", ["/batch/ack", "/batch/return"])
+async def test_nobody_settles_anothers_batch_anywhere(settings: Settings, tmp_path: Path, route: str) -> None:
+    """A token that is bound to another worker is refused the handle also where it was not given, and its own is not."""
+    path = tmp_path / "tokens.json"
+    for name in ("one", "two"):
+        add_token(path, Token(name=name, roles=("worker", "producer"), worker=name, sha256=digest(name)))
+    guarded = settings.model_copy(update={"tokens_file": path})
+    async with pair(guarded) as (first, second), shim_of(first) as here, shim_of(second) as there:
+        here.headers["Authorization"] = "Bearer one"
+        await submit(here, "s", 1)
+        [batch] = await fetch(here, worker="one")
+        for name, status in (("two", 404), ("one", 200)):
+            headers = {"Authorization": f"Bearer {name}"}
+            answer = await there.post(route, json={"id": batch["id"]}, headers=headers)
+            assert answer.status_code == status, answer.text
 
 
 async def test_handles_of_one_that_is_gone(settings: Settings) -> None:
@@ -303,3 +322,20 @@ async def test_a_silent_worker_is_released(broker: BrokerUrls) -> None:
         assert not quiet.connection.closed.is_set()
         await quiet.ack_all()
         await quiet.close()
+
+
+async def test_slow_workers_are_shared_too(settings: Settings) -> None:
+    """Where batches are taken one by one, two owners of a seed each take turns; neither waits for the other to end."""
+    async with pair(settings) as (one, two), shim_of(one) as api:
+        seeds = [seed_owned_by(one, two), seed_owned_by(two, one)]
+        for seed in seeds:
+            await put_seed(api, seed, batchSize=1)
+            await submit(api, seed, 300)
+        stock = await StockWorker.consume(settings, prefetch=1)
+        got: Counter[str] = Counter()
+        for _ in range(120):
+            await eventually(lambda: stock.deliveries, "the next batch")
+            got.update(batch["seed"] for batch in stock.batches)
+            await stock.ack_all()
+        assert min(got[seed] for seed in seeds) >= 30, got
+        await stock.close()

@@ -17,8 +17,11 @@ import structlog
 from pydantic import SecretStr
 
 from coordinator import cli
+from coordinator.cli.serve import listening
 from coordinator.discovery import published, read_connection
+from coordinator.errors import CoordinatorError
 from coordinator.settings import Settings
+from coordinator.tokens import Caller, Tokens, digest
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -57,6 +60,7 @@ def write_connection(home: Path, pid: int) -> None:
 
 COMMANDS = ["serve", "broker", "submit", "seeds", "workers", "batches", "dead"]
 SUBCOMMANDS = ["dead retry", "dead drop", "release worker", "release seed", "resume seed", "purge seed"]
+SUBCOMMANDS += ["token create", "token list", "token revoke"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS, *SUBCOMMANDS])
@@ -77,6 +81,10 @@ def test_help_shows_examples(command: str, monkeypatch: pytest.MonkeyPatch, caps
         ["seeds", "--no-such-option"],
         ["serve", "--http-port", "65536"],
         ["submit", "s", "--amqp-url", "localhost"],
+        ["token", "create", "a"],
+        ["token", "create", "a", "--role", "root"],
+        ["token", "create", "a b", "--role", "worker"],
+        ["token", "create", "a", "--role", "operator", "--worker", "w"],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,3 +212,53 @@ def test_a_later_coordinators_file_stays(home: Path) -> None:
     with published(Settings(amqp_url=SecretStr("amqp://u:p@h:1/v")), "http://h:3"):
         write_connection(home, 1)
     assert json.loads((home / "connection.json").read_text())["pid"] == 1
+
+
+def test_tokens_are_made_listed_and_revoked(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A token is printed once, listed by its name and roles alone, and once revoked it is gone."""
+    assert run(monkeypatch, "token", "create", "w1", "--role", "worker", "--worker", "crawler") == 0
+    secret = capsys.readouterr().out.strip()
+    assert run(monkeypatch, "token", "create", "ops", "--role", "operator", "--role", "manager") == 0
+    tokens = Tokens(home / "tokens.json")
+    assert tokens.caller(secret) == Caller("w1", frozenset({"worker"}), "crawler")
+    capsys.readouterr()
+    assert run(monkeypatch, "token", "list", "--json") == 0
+    listed = capsys.readouterr().out
+    assert [(one["name"], one["roles"]) for one in json.loads(listed)] == [
+        ("w1", ["worker"]),
+        ("ops", ["operator", "manager"]),
+    ]
+    assert run(monkeypatch, "token", "list") == 0
+    listed += capsys.readouterr().out
+    assert secret not in listed
+    assert digest(secret) not in listed
+    assert run(monkeypatch, "token", "revoke", "w1") == 0
+    assert tokens.caller(secret) is None
+    assert run(monkeypatch, "token", "revoke", "ops", "w1") == 4
+    assert capsys.readouterr().out.splitlines()[-2:] == ["ops: revoked", "w1: not found"]
+
+
+def test_an_entry_for_the_settings(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A token may be made for the settings alone: its entry is printed, and nothing is written."""
+    assert run(monkeypatch, "token", "create", "ci", "--role", "producer", "--no-store") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert list(home.iterdir()) == []
+    monkeypatch.setenv("COORDINATOR_TOKENS", json.dumps([made["entry"]]))
+    assert Tokens.of(Settings()).caller(made["token"]) == Caller("ci", frozenset({"producer"}))
+    assert run(monkeypatch, "token", "list") == 0
+    assert "ci" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - what is refused
+def test_a_public_address_takes_tokens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without tokens a public address is refused, whatever it is, unless it is told plainly."""
+    settings = Settings(http_host=host, http_port=0)
+    with pytest.raises(CoordinatorError, match="coordinator token create"), listening(settings, insecure=False):
+        pass
+    with listening(settings, insecure=True) as listener:
+        assert listener.getsockname()[1]
+    assert run(monkeypatch, "serve", "--http-host", host, "--http-port", "0") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,9 +14,11 @@ from pydantic import BaseModel, SecretStr
 from starlette.applications import Starlette
 
 from coordinator import answers
-from coordinator.http.app import PREFIXES, create_app, description
+from coordinator.http.app import create_app
 from coordinator.http.docs import page
 from coordinator.http.examples import EXAMPLES
+from coordinator.http.guard import OPEN
+from coordinator.http.routes import PREFIXES, description
 from coordinator.models import BatchResults, SeedSpec, WorkerSpec, parse_ids, parse_items
 from coordinator.node.node import Node
 from coordinator.settings import Settings
@@ -23,9 +26,15 @@ from coordinator.settings import Settings
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH")
 
 
+def described(*, asks_for_tokens: bool = True, **limits: int) -> dict[str, Any]:
+    """The document of a coordinator with these settings."""
+    settings: dict[str, Any] = dict(limits)
+    return description(Settings(**settings), asks_for_tokens=asks_for_tokens)
+
+
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Each operation: path, method, what is said of it."""
-    for path, methods in description()["paths"].items():  # type: ignore[attr-defined]
+    for path, methods in described()["paths"].items():
         for method, operation in methods.items():
             yield path, method.upper(), operation
 
@@ -43,9 +52,9 @@ def refs(value: object) -> Iterator[str]:
 
 
 @pytest.fixture
-def app() -> Starlette:
+def app(tmp_path: Path) -> Starlette:
     """The application of a coordinator without a broker."""
-    return create_app(Node(Settings(amqp_url=SecretStr("amqp://127.0.0.1:1/"))))
+    return create_app(Node(Settings(amqp_url=SecretStr("amqp://127.0.0.1:1/"), home=tmp_path)))
 
 
 async def test_every_documented_path_is_served(app: Starlette) -> None:
@@ -77,7 +86,7 @@ def test_every_served_route_is_documented(app: Starlette) -> None:
 
 def test_names_and_links_resolve() -> None:
     """Operations have names of their own; every reference, and every link, leads somewhere."""
-    whole: dict[str, Any] = description()
+    whole = described()
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(names) == len(set(names))
     assert set(refs(whole)) <= set(whole["components"]["schemas"])
@@ -89,6 +98,36 @@ def test_names_and_links_resolve() -> None:
     ]
     assert links
     assert {link["operationId"] for link in links} <= set(names)
+
+
+def test_limits_are_those_in_force() -> None:
+    """What a setting bounds is described by its value, not by the default."""
+    document = described(max_list=7, max_batches=3, max_ids=5, max_text=100)
+    queries = {
+        name: {one["name"]: one["schema"] for one in document["paths"][PREFIXES[0] + name]["get"]["parameters"]}
+        for name in ("/seed", "/batch")
+    }
+    assert (queries["/seed"]["limit"]["maximum"], queries["/seed"]["limit"]["default"]) == (7, 7)
+    assert queries["/batch"]["batches"]["maximum"] == 3
+    schemas = document["components"]["schemas"]
+    assert [form["maxItems"] for form in schemas["SeedIds"]["anyOf"] if "maxItems" in form] == [5]
+    assert schemas["Item"]["properties"]["id"]["maxLength"] == 100
+
+
+def test_tokens_are_asked_for_where_there_are_some() -> None:
+    """Each operation names the roles that are enough, health none; without tokens no operation asks for one."""
+    assert set(described()["components"]["securitySchemes"]) == {"bearer"}
+    for path, method, operation in operations():
+        roles = [one["bearer"] for one in operation["security"]]
+        if path in OPEN:
+            assert (roles, "401" in operation["responses"]) == ([], False)
+            continue
+        assert ["administrator"] in roles, (method, path)
+        assert {"401", "403", "429"} <= set(operation["responses"]), (method, path)
+    fetch = described()["paths"][f"{PREFIXES[0]}/batch"]["get"]
+    assert fetch["security"] == [{"bearer": ["worker"]}, {"bearer": ["administrator"]}]
+    open_to_all = described(asks_for_tokens=False)
+    assert all("security" not in one for methods in open_to_all["paths"].values() for one in methods.values())
 
 
 def test_every_json_body_has_a_schema_and_an_example() -> None:
@@ -125,7 +164,7 @@ def test_examples_hold(name: str) -> None:
 
 def test_the_page_tells_all_of_it() -> None:
     """The page for people names every route and schema, leads nowhere else, and takes nothing as markup."""
-    html = page(description(), PREFIXES, "http://<here>")
+    html = page(described(), PREFIXES, "http://<here>")
     for path, method, operation in operations():
         if not path.startswith(PREFIXES[1]):
             assert f"<code>{path.removeprefix(PREFIXES[0])}</code>" in html, path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -59,6 +60,7 @@ def test_virtual_host(url: str, vhost: str) -> None:
         ("amqp://u:a%40b%2Fc@h", "http://u:a%40b%2Fc@h:15672"),
         ("amqp://u:p@[::1]:5672", "http://u:p@[::1]:15672"),
         ("amqp://u:p@h1,amqp://x:y@h2", "http://u:p@h1:15672,http://x:y@h2:15672"),
+        ("amqps://u:p@h1/v,amqps://u:p@h2/v", "https://u:p@h1:15671,https://u:p@h2:15671"),
     ],
 )
 def test_management_by_default(url: str, management: str) -> None:
@@ -114,9 +116,24 @@ def test_nodes_of_one_broker_have_one_virtual_host() -> None:
     assert "sesame" not in str(caught.value)
 
 
+def test_authorities_are_named_to_those_who_need_them() -> None:
+    """With a file of authorities, URLs over TLS name it, once, and others do not; workers are not told our files."""
+    url = SecretStr("amqps://u:p@h/v?heartbeat=5,amqp://h2/v,amqps://h3/v?cafile=/own.pem")
+    subject = Settings(amqp_url=url, ca_file=Path("/etc/ca s.pem"))
+    assert subject.amqp_urls() == [
+        "amqps://u:p@h/v?heartbeat=5&cafile=%2Fetc%2Fca+s.pem",
+        "amqp://h2/v",
+        "amqps://h3/v?cafile=/own.pem",
+    ]
+    assert subject.trusting(subject.amqp_urls()[0]) == subject.amqp_urls()[0]
+    told = subject.url_for_worker("w", "p").split(",")
+    assert told == ["amqps://w:p@h/v?heartbeat=5", "amqp://w:p@h2/v", "amqps://w:p@h3/v?cafile=/own.pem"]
+
+
 def test_no_password_is_shown() -> None:
     """Neither text nor JSON of the settings shows a password."""
     subject = settings("amqp://u:sesame@h", management_url="http://u:sesame@m", worker_amqp_url="amqp://u:sesame@w")
+    subject = subject.model_copy(update={"token": SecretStr("sesame"), "tokens": SecretStr("sesame")})
     for text in (repr(subject), str(subject), subject.model_dump_json(), f"{subject.model_dump()}"):
         assert "sesame" not in text
 
@@ -134,7 +151,15 @@ def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ATTEMPT_LIMIT", "0"), ("HTTP_PORT", "65536"), ("ACK_TIMEOUT", "0"), ("WINDOW", "501"), ("LOG_LEVEL", "loud")],
+    [
+        ("ATTEMPT_LIMIT", "0"),
+        ("HTTP_PORT", "65536"),
+        ("ACK_TIMEOUT", "0"),
+        ("WINDOW", "501"),
+        ("LOG_LEVEL", "loud"),
+        ("MAX_TEXT", "65537"),
+        ("MAX_BODY", "0"),
+    ],
 )
 def test_a_setting_out_of_its_bounds_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not work is told at once."""

@@ -1,0 +1,118 @@
+"""`coordinator token`: who may do what over HTTP."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from coordinator.cli.common import NOT_FOUND_CODE, AsJson, examples, load_settings, print_json, print_table, shown
+from coordinator.errors import CoordinatorError
+from coordinator.models import invalid
+from coordinator.tokens import (
+    Token,
+    add_token,
+    digest,
+    fixed_tokens,
+    new_secret,
+    read_tokens,
+    revoke_tokens,
+    tokens_path,
+)
+
+COLUMNS = ("name", "roles", "worker", "created")
+
+_token = typer.Typer(
+    no_args_is_help=True,
+    help="Make, list and revoke the tokens that a coordinator asks for over HTTP. They lie, hashed, in the file"
+    " COORDINATOR_TOKENS_FILE; a running coordinator follows each change of it.",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.add_typer(_token, name="token")
+
+
+@_token.command(
+    epilog=examples(
+        "coordinator token create ops --role operator --role manager",
+        "coordinator token create crawler-7 --role worker --worker crawler-7",
+    )
+)
+def create(
+    name: Annotated[str, typer.Argument(show_default=False, help="What to call it: it is told by this in lists.")],
+    *,
+    role: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ROLE",
+            show_default=False,
+            help="What its bearer may do: worker, manager, producer, operator or administrator. Repeat it for more.",
+        ),
+    ],
+    worker: Annotated[
+        str | None, typer.Option(metavar="ID", show_default=False, help="The only worker that its bearer may be.")
+    ] = None,
+    store: Annotated[
+        bool, typer.Option("--store/--no-store", help="Keep it in the file, or only print the entry for it.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token, keep its hash, and print it: this once, for it is kept nowhere else."""
+    secret = new_secret()
+    entry = {
+        "name": name,
+        "roles": list(dict.fromkeys(role)),
+        "worker": worker,
+        "sha256": digest(secret),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        token = Token.model_validate(entry)
+    except ValidationError as error:
+        raise typer.BadParameter(str(invalid(error))) from None
+    if store:
+        path = tokens_path(load_settings())
+        try:
+            add_token(path, token)
+        except OSError as error:
+            raise CoordinatorError(f"{path}: {error.strerror or error}") from error
+    if as_json or not store:
+        print_json({"token": secret, "entry": token.model_dump(exclude_none=True)})
+    else:
+        typer.echo(secret)
+
+
+@_token.command("list", epilog=examples("coordinator token list", "coordinator token list --json"))
+def list_tokens(*, as_json: AsJson = False) -> None:
+    """List the tokens: their names and roles, for the tokens themselves are kept nowhere."""
+    settings = load_settings()
+    tokens = [*fixed_tokens(settings), *(read_tokens(tokens_path(settings)) or [])]
+    rows = [token.model_dump(exclude={"sha256"}) for token in tokens]
+    if as_json:
+        print_json(rows)
+        return
+    print_table("tokens", COLUMNS, [[_text(row[name]) for name in COLUMNS] for row in rows])
+
+
+@_token.command(epilog=examples("coordinator token revoke crawler-7"))
+def revoke(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", show_default=False, help="One name or several.")],
+) -> None:
+    """Revoke tokens: the next request with one of them is refused."""
+    path = tokens_path(load_settings())
+    try:
+        found = revoke_tokens(path, names)
+    except OSError as error:
+        raise CoordinatorError(f"{path}: {error.strerror or error}") from error
+    for name in names:
+        typer.echo(f"{shown(name)}: {'revoked' if name in found else 'not found'}")
+    if len(found) < len(set(names)):
+        raise typer.Exit(NOT_FOUND_CODE)
+
+
+def _text(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

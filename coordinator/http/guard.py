@@ -1,0 +1,163 @@
+"""What each request must pass before it is served: its site, its token, its rate."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from coordinator.domain.rates import Rates
+from coordinator.errors import BusyError, ForbiddenError
+from coordinator.http.answers import Json
+from coordinator.http.gates import Gate
+from coordinator.tokens import ANYBODY, Caller, Roles, Tokens
+
+OPEN: Final = frozenset({"/health/live", "/health/ready"})
+"""What anybody may call at any rate: whoever restarts what does not answer must not be kept out."""
+SCHEME: Final = "bearer"
+CHALLENGE: Final = 'Bearer realm="coordinator"'
+OWN_SITES: Final = frozenset({"same-origin", "none"})
+LOCALHOST: Final = "localhost"
+IPV6, IPV6_NETWORK = 6, 64
+
+
+class Guard:
+    """Refuses requests from other sites (403), without a valid token (401), and too many of them (429).
+
+    Args:
+        app: what serves the others; it finds the `Caller` in the request's state.
+        prefixes: below these a browser may come from its own site only.
+        tokens: who may do what.
+        rate: requests a second for each token, and for each address without one; 0 for any number.
+        bodies: counts what each request has of its body in memory.
+    """
+
+    def __init__(self, app: ASGIApp, *, prefixes: tuple[str, ...], tokens: Tokens, rate: float, bodies: Gate) -> None:
+        self._app = app
+        self._prefixes = tuple(f"{prefix}/" for prefix in prefixes)
+        self._tokens = tokens
+        self._rate = rate
+        self._rates = Rates(rate)
+        self._bodies = bodies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] in OPEN:
+            await self._app(scope, receive, send)
+            return
+        refusal = self._admit(scope)
+        with self._bodies.share() as share:
+            scope["state"]["body"] = share
+            await (refusal or self._app)(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> Json | None:
+        """Note who calls, or say why not."""
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        if scope["path"].startswith(self._prefixes) and is_from_another_site(headers):
+            return Json({"message": "a browser sent this from another site: that is refused"}, 403)
+        caller: Caller | None = ANYBODY
+        if self._tokens.are_required:
+            scheme, _, secret = headers.get("authorization", "").partition(" ")
+            caller = self._tokens.caller(secret.strip()) if scheme.lower() == SCHEME else None
+        elif not _is_named_well(scope, headers):
+            name = headers.get("host", "")
+            return Json({"message": f"without tokens this coordinator answers to localhost, and not to {name!r}"}, 403)
+        wait = self._rates.take(f"token {caller.name}" if caller and caller.name else _address(scope), time.monotonic())
+        if wait:
+            busy = BusyError("requests a second from one caller", self._rate, "RATE_LIMIT")
+            return Json({"message": str(busy)}, 429, {"Retry-After": str(math.ceil(wait))})
+        if caller is None:
+            return _unauthorized(is_given="authorization" in headers)
+        state["caller"] = caller
+        return None
+
+
+def caller_of(request: Request) -> Caller:
+    """Who calls."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def check_role(caller: Caller, allowed: Roles) -> None:
+    """Let the caller go on.
+
+    Raises:
+        ForbiddenError: none of its roles may do this.
+    """
+    if not caller.may(allowed):
+        has, takes = ", ".join(sorted(caller.roles)), " or ".join(sorted(allowed | {"administrator"}))
+        raise ForbiddenError(f"this takes the role {takes}; the token {caller.name} has {has}")
+
+
+def check_worker(caller: Caller, worker: str) -> None:
+    """Let the caller act as this worker.
+
+    Raises:
+        ForbiddenError: its token is bound to another.
+    """
+    if caller.worker not in {None, worker}:
+        raise ForbiddenError(f"the token {caller.name} is bound to the worker {caller.worker}")
+
+
+def is_from_another_site(headers: Mapping[str, str]) -> bool:
+    """Whether a browser sent this on behalf of a page of another origin.
+
+    Browsers say so by `Sec-Fetch-Site`, and older ones, where it matters, by `Origin`; other clients send neither.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in OWN_SITES
+    origin = headers.get("origin")
+    return origin is not None and origin.lower().partition("://")[2] != headers.get("host", "").lower()
+
+
+def _is_named_well(scope: Scope, headers: Mapping[str, str]) -> bool:
+    """Whether a server on loopback is called by a name of loopback, or by none.
+
+    Else a page could have its own name resolve to loopback, and would then be of the server's own site.
+    """
+    server, host = scope.get("server"), headers.get("host", "")
+    if server is None or not _is_loopback(server[0]) or not host:
+        return True
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name == LOCALHOST or name.endswith(f".{LOCALHOST}") or _is_loopback(name)
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(scope: Scope) -> str:
+    """The client's address; of IPv6 its network, for a client has as many addresses there as it likes."""
+    client = scope.get("client")
+    if client is None:
+        return "unknown"
+    try:
+        address = ipaddress.ip_address(client[0])
+    except ValueError:
+        return str(client[0])
+    if address.version == IPV6:
+        return str(ipaddress.ip_network((address, IPV6_NETWORK), strict=False))
+    return str(address)
+
+
+def _unauthorized(*, is_given: bool) -> Json:
+    if is_given:
+        return Json(
+            {"message": "the token is not valid"}, 401, {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
+        )
+    return Json({"message": "this takes a token: Authorization: Bearer …"}, 401, {"WWW-Authenticate": CHALLENGE})

@@ -1,0 +1,142 @@
+"""The route table: each path, its methods, who may call it, what it answers."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from coordinator import answers
+from coordinator.http import batches, operations, seeds, workers
+from coordinator.http.answers import Json
+from coordinator.http.docs import page
+from coordinator.http.openapi import CALLER, TAGS, Endpoint, Link, Parameter, Schema, describe
+from coordinator.http.views import FAR, PAGE
+from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
+from coordinator.settings import Settings
+from coordinator.tokens import ROLES, Roles
+
+PREFIXES = ("/aspire_api/manager", "/aspire/_api/manager")
+BY_ID, BY_BODY = ("GET", "PUT", "POST"), ("PUT", "POST")
+
+WORKER: Roles = frozenset({"worker"})
+MANAGER: Roles = frozenset({"manager"})
+PRODUCER: Roles = frozenset({"producer"})
+OPERATOR: Roles = frozenset({"operator"})
+READ_SEED = OPERATOR | WORKER
+"""A worker learns from it that the seed of its batches was released."""
+
+OK = {200: "done"}
+INVALID = {406: "the input does not validate"}
+UNKNOWN = {404: "an id is not known"}
+AWAY = {503: "the broker is away or blocked: nothing was done"}
+LARGE = {408: "a body that did not come in time", 413: "over a limit, which is named"}
+ONE_ID = OK | UNKNOWN | INVALID | AWAY
+ALL_IDS = ONE_ID | LARGE
+READ = OK | INVALID | AWAY
+DONE = {202: "confirmed by the broker"} | INVALID | LARGE | AWAY
+
+
+def list_query(settings: Settings) -> dict[str, Parameter]:
+    """Which part of a list."""
+    most = settings.max_list
+    limit = {"type": "integer", "minimum": 1, "maximum": most, "default": min(PAGE, most)}
+    return {
+        "offset": Parameter("how many to leave out", {"type": "integer", "minimum": 0, "maximum": FAR, "default": 0}),
+        "limit": Parameter("how many at most", limit),
+    }
+
+
+def fetch_query(settings: Settings) -> dict[str, Parameter]:
+    """Who fetches, and how many."""
+    most, longest = settings.max_batches, batches.MAX_WAIT
+    return {
+        "tags": Parameter("what the worker can do; repeats, or stands between commas", TAGS),
+        "batches": Parameter("how many at most", {"type": "integer", "minimum": 1, "maximum": most, "default": 1}),
+        "worker": Parameter("the caller's id; by default that of its token, else its address", CALLER),
+        "wait": Parameter(
+            "seconds to wait for the first", {"type": "number", "minimum": 0, "maximum": longest, "default": 0}
+        ),
+    }
+
+
+OF_FETCH = {
+    "ack": Link("PUT", "/batch/ack/{id}", "$response.body#/batches/0/id"),
+    "giveBack": Link("POST", "/batch/return", "$response.body#/batches/0/id"),
+}
+OF_SEED = {
+    "read": Link("GET", "/seed/{id}", "$request.path.id"),
+    "addItems": Link("POST", "/seed/{id}/items", "$request.path.id"),
+    "release": Link("PUT", "/release/seed/{id}", "$request.path.id"),
+    "purge": Link("DELETE", "/seed/{id}", "$request.path.id"),
+}
+OF_RELEASE = {"resume": Link("PUT", "/resume/seed/{id}", "$request.path.id")}
+OF_WORKER = {
+    "read": Link("GET", "/worker/{id}", "$request.path.id"),
+    "release": Link("PUT", "/release/worker/{id}", "$request.path.id"),
+    "remove": Link("DELETE", "/worker/{id}", "$request.path.id"),
+}
+OF_DEAD = {
+    "retry": Link("POST", "/dead/{id}/retry", "$response.body#/dead/0/id"),
+    "drop": Link("DELETE", "/dead/{id}", "$response.body#/dead/0/id"),
+}
+
+release_worker, release_seed = seeds.command(RELEASE_WORKER), seeds.command(RELEASE_SEED)
+resume_seed = seeds.command(RESUME_SEED)
+
+ENDPOINTS = [
+    Endpoint("/batch", ("GET",), WORKER, batches.fetch, "fetch batches", ONE_ID, answers.Fetched, query=fetch_query, links=OF_FETCH),
+    Endpoint("/batch/held", ("GET",), OPERATOR, batches.held, "who holds what", READ, answers.HoldingList, query=list_query),
+    Endpoint("/batch/ack/{id:ident}", BY_ID, WORKER, batches.ack, "ack a batch by its handle", ONE_ID, answers.Settled),
+    Endpoint("/batch/ack", BY_BODY, WORKER, batches.ack, "ack batches by handle", ALL_IDS, answers.Settled, body="Handles"),
+    Endpoint("/batch/return", ("POST",), WORKER, batches.give_back, "give batches back without fault", ALL_IDS, answers.Settled, body="Handles"),
+    Endpoint("/results", ("POST",), WORKER, batches.results, "tell what became of a batch", DONE, answers.Accepted, body="BatchResults"),
+    Endpoint("/release/worker/{id:ident}", BY_ID, MANAGER, release_worker, "release a worker", ONE_ID, answers.WorkersReleased),
+    Endpoint("/release/worker", BY_BODY, MANAGER, release_worker, "release workers", ALL_IDS, answers.WorkersReleased, body="WorkerIds"),
+    Endpoint("/release/seed/{id:ident}", BY_ID, MANAGER, release_seed, "release a seed", ONE_ID, answers.SeedsReleased, links=OF_RELEASE),
+    Endpoint("/release/seed", BY_BODY, MANAGER, release_seed, "release seeds", ALL_IDS, answers.SeedsReleased, body="SeedIds"),
+    Endpoint("/resume/seed/{id:ident}", BY_BODY, MANAGER, resume_seed, "let a released seed run again", ONE_ID, answers.Resumed),
+    Endpoint("/resume/seed", BY_BODY, MANAGER, resume_seed, "let released seeds run again", ALL_IDS, answers.Resumed, body="SeedIds"),
+    Endpoint("/seed/{id:ident}/items", ("POST",), PRODUCER, seeds.add_items, "add items: a JSON array, or one item a line", DONE, answers.Accepted, body="Items", links=OF_SEED),
+    Endpoint("/seed/{id:seed}", ("GET",), READ_SEED, seeds.read, "read a seed", ONE_ID, answers.SeedAnswer),
+    Endpoint("/seed/{id:seed}", ("PUT",), MANAGER, seeds.put, "create a seed or replace its policies", READ | LARGE, answers.SeedAnswer, body="SeedSpec", links=OF_SEED),
+    Endpoint("/seed/{id:seed}", ("DELETE",), MANAGER, seeds.purge, "purge a seed", ONE_ID, answers.SeedsPurged),
+    Endpoint("/seed", ("GET",), OPERATOR, seeds.all_seeds, "list seeds", READ, answers.SeedList, query=list_query),
+    Endpoint("/worker/{id:ident}", ("GET",), OPERATOR, workers.read, "read a worker", ONE_ID, answers.WorkerAnswer),
+    Endpoint("/worker/{id:ident}", ("PUT",), WORKER, workers.register, "register a worker", READ | LARGE, answers.Registered, body="WorkerSpec", links=OF_WORKER),
+    Endpoint("/worker/{id:ident}", ("DELETE",), MANAGER, workers.remove, "remove a worker", ONE_ID, answers.Said),
+    Endpoint("/worker", ("GET",), OPERATOR, workers.all_workers, "list workers", READ, answers.WorkerList, query=list_query),
+    Endpoint("/dead/{id:ident}/retry", ("POST",), MANAGER, workers.retry_dead, "send a dead batch again", ONE_ID, answers.Said),
+    Endpoint("/dead/{id:dead}", ("DELETE",), MANAGER, workers.drop_dead, "drop a dead letter", ONE_ID, answers.Said),
+    Endpoint("/dead", ("GET",), OPERATOR, workers.all_dead, "list dead letters", READ, answers.DeadList, query=list_query, links=OF_DEAD),
+]  # fmt: skip
+"""The routes below each prefix."""
+
+
+async def openapi(request: Request) -> Response:
+    """The OpenAPI document itself, which is not described in it."""
+    return Json(_description_of(request))
+
+
+async def _docs(request: Request) -> Response:
+    return HTMLResponse(page(_description_of(request), PREFIXES, str(request.base_url)))
+
+
+OTHERS = [
+    Endpoint("/health/live", ("GET",), None, operations.live, "whether the process runs", OK, answers.Said),
+    Endpoint("/health/ready", ("GET",), None, operations.ready, "whether it can do its work", OK | AWAY, answers.Ready),
+    Endpoint("/metrics", ("GET",), OPERATOR, operations.metrics, "figures for Prometheus", OK, "text/plain"),
+    Endpoint("/docs", ("GET",), frozenset(ROLES), _docs, "this description, to read", OK, "text/html"),
+    Endpoint("/", ("GET",), OPERATOR, operations.home, "a page to begin with", OK, "text/html"),
+]
+"""The routes below none."""
+
+
+def description(settings: Settings, *, asks_for_tokens: bool) -> Schema:
+    """The OpenAPI document of a coordinator with these settings."""
+    return describe(ENDPOINTS, PREFIXES, OTHERS, settings, asks_for_tokens=asks_for_tokens)
+
+
+def _description_of(request: Request) -> Schema:
+    state = request.app.state
+    found: Schema = state.description(state.tokens.are_required)
+    return found

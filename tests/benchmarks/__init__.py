@@ -1,0 +1,1 @@
+"""Figures of a running coordinator: programs of their own, for a quiet machine."""
