@@ -49,6 +49,8 @@ class Child:
     pause: float = 0.5
     is_wanted: bool = True
     _process: asyncio.subprocess.Process | None = None
+    _is_told: bool = False
+    """To end in order."""
     _keeper: asyncio.Task[None] | None = None
     _up: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -80,6 +82,7 @@ class Child:
     async def restart(self) -> None:
         """Stop it in order, and wait until it has been started again."""
         self._up.clear()
+        self._is_told = True
         self.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
@@ -87,7 +90,7 @@ class Child:
 
     async def stop(self) -> None:
         """Stop it for good: in order, or after a while by force."""
-        self.is_wanted = False
+        self.is_wanted, self._is_told = False, True
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         if self._process is not None:
@@ -127,12 +130,10 @@ class Child:
                 self._process.stdin.close()
         self._up.set()
         code = await self._process.wait()
-        if code not in {0, -signal.SIGKILL, -signal.SIGTERM} or (code == 0 and self._is_early()):
+        rightly = {0, -signal.SIGKILL, -signal.SIGTERM} if self._is_told else {-signal.SIGKILL}
+        if code not in rightly:
             self.recorder.write(Crashed(process=self.name, code=code, detail=self._tail()))
-
-    def _is_early(self) -> bool:
-        """Whether an end in order was not asked for."""
-        return False
+        self._is_told = False
 
     def _tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
