@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock lock format test test-compose fuzz bench-http bench-releases lint coverage check demo clean
+.PHONY: help setup setup-stock lock format test test-compose fuzz bench-http bench-releases lint coverage check demo chaos chaos-prove clean
 
 UV ?= uv
 BIN := .venv/bin
@@ -57,6 +57,13 @@ check: lint test coverage ## everything: style, types, tests and their coverage
 
 demo: setup ## run the whole system on this machine (DEMO_ARGS=--help tells the options)
 	$(BIN)/coordinator demo $(DEMO_ARGS)
+
+chaos: setup ## load and break everything, and check what became of each item (DURATION, SEED, FAULTS, NODES, CHAOS_ARGS)
+	@$(BIN)/python -m tests.chaos --duration $(or $(DURATION),600) --seed $(or $(SEED),7) \
+		--faults $(or $(FAULTS),all) --nodes $(or $(NODES),3) $(CHAOS_ARGS)
+
+chaos-prove: setup ## plant each kind of violation, and see that the checker of `make chaos` catches it
+	@$(BIN)/python -m tests.chaos.prove $(CHAOS_ARGS)
 
 clean: ## remove all that these commands made in this folder
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache dist htmlcov .coverage .coverage.*

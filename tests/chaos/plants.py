@@ -1,0 +1,124 @@
+"""Violations to plant in a coordinator, one for each promise, so that the checker can be seen to catch it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from coordinator.domain.registry import State
+from coordinator.domain.returns import Verdict
+from coordinator.node import returns
+from coordinator.node.available import Available, settle
+from coordinator.node.commands import Commands
+from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.sweep import Sweeper, Swept
+from coordinator.node.work import Work
+from tests.chaos.patching import wrap
+
+EVERY = 40
+STARVED = "untouched"
+
+Act = Callable[..., Any]
+
+
+def lose(send: Act) -> Act:
+    """Ack pages whose batch was never sent, now and then."""
+    count = itertools.count(1)
+
+    async def planted(self: Dispatcher, parcel: Any) -> None:
+        await (send(self, parcel) if next(count) % EVERY else settle(parcel.pieces))
+
+    return planted
+
+
+def hand_out_stale(_: Act) -> Act:
+    """Answer a release without having swept the work queues."""
+
+    async def planted(_: Sweeper, __: str) -> Swept:
+        return Swept()
+
+    return planted
+
+
+def send_twice(send: Act) -> Act:
+    """Send a batch twice, now and then, as if each were the first."""
+    count = itertools.count(1)
+
+    async def planted(*args: Any, **told: Any) -> Any:
+        if next(count) % EVERY == 0:
+            await send(*args, **told)
+        return await send(*args, **told)
+
+    return planted
+
+
+def drop_marks(send: Act) -> Act:
+    """Send what comes again without saying so."""
+
+    def planted(*args: Any, redelivered: bool = False, **told: Any) -> Awaitable[Any]:  # noqa: ARG001
+        sent: Awaitable[Any] = send(*args, redelivered=False, **told)
+        return sent
+
+    return planted
+
+
+def raise_attempts(put: Act) -> Act:
+    """Count a sweep as a failure."""
+
+    async def planted(self: Available, batch: Any, **told: Any) -> None:
+        await put(self, batch.again("planted"), **told)
+
+    return planted
+
+
+def bury_early(judge: Act) -> Act:
+    """Give a batch up when it fails for the first time."""
+
+    def planted(batch: Any, *, failed: bool, **told: Any) -> Any:
+        return Verdict.DEAD if failed else judge(batch, failed=failed, **told)
+
+    return planted
+
+
+def starve(cost: Act) -> Act:
+    """Never give one seed its turn."""
+
+    def planted(self: Dispatcher, ident: str, *args: Any) -> Any:
+        return 0 if ident == STARVED else cost(self, ident, *args)
+
+    return planted
+
+
+def misstate_purges(purge: Act) -> Act:
+    """Say that a purge discarded nothing."""
+
+    async def planted(self: Commands, ident: str) -> dict[str, object]:
+        return {**await purge(self, ident), "purged": 0}
+
+    return planted
+
+
+def resume_by_itself(apply: Act) -> Act:
+    """Dispatch a released seed's items at once, under its new epoch."""
+
+    def planted(self: State, event: Any) -> None:
+        apply(self, event)
+        if event.type == "seed.released" and event.seed in self.seeds:
+            self.seeds[event.seed] = replace(self.seeds[event.seed], state="running")
+
+    return planted
+
+
+PLANTS: dict[str, Callable[[], None]] = {
+    "lose": lambda: wrap(Dispatcher, "_send", lose),
+    "stale": lambda: wrap(Sweeper, "sweep", hand_out_stale),
+    "twice": lambda: wrap(Work, "send", send_twice),
+    "unmarked": lambda: wrap(Work, "send", drop_marks),
+    "attempts": lambda: wrap(Available, "put_batch", raise_attempts),
+    "bury": lambda: wrap(returns, "judge", bury_early),
+    "starve": lambda: wrap(Dispatcher, "_cost", starve),
+    "purge": lambda: wrap(Commands, "_purge_seed", misstate_purges),
+    "resume": lambda: wrap(State, "_apply", resume_by_itself),
+}

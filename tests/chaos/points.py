@@ -1,0 +1,117 @@
+"""Points at which a coordinator is killed: chosen moments at which an item is in two places, or in none.
+
+A point is armed by a file; the first process to pass it takes the file away and kills itself there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coordinator.domain.registry import Event, Snapshot
+from coordinator.node import dispatcher, registry
+from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.lines import Line
+from coordinator.node.registry import Registry
+from coordinator.node.returns import Returns
+from coordinator.node.sweep import Sweeper
+from tests.chaos.handler import die
+from tests.chaos.history import Recorder
+from tests.chaos.patching import followed_by, wrap
+
+POINTS = ("confirm-ack", "mid-sweep", "mid-return", "mid-handover", "mid-snapshot")
+CLOCK = "clock"
+CLOCK_READ_EVERY = 0.2
+SNAPSHOT_EVERY = 40
+"""Events between snapshots: far fewer than usual, so that there are some to die in."""
+
+Act = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Triggers:
+    """The folder of triggers, as one coordinator sees it."""
+
+    folder: Path
+    recorder: Recorder
+    name: str
+
+    def passing(self, point: str) -> None:
+        """Die, if the point is armed and no other was first."""
+        trigger = self.folder / point
+        if not trigger.exists():
+            return
+        try:
+            trigger.unlink()
+        except FileNotFoundError:
+            return
+        die(self.recorder, f"kill-{point}", self.name)
+
+
+def arm(triggers: Triggers) -> None:
+    """Have this process watch its points, and its clock be offset."""
+    # A batch is confirmed, and the pages that it was made of are not yet acked.
+    wrap(dispatcher, "settle", lambda act: _preceded_by(lambda: triggers.passing("confirm-ack"), act))
+    # A batch is back in its seed's queue, and not yet acked in the work queue.
+    wrap(Sweeper, "_take_out", followed_by(lambda: triggers.passing("mid-sweep")))
+    # A batch that came back is sent on, and not yet acked in `returns`.
+    wrap(Returns, "_settle", followed_by(lambda: triggers.passing("mid-return")))
+    # An owner has cancelled its consumer, and holds pages that the next one may not have yet.
+    wrap(Dispatcher, "_close", lambda act: _dying_when_handed_over(triggers, act))
+    # A snapshot is made and not yet confirmed.
+    vars(registry)["SNAPSHOT_EVERY"] = SNAPSHOT_EVERY
+    wrap(Registry, "_publish", lambda act: _dying_in_snapshots(triggers, act))
+    _offset_clock(triggers.folder / CLOCK)
+
+
+def _preceded_by(before: Callable[[], None], act: Act) -> Act:
+    async def both(*args: object) -> object:
+        before()
+        return await act(*args)
+
+    return both
+
+
+def _dying_when_handed_over(triggers: Triggers, close: Act) -> Act:
+    async def close_or_die(self: Dispatcher, line: Line) -> None:
+        state = getattr(self, "_registry").state  # noqa: B009 - what is private there is not typed for us
+        seed = state.seeds.get(line.id)
+        if seed is not None and seed.state == "running":
+            wrap(line, "close", followed_by(lambda: triggers.passing("mid-handover")))
+        await close(self, line)
+
+    return close_or_die
+
+
+def _dying_in_snapshots(triggers: Triggers, publish: Act) -> Act:
+    async def publish_or_die(self: Registry, event: Event) -> None:
+        if isinstance(event, Snapshot):
+            triggers.passing("mid-snapshot")
+        await publish(self, event)
+
+    return publish_or_die
+
+
+def _offset_clock(path: Path) -> None:
+    """Let `time.time` jump, as a clock does that is set; the file is read now and again."""
+    true_time, offset, read_at = time.time, 0.0, -1.0
+
+    def stepped_time() -> float:
+        nonlocal offset, read_at
+        now = time.monotonic()
+        if now - read_at > CLOCK_READ_EVERY:
+            read_at = now
+            offset = _read_number(path)
+        return true_time() + offset
+
+    time.time = stepped_time
+
+
+def _read_number(path: Path) -> float:
+    try:
+        return float(path.read_text() or 0)
+    except (FileNotFoundError, ValueError):
+        return 0.0
