@@ -35,7 +35,7 @@ test: setup ## run all tests, or some: make test TESTS=tests/unit
 test-compose: setup ## build the image, bring compose.yaml up, use it, take it down (needs a Docker engine)
 	@scripts/test-compose $(PYTEST_ARGS)
 
-fuzz: setup ## random input at length: 20,000 calls over HTTP, 10,000 messages over AMQP (some 15 minutes)
+fuzz: setup ## random input at length: 20,000 calls over HTTP, 10,000 messages over AMQP (some half an hour)
 	FUZZ=long $(BIN)/python -m pytest tests/integration/fuzz $(PYTEST_ARGS)
 
 bench-releases: setup ## how quickly releases act, for a quiet machine (BENCH_ARGS=--help tells the options)

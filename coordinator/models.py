@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NotRequired, Required, TypeVar
+from typing import Annotated, Literal, NotRequired, Required
 
 import orjson
 from pydantic import (
@@ -16,14 +15,10 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    TypeAdapter,
-    ValidationError,
     WithJsonSchema,
     with_config,
 )
 from typing_extensions import TypedDict
-
-from coordinator.errors import InvalidInputError
 
 MAX_ITEMS = 1000
 MAX_TEXT = 65_536
@@ -268,210 +263,3 @@ class Batch:
         """The items, decoded."""
         items: list[Item] = orjson.loads(self.items)
         return items
-
-
-class _BatchBody(BaseModel):
-    id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    seed: SeedId
-    epoch: Number
-    attempt: Annotated[Number, Field(ge=1)]
-    tags: tuple[Tag, ...] = ()
-    created: str = ""
-    items: Annotated[list[dict[str, object]], Field(min_length=1)]
-
-
-def decode_batch(body: bytes) -> Batch:
-    """Read a batch's body.
-
-    Raises:
-        InvalidInputError: it is not the JSON of a batch.
-    """
-    try:
-        value, items = _load_batch(body)
-        whole = _BatchBody.model_validate(value)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
-    except ValidationError as error:
-        raise invalid(error) from error
-    return Batch(
-        id=whole.id,
-        seed=whole.seed,
-        epoch=whole.epoch,
-        attempt=whole.attempt,
-        tags=whole.tags,
-        created=whole.created,
-        count=len(whole.items),
-        items=orjson.dumps(whole.items) if items is None else items,
-    )
-
-
-def _load_batch(body: bytes) -> tuple[object, bytes | None]:
-    """A batch's body, decoded, and the text of its items where they come last, as `Batch.encode` writes them.
-
-    A quotation mark within a JSON string is escaped, so `,"items":` cannot come from a value of the head. In a body
-    that others wrote more may follow the items, so what stands between the mark and the end must be one value.
-    """
-    head, mark, rest = body.partition(b',"items":')
-    if mark and rest.endswith(b"]}"):
-        with contextlib.suppress(orjson.JSONDecodeError):
-            return orjson.loads(head + b"}") | {"items": orjson.loads(rest[:-1])}, rest[:-1]
-    return orjson.loads(body), None
-
-
-_ITEMS = TypeAdapter(Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS)])
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What would be trouble further on: strings of more characters, and more levels of nesting."""
-
-    text: int = MAX_TEXT
-    depth: int = MAX_DEPTH
-
-
-BOUNDS = Bounds()
-
-
-def parse_items(body: bytes, bounds: Bounds = BOUNDS) -> list[Item]:
-    """Read a page: an array of 1 to 1,000 items, or one item.
-
-    Raises:
-        InvalidInputError: not JSON, or an item does not validate; every fault is named with its place.
-    """
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
-    try:
-        items = _ITEMS.validate_python([value] if isinstance(value, dict) else value)
-    except ValidationError as error:
-        raise invalid(error) from error
-    check_bounds([(f"[{index}]", item) for index, item in enumerate(items)], body, bounds)
-    return items
-
-
-def check_bounds(values: list[tuple[str, object]], body: bytes, bounds: Bounds = BOUNDS) -> None:
-    """Refuse deep nesting, huge strings, and NUL, which no database takes.
-
-    Strings are looked at only when the body's own size or text says that one may offend.
-
-    Args:
-        values: what was read, each part under the name of its place.
-        body: what it was read from.
-        bounds: how large it may be.
-
-    Raises:
-        InvalidInputError: it is larger.
-    """
-    long_text, nul = len(body) > bounds.text, b"\\u0000" in body
-    stack = [(value, 0, place) for place, value in values]
-    while stack:
-        value, depth, place = stack.pop()
-        if isinstance(value, (dict, list)):
-            if depth > bounds.depth:
-                raise InvalidInputError([(place, f"is nested deeper than {bounds.depth} levels")])
-            children = [*value, *value.values()] if isinstance(value, dict) else value
-            stack.extend((child, depth + 1, place) for child in children if not isinstance(child, (int, float)))
-        elif isinstance(value, str):
-            if long_text and len(value) > bounds.text:
-                raise InvalidInputError([(place, f"holds a string longer than {bounds.text} characters")])
-            if nul and "\0" in value:
-                raise InvalidInputError([(place, "holds a NUL character")])
-
-
-def invalid(error: ValidationError) -> InvalidInputError:
-    """A pydantic error as ours, field by field."""
-    return InvalidInputError(
-        [
-            (
-                ".".join(str(part) for part in fault["loc"]) or "body",
-                fault["msg"].removeprefix("Value error, "),
-            )
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-    )
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def parse_model(model: type[M], body: bytes) -> M:
-    """The JSON text as a model.
-
-    Raises:
-        InvalidInputError: it is not JSON, or does not validate.
-    """
-    try:
-        return model.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError as error:
-        raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
-    except ValidationError as error:
-        raise invalid(error) from error
-
-
-def parse_ids(body: object) -> list[str]:
-    """The ids of any of the three forms `{"id": x}`, `[{"id": x}, …]`, `{"id": [x, …]}`: in order, each once.
-
-    Raises:
-        InvalidInputError: none of these forms, or no id at all.
-    """
-    ids: list[object]
-    if isinstance(body, dict):
-        given = body.get("id")
-        ids = given if isinstance(given, list) else [given]
-    elif isinstance(body, list):
-        ids = [entry.get("id") if isinstance(entry, dict) else None for entry in body]
-    else:
-        raise InvalidInputError([("body", 'must be {"id": …} or a list of {"id": …}')])
-    if not ids:
-        raise InvalidInputError([("id", "must name at least one id")])
-    wrong = [
-        (f"id.{place}" if len(ids) > 1 else "id", "must be a string")
-        for place, ident in enumerate(ids)
-        if not isinstance(ident, str)
-    ]
-    if wrong:
-        raise InvalidInputError(wrong)
-    return list(dict.fromkeys(str(ident) for ident in ids))
-
-
-_SEED_ID: TypeAdapter[str] = TypeAdapter(SeedId)
-
-
-def check_seed_id(text: str, field: str = "id") -> str:
-    """The seed id itself.
-
-    Raises:
-        InvalidInputError: it is not one.
-    """
-    try:
-        return _SEED_ID.validate_python(text)
-    except ValidationError as error:
-        raise InvalidInputError([(field, fault) for _, fault in invalid(error).problems]) from error
-
-
-def check_worker_id(text: str, field: str = "id") -> str:
-    """The worker id itself.
-
-    Raises:
-        InvalidInputError: it is not one.
-    """
-    if not WORKER_ID.fullmatch(text):
-        raise InvalidInputError([(field, "must be 1 to 100 characters of A-Z a-z 0-9 . _ : -")])
-    return text
-
-
-def check_tags(given: list[str], field: str = "tags") -> frozenset[str]:
-    """Tags, each given by itself or several with commas between; empty ones do not count.
-
-    Raises:
-        InvalidInputError: one is not a tag.
-    """
-    tags = [part.strip(" ") for text in given for part in text.split(",") if part.strip(" ")]
-    try:
-        return frozenset(_TAGS.validate_python(tags))
-    except ValidationError as error:
-        raise InvalidInputError([(field, fault) for _, fault in invalid(error).problems]) from error
-
-
-_TAGS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Annotated[tuple[Tag, ...], Field(max_length=32)])

@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from coordinator.errors import CoordinatorError
 from coordinator.files import replace_file
-from coordinator.models import WorkerId, invalid
+from coordinator.models import WorkerId
+from coordinator.parsing import invalid
 from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)

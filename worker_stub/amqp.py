@@ -12,7 +12,8 @@ import orjson
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message, page_message, publication_of, read_batch
 from coordinator.errors import (
     BrokerRefusedError,

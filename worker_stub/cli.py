@@ -19,7 +19,7 @@ from coordinator import logs
 from coordinator.client.http_worker import HttpWorker
 from coordinator.discovery import read_connection
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, InvalidInputError
-from coordinator.models import check_tags, check_worker_id, invalid
+from coordinator.parsing import check_tags, check_worker_id, invalid
 from coordinator.settings import Settings
 from worker_stub.amqp import Addresses, AmqpTransport
 from worker_stub.handlers import load_handler

@@ -19,7 +19,8 @@ import orjson
 import structlog
 
 from coordinator.errors import CoordinatorError, InvalidInputError
-from coordinator.models import MAX_ITEMS, Item, ItemResult, parse_items
+from coordinator.models import MAX_ITEMS, Item, ItemResult
+from coordinator.parsing import parse_items
 
 BUILT_IN = {"filesystem": "worker_stub.filesystem:handle", "null": "worker_stub.handlers:null"}
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import structlog
 
 from coordinator.errors import CoordinatorError, InvalidInputError
-from coordinator.models import Batch, decode_batch
+from coordinator.models import Batch
+from coordinator.parsing import decode_batch
 
 RESUMED = ".resumed"
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import orjson
 
-from coordinator.broker.connection import Delivery, Message
+from coordinator.broker.channel import Delivery, Message
 from coordinator.errors import InvalidInputError
-from coordinator.models import Batch, decode_batch
+from coordinator.models import Batch
+from coordinator.parsing import decode_batch
 from coordinator.topology import Header, work_queue_name
 
 MAX_HISTORY = 50

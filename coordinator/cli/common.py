@@ -17,7 +17,7 @@ from coordinator.client.http_manager import HttpManager
 from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
 from coordinator.errors import CoordinatorError
-from coordinator.models import invalid
+from coordinator.parsing import invalid
 from coordinator.settings import Settings
 
 NOT_FOUND_CODE: Final = 4

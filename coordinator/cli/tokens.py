@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, examples, load_settings, print_json, print_table, shown
 from coordinator.errors import CoordinatorError
-from coordinator.models import invalid
+from coordinator.parsing import invalid
 from coordinator.tokens import (
     Token,
     add_token,

@@ -12,9 +12,10 @@ from uuid import uuid4
 import orjson
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.errors import BrokerUnavailableError, NoReplyError, QueueMissingError
-from coordinator.models import check_seed_id, check_worker_id
+from coordinator.parsing import check_seed_id, check_worker_id
 
 PATIENCE: Final = 30.0
 UNLIMITED: Final = 0

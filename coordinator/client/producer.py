@@ -11,10 +11,12 @@ from uuid import uuid4
 import orjson
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection
+from coordinator.broker.channel import Channel
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import page_message
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueMissingError, RejectedItemError
-from coordinator.models import Item, check_seed_id, parse_items
+from coordinator.models import Item
+from coordinator.parsing import check_seed_id, parse_items
 
 PAGE_ITEMS: Final = 100
 PAGE_BYTES: Final = 1_000_000

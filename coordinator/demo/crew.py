@@ -14,12 +14,14 @@ from pathlib import Path
 import uvicorn
 
 from coordinator import topology
-from coordinator.broker.connection import Connection, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.demo.ledger import Outcome
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
-from coordinator.models import BatchResults, parse_model
+from coordinator.models import BatchResults
 from coordinator.node.node import Node
+from coordinator.parsing import parse_model
 
 POLL = 0.05
 

@@ -41,19 +41,22 @@ class Turns:
         if self._credit.pop(seed, None) is not None:
             self._ring.remove(seed)
 
-    def next(self, cost: Callable[[str], int], weight: Callable[[str], int]) -> str | None:
+    def next(self, cost: Callable[[str], int | None], weight: Callable[[str], int]) -> str | None:
         """Whose turn it is, already charged; None when nobody can send now.
 
         Args:
-            cost: items of a seed's next batch, 0 when it can send none now (it then keeps its place, not its credit).
+            cost: items of a seed's next batch; 0 when it has none to send now, which costs it its credit; None when
+                there is no room for it, which is not its fault: it keeps its credit, or where places get free one by
+                one the first in the ring would get them all.
             weight: a seed's share.
         """
         passed = 0
         while passed < len(self._ring):
             seed = self._ring[0]
             price = cost(seed)
-            if price == 0:
-                self._credit[seed] = 0
+            if not price:
+                if price == 0:
+                    self._credit[seed] = 0
                 self._ring.rotate(-1)
                 passed += 1
                 continue

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator import topology
-from coordinator.broker.connection import Message
+from coordinator.broker.channel import Message
 from coordinator.errors import NotFoundError
 from coordinator.http.answers import Json
 from coordinator.http.gates import gates_of
@@ -22,8 +22,9 @@ from coordinator.http.requests import (
     unless_gone,
 )
 from coordinator.http.views import held_batches, page_of
-from coordinator.models import BatchResults, check_tags, check_worker_id
+from coordinator.models import BatchResults
 from coordinator.node.session import Session
+from coordinator.parsing import check_tags, check_worker_id
 
 MAX_WAIT = 60.0
 

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
 from coordinator.http.gates import Share
-from coordinator.models import Bounds, check_bounds, invalid, parse_ids
 from coordinator.node.node import Node
 from coordinator.node.session import Session
+from coordinator.parsing import Bounds, check_bounds, invalid, parse_ids
 from coordinator.settings import Settings
 
 JSON_TYPES = re.compile(

@@ -22,8 +22,9 @@ from coordinator.http.requests import (
     settings_of,
 )
 from coordinator.http.views import page_bounds, seed_views
-from coordinator.models import SeedSpec, check_seed_id
+from coordinator.models import SeedSpec
 from coordinator.node.commands import PURGE_SEED
+from coordinator.parsing import check_seed_id
 
 READ_ONLY = frozenset({"id", "state", "epoch", "owner", "counts", "message"})
 """What a client may send back as it read it."""

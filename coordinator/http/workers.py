@@ -9,7 +9,8 @@ from coordinator.http.answers import Json
 from coordinator.http.guard import caller_of, check_worker
 from coordinator.http.requests import acting_session, id_of, model_of, session_of
 from coordinator.http.views import dead_views, page_bounds, worker_view
-from coordinator.models import WorkerSpec, check_worker_id
+from coordinator.models import WorkerSpec
+from coordinator.parsing import check_worker_id
 
 READ_ONLY = frozenset({"id", "registered", "connected", "capacity", "lastSeen", "held", "message", "amqpUrl"})
 

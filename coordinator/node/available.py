@@ -7,7 +7,7 @@ from itertools import groupby
 from uuid import uuid4
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.messages import available_message, page_message
 from coordinator.domain.packing import Piece, Ticket, page_id
 from coordinator.domain.pages import Pages

@@ -10,10 +10,9 @@ import orjson
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.domain.registry import SeedPurged, SeedReleased, SeedResumed
 from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
-from coordinator.models import check_seed_id, check_worker_id, parse_ids
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.dead import DeadLetters
 from coordinator.node.figures import Figures
@@ -22,6 +21,7 @@ from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
 from coordinator.node.workers import Workers
+from coordinator.parsing import check_seed_id, check_worker_id, parse_ids
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,8 @@ import orjson
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import available_message, batch_message, read_batch
 from coordinator.errors import NotFoundError
 from coordinator.models import Batch

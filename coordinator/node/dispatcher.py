@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Connection, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
 from coordinator.domain.registry import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
@@ -229,8 +230,8 @@ class Dispatcher:
     def _weight(self, seed: str) -> int:
         return WEIGHTS[self.lines[seed].spec.priority]
 
-    def _cost(self, ident: str, now: float) -> int:
-        """Items of the seed's next batch, 0 when it cannot go now; notes what to wait for then."""
+    def _cost(self, ident: str, now: float) -> int | None:
+        """Items of the seed's next batch, 0 when it cannot go now, None for want of room; notes what to wait for."""
         line = self.lines.get(ident)
         seed = self._registry.state.seeds.get(ident)
         if line is None or seed is None or seed.state != "running":
@@ -242,7 +243,7 @@ class Dispatcher:
         queue = line.next_queue()
         if self._work.room(queue) <= 0:
             self._full.add(queue)
-            return 0
+            return None
         count = line.buffer.next_count(size)
         if not line.meter.allows(now, count):
             self._next_look = min(self._next_look, now + line.meter.wait(now, count))

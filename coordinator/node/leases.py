@@ -14,7 +14,7 @@ from typing import Literal
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery
+from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.messages import is_marked, publication_of, read_batch
 from coordinator.domain.tags import eligible
 from coordinator.errors import BrokerUnavailableError, InvalidInputError

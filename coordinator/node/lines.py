@@ -9,13 +9,15 @@ from collections.abc import Callable
 from typing import Final
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Delivery
+from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import is_marked, read_batch
 from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch_id, page_id
 from coordinator.domain.registry import Seed
 from coordinator.domain.throttle import Meter, ages
 from coordinator.errors import InvalidInputError
-from coordinator.models import MAX_ITEMS, Batch, parse_items
+from coordinator.models import MAX_ITEMS, Batch
+from coordinator.parsing import parse_items
 from coordinator.topology import Header
 
 SEEDS_A_CHANNEL: Final = 50

@@ -13,7 +13,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.management import Management
 from coordinator.domain.membership import Silence, owner
 from coordinator.errors import BrokerUnavailableError, ManagementError, UnroutableError

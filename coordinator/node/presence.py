@@ -12,15 +12,16 @@ import structlog
 from pydantic import ValidationError
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.domain.membership import Silence
 from coordinator.domain.registry import WORKER_MEMORY, WorkerSeen
 from coordinator.domain.tags import eligible
 from coordinator.errors import InvalidInputError, UnroutableError
-from coordinator.models import Presence, Transport, check_worker_id, invalid
+from coordinator.models import Presence, Transport
 from coordinator.node.dead import DeadLetters
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.parsing import check_worker_id, invalid
 
 log = structlog.get_logger(__name__)
 

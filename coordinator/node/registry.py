@@ -12,7 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.domain.registry import EVENT, Event, Marker, State
 from coordinator.errors import BrokerUnavailableError
 

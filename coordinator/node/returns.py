@@ -8,7 +8,7 @@ import datetime as dt
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery
+from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_batch
 from coordinator.domain.returns import Memory, Verdict, judge
 from coordinator.errors import InvalidInputError, QueueFullError

@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Delivery
+from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.connection import Connection
 from coordinator.domain.pages import Pages, Traffic
 from coordinator.domain.registry import Seed, SeedCreated, SeedSet
 from coordinator.errors import InvalidInputError, NotFoundError, UnroutableError
-from coordinator.models import MAX_ITEMS, SeedSpec, check_seed_id, parse_items
+from coordinator.models import MAX_ITEMS, SeedSpec
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
 from coordinator.node.peers import Body, Peers
 from coordinator.node.registry import Registry
+from coordinator.parsing import check_seed_id, parse_items
 from coordinator.topology import Header
 
 log = structlog.get_logger(__name__)

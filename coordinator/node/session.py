@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection
+from coordinator.broker.channel import Channel
+from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.domain.registry import Event, SeedSet
 from coordinator.domain.returns import Memory
@@ -130,7 +131,8 @@ async def open_session(settings: Settings, instance: str, dealt: Memory, broker_
         try:
             yield session
         except asyncio.CancelledError:
-            await _wind_down(session, settings.stop_timeout / 2)
+            if not (links.reader.closed.is_set() or links.writer.closed.is_set()):
+                await _wind_down(session, settings.stop_timeout / 2)
             raise
         finally:
             for task in tasks:

@@ -7,6 +7,7 @@ which one coordinator serves, so that two of them never go out at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import Final
@@ -14,7 +15,7 @@ from typing import Final
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Delivery
+from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.management import Management
 from coordinator.broker.messages import batch_message, is_alone, read_batch
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError
@@ -114,18 +115,35 @@ class Suspects:
     async def run(self, channel: Channel) -> None:
         """Offer the suspects until cancelled."""
         await channel.consume(topology.SUSPECTS, self._inbox.put_nowait, prefetch=PREFETCH)
+        rest_until = 0.0
         while True:
-            if not self._waiting or not self._inbox.empty():
-                await self._admit(await self._inbox.get())
+            while not self._inbox.empty():
+                await self._admit(self._inbox.get_nowait())
+            suspect = self._next(resting=time.monotonic() < rest_until)
+            if suspect is None:
+                await self._wait_for_more(rest_until)
                 continue
-            batch, delivery = self._waiting.popleft()
-            begun = time.monotonic()
+            batch, delivery = suspect
             if not is_alone(delivery):
                 await self._until_settled(await self._offer(batch, delivery, alone=False), SUSPECT_PAUSE)
                 continue
+            begun = time.monotonic()
             await self._offer_alone(batch, delivery)
-            if self._waiting:
-                await asyncio.sleep(WORK_SHARE * (time.monotonic() - begun))
+            rest_until = time.monotonic() + WORK_SHARE * (time.monotonic() - begun)
+
+    def _next(self, *, resting: bool) -> tuple[Batch, Delivery] | None:
+        """The first suspect that may go; while dispatch makes up for a last offer, none that needs another."""
+        for suspect in self._waiting:
+            if not (resting and is_alone(suspect[1])):
+                self._waiting.remove(suspect)
+                return suspect
+        return None
+
+    async def _wait_for_more(self, rest_until: float) -> None:
+        left = rest_until - time.monotonic() if self._waiting else None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._admit(await self._inbox.get())
 
     async def _admit(self, delivery: Delivery) -> None:
         try:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from coordinator.broker.connection import Channel, Connection, Delivery
+from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import is_marked, publication_of, read_batch
 from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch

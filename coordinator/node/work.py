@@ -16,7 +16,8 @@ from uuid import uuid4
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Depth, Message
+from coordinator.broker.channel import Channel, Depth, Message
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share

@@ -16,13 +16,14 @@ from coordinator import topology
 from coordinator.broker.management import BrokerConnection, Management
 from coordinator.domain.registry import Worker, WorkerRegistered, WorkerRemoved
 from coordinator.errors import ManagementError, NotFoundError
-from coordinator.models import HeldBatch, WorkerSpec, check_worker_id
+from coordinator.models import HeldBatch, WorkerSpec
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.figures import Figures, Holding
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Body, Peers
 from coordinator.node.presence import Roster, read_worker_name
 from coordinator.node.registry import Registry
+from coordinator.parsing import check_worker_id
 from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)

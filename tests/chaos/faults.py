@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from coordinator.broker.connection import Connection, Message
+from coordinator.broker.channel import Message
+from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.errors import CoordinatorError, ManagementError
 from tests.chaos import points

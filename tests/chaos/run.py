@@ -14,7 +14,8 @@ import orjson
 import structlog
 
 from coordinator import topology
-from coordinator.broker.connection import Connection, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.errors import CoordinatorError
 from tests.chaos import faults as kinds

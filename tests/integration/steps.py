@@ -11,7 +11,8 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from coordinator.broker.connection import Channel, Connection, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.settings import Settings
 from tests.support import DEADLINE, PREFIX, eventually, items, running_node, serving
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from coordinator import topology
-from coordinator.broker.connection import Connection, Delivery, Message
+from coordinator.broker.channel import Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.errors import BrokerRefusedError
 from coordinator.settings import Settings
 from tests.support import eventually

@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from coordinator.broker.connection import Message
+from coordinator.broker.channel import Message
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 from coordinator.topology import Exchange, tags_of_work_queue, work_queue_name

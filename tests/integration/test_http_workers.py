@@ -8,7 +8,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from coordinator.broker.connection import Channel, Connection, Message
+from coordinator.broker.channel import Channel, Message
+from coordinator.broker.connection import Connection
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.settings import Settings
 from coordinator.topology import Queue, work_queue

@@ -19,7 +19,8 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from coordinator import topology
-from coordinator.broker.connection import Connection, Delivery, Message
+from coordinator.broker.channel import Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.private import find_server
 from coordinator.broker.private_cluster import PrivateCluster

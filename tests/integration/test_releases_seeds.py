@@ -9,7 +9,7 @@ from collections import Counter
 import httpx
 import orjson
 
-from coordinator.broker.connection import Message
+from coordinator.broker.channel import Message
 from coordinator.errors import BrokerUnavailableError
 from coordinator.settings import Settings
 from tests.integration.steps import (

@@ -14,7 +14,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from coordinator.broker.connection import Connection, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
 from coordinator.node.node import Node

@@ -8,7 +8,7 @@ from collections import Counter
 import httpx
 import orjson
 
-from coordinator.broker.connection import Message
+from coordinator.broker.channel import Message
 from coordinator.broker.management import Management
 from coordinator.broker.private import BrokerUrls
 from coordinator.settings import Settings

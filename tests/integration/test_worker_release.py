@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from coordinator.broker.connection import Connection, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message, read_batch
 from coordinator.settings import Settings
 from tests.integration.workers import TRANSPORTS, Hand, spooled, told, working

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from coordinator.broker.connection import Channel, Connection, Delivery
+from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.connection import Connection
 from coordinator.client import HttpWorker
 from coordinator.models import BatchResults, Item
 from coordinator.settings import Settings

@@ -94,6 +94,19 @@ def test_one_that_cannot_send_loses_the_credit_it_had() -> None:
     assert served == QUANTUM
 
 
+@given(st.integers(1, 5))
+def test_shares_hold_where_places_get_free_one_by_one(places: int) -> None:
+    """However few batches there is room for at a time, equal seeds get equal shares."""
+    turns = ring("a", "b", "c")
+    got: Counter[str | None] = Counter()
+    for _ in range(300):
+        room = places
+        while (seed := turns.next(lambda _, free=room: 20 if free else None, lambda _: 4)) is not None:  # type: ignore[misc]
+            got[seed] += 1
+            room -= 1
+    assert max(got.values()) - min(got.values()) <= 2 * 4 * QUANTUM / 20, got
+
+
 @given(st.integers(0, 6))
 def test_it_ends_when_nobody_can_go(count: int) -> None:
     """With an empty ring, or nobody who can send, the answer is None, and all keep their places."""

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.errors import InvalidInputError
-from coordinator.models import Item, parse_items
+from coordinator.models import Item
+from coordinator.parsing import parse_items
 from worker_stub.filesystem import CHUNK, handle, item_of, list_tree, path_of
 from worker_stub.handlers import Context, Result, run_item
 

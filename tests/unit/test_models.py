@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.errors import InvalidInputError
-from coordinator.models import (
-    MAX_DEPTH,
-    MAX_ITEMS,
-    MAX_TEXT,
-    Batch,
-    Presence,
-    SeedSpec,
-    Throttle,
-    WorkerSpec,
+from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, Batch, Presence, SeedSpec, Throttle, WorkerSpec
+from coordinator.parsing import (
     check_seed_id,
     check_tags,
     check_worker_id,

@@ -19,8 +19,9 @@ from coordinator.http.docs import page
 from coordinator.http.examples import EXAMPLES
 from coordinator.http.guard import OPEN
 from coordinator.http.routes import PREFIXES, description
-from coordinator.models import BatchResults, SeedSpec, WorkerSpec, parse_ids, parse_items
+from coordinator.models import BatchResults, SeedSpec, WorkerSpec
 from coordinator.node.node import Node
+from coordinator.parsing import parse_ids, parse_items
 from coordinator.settings import Settings
 
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH")

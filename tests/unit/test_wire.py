@@ -12,7 +12,7 @@ from pamqp import decode
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from coordinator.broker.connection import Message
+from coordinator.broker.channel import Message
 from coordinator.broker.wire import writable
 
 

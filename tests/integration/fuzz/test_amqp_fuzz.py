@@ -19,19 +19,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from coordinator import topology
-from coordinator.broker.connection import Channel, Connection, Delivery, Message
+from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.client import Reader
 from coordinator.errors import InvalidInputError, UnroutableError
-from coordinator.models import (
-    Presence,
-    check_seed_id,
-    check_worker_id,
-    decode_batch,
-    parse_ids,
-    parse_items,
-    parse_model,
-)
+from coordinator.models import Presence
 from coordinator.node.node import Node
+from coordinator.parsing import check_seed_id, check_worker_id, decode_batch, parse_ids, parse_items, parse_model
 from coordinator.settings import Settings
 from tests.support import Drain, eventually, items, publish_items, serving
 
