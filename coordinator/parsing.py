@@ -168,20 +168,27 @@ def parse_model(model: type[M], body: bytes) -> M:
         raise invalid(error) from error
 
 
+def listed_ids(body: object) -> list[object]:
+    """What stands for ids in any of the three forms: as it is, as often as it is.
+
+    Raises:
+        InvalidInputError: none of these forms.
+    """
+    if isinstance(body, dict):
+        given = body.get("id")
+        return given if isinstance(given, list) else [given]
+    if isinstance(body, list):
+        return [entry.get("id") if isinstance(entry, dict) else None for entry in body]
+    raise InvalidInputError([("body", 'must be {"id": …} or a list of {"id": …}')])
+
+
 def parse_ids(body: object) -> list[str]:
     """The ids of any of the three forms `{"id": x}`, `[{"id": x}, …]`, `{"id": [x, …]}`: in order, each once.
 
     Raises:
         InvalidInputError: none of these forms, or no id at all.
     """
-    ids: list[object]
-    if isinstance(body, dict):
-        given = body.get("id")
-        ids = given if isinstance(given, list) else [given]
-    elif isinstance(body, list):
-        ids = [entry.get("id") if isinstance(entry, dict) else None for entry in body]
-    else:
-        raise InvalidInputError([("body", 'must be {"id": …} or a list of {"id": …}')])
+    ids = listed_ids(body)
     if not ids:
         raise InvalidInputError([("id", "must name at least one id")])
     wrong = [

@@ -18,7 +18,7 @@ from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLi
 from coordinator.http.gates import Share
 from coordinator.node.node import Node
 from coordinator.node.session import Session
-from coordinator.parsing import Bounds, check_bounds, invalid, parse_ids
+from coordinator.parsing import Bounds, check_bounds, invalid, listed_ids, parse_ids
 from coordinator.settings import Settings
 
 JSON_TYPES = re.compile(
@@ -222,11 +222,11 @@ async def ids_of(request: Request) -> list[str]:
     if "id" in request.path_params:
         return [id_of(request)]
     value, body = await json_of(request)
+    most = settings_of(request).max_ids
+    if len(listed_ids(value)) > most:
+        raise OverLimitError("the list", most, "ids", "MAX_IDS")
     ids = parse_ids(value)
     check_bounds([("id", ids)], body, bounds_of(request))
-    most = settings_of(request).max_ids
-    if len(ids) > most:
-        raise OverLimitError("the list", most, "ids", "MAX_IDS")
     return ids
 
 

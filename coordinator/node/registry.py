@@ -19,8 +19,8 @@ from coordinator.errors import BrokerUnavailableError
 log = structlog.get_logger(__name__)
 
 PREFETCH: Final = 500
-READ_BACK: Final = 10.0
-REPLAY: Final = 60.0
+STALLED: Final = 5.0
+"""Seconds without anything from the stream after which nothing more is expected of it."""
 SNAPSHOT_EVERY: Final = 2000
 """Events between snapshots. At some 300 bytes each, the retention in `topology` holds hundreds of such stretches."""
 
@@ -50,17 +50,16 @@ class Registry:
             BrokerUnavailableError: the replay did not end in time, or its head was cut and holds no snapshot.
         """
         await self._reading.consume(topology.REGISTRY, self._read, prefetch=PREFETCH, offset="first")
-        await self.append(Marker, timeout=REPLAY)
+        await self.append(Marker)
         if not self.state.is_complete:
             raise BrokerUnavailableError("the registry's stream has lost its head and holds no snapshot of it")
         log.info("registry.replayed", offset=self.state.offset, seeds=len(self.state.seeds))
 
-    async def append(self, make: Callable[..., Event], *, timeout: float = READ_BACK, **fields: object) -> int:  # noqa: ASYNC109
+    async def append(self, make: Callable[..., Event], **fields: object) -> int:
         """Append an event and wait until it is folded here: then all that was appended before it is, too.
 
         Args:
             make: the event's class.
-            timeout: seconds to wait for it once the broker has confirmed it.
             fields: the event's own.
 
         Returns:
@@ -74,13 +73,19 @@ class Registry:
         self._waiting[event.id] = folded
         try:
             await self._publish(event)
-            async with asyncio.timeout(timeout):
-                offset: int = await folded
-        except TimeoutError as error:
-            raise BrokerUnavailableError("the registry's stream did not deliver in time") from error
+            return await self._delivered(folded)
         finally:
             self._waiting.pop(event.id, None)
-        return offset
+
+    async def _delivered(self, folded: asyncio.Future[int]) -> int:
+        """Wait for as long as the stream goes on: a replay takes its time, a stream that has lost its node says nothing."""
+        while True:
+            before = self.state.offset
+            await asyncio.wait([folded], timeout=STALLED)
+            if folded.done():
+                return folded.result()
+            if self.state.offset == before:
+                raise BrokerUnavailableError("the registry's stream does not deliver")
 
     async def reach(self, offset: int) -> None:
         """Wait until everything up to this offset is folded.
@@ -89,7 +94,7 @@ class Registry:
             BrokerUnavailableError: it did not come in time.
         """
         try:
-            async with asyncio.timeout(READ_BACK):
+            async with asyncio.timeout(STALLED):
                 while self.state.offset < offset:
                     self._progress.clear()
                     await self._progress.wait()
