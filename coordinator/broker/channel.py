@@ -18,6 +18,7 @@ from coordinator.broker import wire
 from coordinator.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
+    CoordinatorError,
     QueueFullError,
     QueueMissingError,
     UnroutableError,
@@ -46,26 +47,45 @@ async def ours() -> AsyncIterator[None]:
     """Turn the client library's errors into ours; order matters, the special ones come first.
 
     The library waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
-    what was waited for. A task that is told to end would go on forever, so it is told again.
+    what was waited for. A task that is told to end would go on forever, so it is told again. On the other hand it
+    cancels what waits on a connection whose heartbeat stopped: that is no cancellation of the task that called, which
+    would end without a word if it were taken for one.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
         yield
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
-    except amqp.PublishError as error:
-        raise UnroutableError("no queue takes this message") from error
-    except amqp.DeliveryError as error:
-        raise QueueFullError("the broker refused a message: its queue is full, or is without a leader now") from error
-    except amqp.ChannelNotFoundEntity as error:
-        raise QueueMissingError(str(error)) from error
-    except (amqp.ChannelPreconditionFailed, ChannelAccessRefused) as error:
-        raise BrokerRefusedError(str(error)) from error
-    except TimeoutError as error:
-        raise BrokerUnavailableError("the broker did not answer in time") from error
-    except (amqp.AMQPError, amqp.ChannelInvalidStateError, OSError, RuntimeError) as error:
-        raise BrokerUnavailableError(f"the connection is gone: {str(error) or type(error).__name__}") from error
+    except (Exception, asyncio.CancelledError) as error:
+        is_told = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > before
+        translated = None if is_told else _translated(error)
+        if translated is None:
+            raise
+        raise translated from error
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+def _translated(error: BaseException) -> CoordinatorError | None:  # noqa: PLR0911 - a table, one error a line
+    """Our error for one of the client library's, None for what is not of it."""
+    match error:
+        case amqp.PublishError():
+            return UnroutableError("no queue takes this message")
+        case amqp.DeliveryError():
+            return QueueFullError("the broker refused a message: its queue is full, or is without a leader now")
+        case amqp.ChannelNotFoundEntity():
+            return QueueMissingError(str(error))
+        case amqp.ChannelPreconditionFailed() | ChannelAccessRefused():
+            return BrokerRefusedError(str(error))
+        case TimeoutError():
+            return BrokerUnavailableError("the broker did not answer in time")
+        case asyncio.CancelledError():
+            return BrokerUnavailableError("the connection is gone: its heartbeat stopped")
+        case amqp.AMQPError() | amqp.ChannelInvalidStateError() | OSError() | RuntimeError():
+            return BrokerUnavailableError(f"the connection is gone: {str(error) or type(error).__name__}")
+        case _ if type(error) is Exception:  # how the library rejects what waits when it has nothing to say
+            return BrokerUnavailableError("the connection is gone")
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ def main(  # noqa: PLR0913 - the options
     coordinators: Annotated[int, typer.Option(min=1)] = 3,
     workers: Annotated[int, typer.Option(min=1)] = 8,
     rate: Annotated[float, typer.Option(help="Items a second.")] = 600.0,
+    busy: Annotated[
+        float, typer.Option(help="The share of their time that workers need; above 1 they fall behind.")
+    ] = 0.7,
     pause: Annotated[
         float, typer.Option(help="Seconds between two faults of a lane, the broker's six times longer.")
     ] = 1.0,
@@ -59,6 +62,7 @@ def main(  # noqa: PLR0913 - the options
         coordinators=coordinators,
         workers=workers,
         rate=rate,
+        busy=busy,
         pause=pause,
         poison=poison if poison >= 0 else int(duration // 120),
         plant=plant,

@@ -209,7 +209,9 @@ def attempts(story: Story, limits: Limits) -> Iterator[Violation]:
             before = _holds_before(story, batch, holds[:index], attempt)
             if before and any(failed(story, limits, one, hold.start) for one in before):
                 continue
-            if not before and _anything_failed(story, limits, hold):
+            # Two copies may be under way after a fault of a coordinator or the broker: then what was seen of this
+            # batch may be of the one, while the other failed unseen.
+            if _anything_failed(story, limits, hold, copies_only=bool(before)):
                 continue
             text = f"batch {batch} came to {hold.worker} with attempt {attempt}, and no delivery of it had failed"
             yield Violation("attempt", hold.delivered.items[0], text)
@@ -225,12 +227,14 @@ def _holds_before(story: Story, batch: str, holds: list[Hold], attempt: int) -> 
     return [one for one in story.by_batch.get(whole, ()) if one.delivered.attempt == attempt - 1]
 
 
-def _anything_failed(story: Story, limits: Limits, hold: Hold) -> bool:
+def _anything_failed(story: Story, limits: Limits, hold: Hold, *, copies_only: bool) -> bool:
     """Whether a delivery that no worker came to see may have failed."""
     produced = story.produced.get(hold.delivered.items[0])
     since = produced.begun if produced else 0.0
-    if any(True for _ in story.causes(since, hold.start, limits)):
+    if any(not (copies_only and one.is_of_worker) for one in story.causes(since, hold.start, limits)):
         return True
+    if copies_only:
+        return False
     workers = {one.worker for one in story.holds}
     return any(story.released_worker(worker, since, hold.start) for worker in workers)
 

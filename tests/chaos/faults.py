@@ -12,7 +12,8 @@ import httpx
 
 from coordinator.broker.channel import Message
 from coordinator.broker.connection import Connection
-from coordinator.errors import CoordinatorError
+from coordinator.broker.management import Management
+from coordinator.errors import CoordinatorError, ManagementError
 from tests.chaos import points
 from tests.chaos.history import Command
 from tests.chaos.load import Managers
@@ -238,16 +239,17 @@ def _alarm(name: str, resource: str) -> Act:
 async def _queue_deleted(world: World, rng: random.Random) -> None:
     """Delete a queue whose loss is survivable: commands not yet read, or the batches of one tag, which are lost."""
     queue = rng.choice(("commands", "work.doomed", "work.doomed"))
-    url = world.management_url
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
-        path = f"{url}/api/queues/{world.vhost}/{queue}"
-        try:
-            held = (await http.get(f"{path}?disable_stats=true&enable_queue_totals=true")).json().get("messages", 0)
-            async with world.struck("queue-deleted", queue, f"messages in it: {held}"):
-                await http.delete(path)
-                await asyncio.sleep(RECOVERY)
-        except httpx.HTTPError:
+    management = Management(world.management_url, world.vhost)
+    try:
+        totals = (await management.totals()).get(queue)
+        held = totals.ready + totals.unacked if totals else 0
+        async with world.struck("queue-deleted", queue, f"messages in it: {held}"), httpx.AsyncClient() as http:
+            await http.delete(f"{world.management_url}/api/queues/{world.vhost}/{queue}")
             await asyncio.sleep(RECOVERY)
+    except (httpx.HTTPError, ManagementError):
+        await asyncio.sleep(RECOVERY)
+    finally:
+        await management.close()
 
 
 def _commands(name: str, *, is_shuffled: bool) -> Act:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from tests.chaos.checker import Violation
 from tests.chaos.history import Command, Produced, of
-from tests.chaos.story import Limits, Story, Strike
+from tests.chaos.story import Hold, Limits, Story, Strike
 
 LOOK_AFTER = 25.0
 """Seconds after a fault's end for which a stall counts as its own, unless the next fault begins."""
@@ -198,10 +198,17 @@ def _add_rehold(story: Story, strike: Strike, figures: FaultFigures) -> None:
     for hold in story.holds:
         if hold.worker != strike.target or not hold.start <= strike.begun <= hold.end + SLACK:
             continue
-        for item in hold.delivered.items[:1]:
-            later = [one.start for one in story.by_item[item] if one.start > strike.begun]
-            if later:
-                figures.rehold = max(figures.rehold or 0.0, later[0] - strike.begun)
+        later = _next_delivery(story, hold, strike.begun)
+        if later is not None:
+            figures.rehold = max(figures.rehold or 0.0, later - strike.begun)
+
+
+def _next_delivery(story: Story, hold: Hold, since: float) -> float | None:
+    """When another got what was held; None where nobody did, or where the holder itself took it all the same."""
+    item = hold.delivered.items[0]
+    if hold.taken(item) is not None:
+        return None
+    return next((one.start for one in story.by_item[item] if one.start > since and one is not hold), None)
 
 
 def _release_times(story: Story) -> Iterator[float]:
@@ -210,9 +217,9 @@ def _release_times(story: Story) -> Iterator[float]:
     for release in releases:
         for hold in story.holds:
             if hold.worker == release.target and hold.start < release.begun <= hold.end:
-                later = [one.start for one in story.by_item[hold.delivered.items[0]] if one.start > release.begun]
-                if later:
-                    yield later[0] - release.begun
+                later = _next_delivery(story, hold, release.begun)
+                if later is not None:
+                    yield later - release.begun
 
 
 def _marks(story: Story) -> dict[str, int]:

@@ -17,7 +17,7 @@ from coordinator.node.sweep import Sweeper, Swept
 from coordinator.node.work import Work
 from tests.chaos.patching import wrap
 
-EVERY = 40
+EVERY = 15
 STARVED = "untouched"
 
 Act = Callable[..., Any]

@@ -72,7 +72,7 @@ PROOFS = (
         "several",
         "lose,twice,attempts,bury",
         ("lost", "unmarked", "attempt", "dead"),
-        seconds=7,
+        seconds=5,
         commands=0.3,
         rejects=0.05,
         busy=1,

@@ -52,8 +52,8 @@ async def test_nothing_is_lost_stale_or_unmarked(tmp_path: Path) -> None:
     """Workers, coordinators and the broker are killed, connections cut, commands repeated: every promise is kept."""
     code, lines = await told(
         "tests.chaos",
-        *("--duration", "20", "--seed", SEED, "--faults", ",".join(FAULTS), "--sure", SURE, "--strikes", "1"),
-        *("--coordinators", "2", "--workers", "6", "--rate", "150", "--pause", "2", "--poison", "1"),
+        *("--duration", "15", "--seed", SEED, "--faults", ",".join(FAULTS), "--sure", SURE, "--strikes", "1"),
+        *("--coordinators", "2", "--workers", "6", "--rate", "150", "--pause", "2", "--busy", "1.1", "--poison", "1"),
         *("--folder", str(tmp_path)),
     )
     assert code == 0, "\n".join(lines)

@@ -91,11 +91,15 @@ class Ledger:
         hold = self._holds.get(job, f"{self._worker}.spool")
         self.recorder.write(Settled(hold=hold, how=how, items=ids_of(items)))
 
+    def done(self, job: Job) -> None:
+        """Nothing more will come of this delivery."""
+        self._holds.pop(job, None)
+
     def lost(self) -> None:
         """The connection ended: what is not taken is no longer ours."""
         for job in [job for job in self._holds if not job.taken]:
             self.settled(job, "lost")
-            del self._holds[job]
+            self.done(job)
 
 
 class RecordingInbox:
@@ -133,9 +137,10 @@ class RecordingInbox:
 class RecordingTransport:
     """Stands before a transport. Intents are written before they are carried out, since a kill may come between."""
 
-    def __init__(self, inner: Transport, ledger: Ledger) -> None:
+    def __init__(self, inner: Transport, ledger: Ledger, *, is_spooling: bool) -> None:
         self._inner = inner
         self._ledger = ledger
+        self._is_spooling = is_spooling
 
     async def run(self, inbox: Inbox) -> None:
         """Pass it on."""
@@ -158,6 +163,8 @@ class RecordingTransport:
             self._ledger.settled(job, "ack lost")
             raise
         self._ledger.settled(job, "acked")
+        if not self._is_spooling:  # else it may still be given back
+            self._ledger.done(job)
 
     async def reject(self, job: Job) -> None:
         """Write it down; what was taken is named, for it may have come to an earlier process."""
@@ -218,7 +225,9 @@ async def work(config: Config) -> None:
             return [with_address(first, own) for own in config.amqp_urls]
 
         inner = AmqpTransport(identity, register)
-    transport = RecordingTransport(inner, Ledger(recorder, config.transport, config.id))
+    transport = RecordingTransport(
+        inner, Ledger(recorder, config.transport, config.id), is_spooling=config.spool is not None
+    )
     spool = Spool(config.spool) if config.spool else None
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

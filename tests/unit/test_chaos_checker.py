@@ -349,3 +349,16 @@ def test_a_history_with_a_line_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"kind": "nothing"}\n')
     with pytest.raises(ValueError, match=r"x\.jsonl, line 1"):
         read(tmp_path)
+
+
+def test_of_two_copies_one_may_have_failed_unseen() -> None:
+    """After a fault of a coordinator, but not after one of some worker, the attempt may rise beside what was seen."""
+    copies = [
+        produced(1, "i"),
+        delivered(6, "w", "i", hold="1", attempt=2, flag=True),
+        settled(7, "w", "1"),
+        delivered(8, "v", "i", hold="1", attempt=3, flag=True),
+        settled(9, "v", "1"),
+    ]
+    assert rules(copies, fault("coordinator-kill", "c", 2, 3)) == []
+    assert rules(copies, fault("worker-kill", "u", 2, 3)) == ["attempt"]

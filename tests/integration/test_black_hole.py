@@ -1,0 +1,112 @@
+"""With a black hole for a broker or a coordinator every call ends by its deadline, with an error of ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from coordinator.client import HttpManager, HttpProducer, HttpWorker, Manager, Producer, Reader
+from coordinator.errors import CoordinatorError
+from coordinator.node.node import Node
+from coordinator.settings import Settings
+from tests.chaos.proxy import Link
+from tests.support import PREFIX, eventually, items, running_node, serving
+
+pytestmark = pytest.mark.timeout(180)
+
+DEADLINE = 60.0
+"""Longer than any deadline of a call that is not told its own: the broker's heartbeats end a connection after 30 s."""
+
+
+@pytest.fixture
+async def link() -> AsyncIterator[Link]:
+    """A way to the broker that can become a black hole."""
+    way = Link("test")
+    yield way
+    await way.close()
+
+
+async def through(link: Link, url: str) -> str:
+    """The same URL, by way of the link."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    target = (parts.hostname, parts.port)
+    port = await link.listen(lambda: [target])
+    return url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{port}")
+
+
+async def ends(name: str, call: Callable[[], Awaitable[object]]) -> str | None:
+    """What is wrong with a call that should end with an error of ours, if anything is."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await call()
+    except CoordinatorError:
+        return None
+    except TimeoutError:
+        return f"{name} did not end"
+    return f"{name} succeeded"
+
+
+async def test_a_broker_that_never_answers(settings: Settings, link: Link) -> None:
+    """Whoever opens a connection, and whoever has one, is told in time; so is whoever asks a coordinator over HTTP."""
+    url = await through(link, settings.amqp_urls()[0])
+
+    async def open_anew() -> None:
+        async with Producer([url]):
+            pass
+
+    own = settings.model_copy(update={"amqp_url": SecretStr(url)})
+    async with running_node(own) as node, Producer([url]) as producer, Manager([url], timeout=5) as manager:
+        session = node.session
+        await session.seeds.ensure("s")
+        link.swallow()
+        problems = await asyncio.gather(
+            ends("a new connection", open_anew),
+            ends("submit", lambda: producer.submit("s", [{"id": "x"}])),
+            ends("a command", lambda: manager.release_seeds(["s"])),
+            ends("a release", lambda: session.commands.carry_out("release.seed", ["s"])),
+            ends("a seed", lambda: session.seeds.ensure("new")),
+            ends("a fetch", lambda: session.leases.fetch("w", frozenset(), 1, 0)),
+            over_http(node),
+        )
+        link.heal()
+        link.cut()
+    assert [problem for problem in problems if problem is not None] == []
+
+
+async def over_http(node: Node) -> str | None:
+    """What is wrong with the answers of a coordinator whose broker does not answer: none but 503 may come, in time."""
+    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=DEADLINE) as api:
+        answers = await asyncio.gather(
+            api.get("/batch"), api.put("/release/seed/s"), api.post("/seed/s/items", json=items(1)), api.get("/seed/s")
+        )
+    statuses = [answer.status_code for answer in answers]
+    return None if set(statuses) <= {503, 404} else f"HTTP answered {statuses}"
+
+
+async def test_a_coordinator_that_never_answers(node: Node, link: Link) -> None:
+    """Each client over HTTP gives up after the time it was told."""
+    async with serving(node) as direct:
+        url = await through(link, direct)
+        link.swallow()
+        async with (
+            HttpWorker(url, "w", timeout=2.0) as worker,
+            HttpProducer(url, timeout=2.0) as producer,
+            HttpManager(url, timeout=2.0) as manager,
+            Reader(url, timeout=2.0) as reader,
+        ):
+            problems = await asyncio.gather(
+                ends("a fetch", worker.fetch),
+                ends("submit", lambda: producer.submit("s", [{"id": "x"}])),
+                ends("a release", lambda: manager.release_seeds(["s"])),
+                ends("a list", reader.seeds),
+            )
+        link.heal()
+    assert [problem for problem in problems if problem is not None] == []
+    await eventually(lambda: node.is_ready, "the coordinator goes on")
