@@ -204,7 +204,10 @@ def in_ci() -> bool:
     return bool(os.environ.get("CI"))
 
 
-def knows_its_streams(folder: Path) -> bool:
-    """Whether a crash of this broker would leave its streams to be found: not so right after the first was made."""
-    names = folder.glob("data/*/coordination/*/names.dets")
-    return any(b"rabbit_stream_coordinator" in path.read_bytes() for path in names)
+def knows_its_queues(folder: Path, *queues: str) -> bool:
+    """Whether a crash of this broker would leave its streams and these queues: not so right after they are made."""
+    streams, members = (
+        b"".join(path.read_bytes() for path in folder.glob(f"data/*/{kind}/*/names.dets"))
+        for kind in ("coordination", "quorum")
+    )
+    return b"rabbit_stream_coordinator" in streams and all(f"_{queue}".encode() in members for queue in queues)

@@ -79,14 +79,16 @@ async def test_routing_by_tags(api: httpx.AsyncClient, settings: Settings) -> No
     assert [batch["seed"] for batch in await fetch(api, tags=f"y,{WEIRD},x")] == ["two"]
 
 
-async def test_shares_of_priorities(api: httpx.AsyncClient, settings: Settings) -> None:
+async def test_shares_of_priorities(api: httpx.AsyncClient, node: Node, settings: Settings) -> None:
     """While all have something to send, low, medium and high seeds get items in the shares 1 : 4 : 16, roughly."""
     for priority in ("low", "medium", "high"):
         await put_seed(api, priority, priority=priority, batchSize=10)
         await api.put(f"/release/seed/{priority}")
         await publish_items(settings, priority, [items(100, f"{n}-") for n in range(60)])
-    drain = await Drain.begin(settings)
     await api.put("/resume/seed", json={"id": ["low", "medium", "high"]})
+    buffered = node.session.dispatcher.buffered
+    await eventually(lambda: all(buffered(seed)[0] >= 500 for seed in ("low", "medium", "high")), "all have something")
+    drain = await Drain.begin(settings)
     await eventually(lambda: len(drain.items("high")) >= 4200, "4,200 items of the high seed")
     got = Counter(batch["seed"] for batch in drain.seen[40:500])
     assert 2.5 <= got["medium"] / got["low"] <= 6

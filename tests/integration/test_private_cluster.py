@@ -27,7 +27,7 @@ from coordinator.broker.private_cluster import PrivateCluster
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
 from coordinator.settings import Settings
 from tests.integration.test_private_broker import is_alive, listening_addresses, processes_of
-from tests.support import Drain, eventually, items, knows_its_streams, own_vhost, publish_items, running_node
+from tests.support import Drain, eventually, items, knows_its_queues, own_vhost, publish_items, running_node
 
 LONG = 60.0
 """For what a loaded machine may take long to do."""
@@ -198,7 +198,7 @@ async def test_a_coordinator_goes_on_when_its_node_is_killed(cluster: PrivateClu
     """It moves to another node, and every item arrives at a worker there."""
     async with running_node(settings) as node:
         folders = [cluster.folder / f"node-{number}" for number in (1, 2, 3)]
-        await eventually(lambda: all(map(knows_its_streams, folders)), "streams that survive a crash")
+        await eventually(lambda: all(map(knows_its_queues, folders)), "streams that survive a crash")
         lost = node_of(settings, node.session.writer.url)
         others = only(settings, *({0, 1, 2} - {lost}))
         drain = await Drain.begin(others)

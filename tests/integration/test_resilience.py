@@ -27,7 +27,7 @@ from tests.support import (
     eventually,
     in_ci,
     items,
-    knows_its_streams,
+    knows_its_queues,
     publish_items,
     running_node,
     serving,
@@ -121,7 +121,7 @@ async def test_broker_killed_under_load(tmp_path: Path) -> None:
         await publish_items(settings, "s", [items(100, f"{page}-") for page in range(200)])
         first = await Watcher.begin(settings, marks)
         await eventually(lambda: len(marks) >= 3000, "the crawl is under way")
-        await eventually(lambda: knows_its_streams(broker.folder), "the place of streams, on disk")
+        await eventually(lambda: knows_its_queues(broker.folder, "seed.s", "work"), "the place of queues, on disk")
         await broker.kill()
         await first.connection.closed.wait()
         await broker.restart()

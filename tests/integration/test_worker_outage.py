@@ -16,7 +16,7 @@ from tests.support import (
     eventually,
     in_ci,
     items,
-    knows_its_streams,
+    knows_its_queues,
     own_vhost,
     publish_items,
     running_node,
@@ -59,7 +59,10 @@ async def test_worker_survives_a_crash_of_the_broker(own_broker: PrivateBroker, 
                 lambda: plain.busy and first.worker.presence().taken == {"t": 5}, "a batch taken, another unacked"
             )
             # A broker killed within a second of its first stream's making forgets where that stream is.
-            await eventually(lambda: knows_its_streams(own_broker.folder), "the place of streams, on disk")
+            await eventually(
+                lambda: knows_its_queues(own_broker.folder, "seed.t", "seed.p", "work.t", "work.p"),
+                "the place of queues, on disk",
+            )
             await own_broker.kill()
             taken.gate.set()
             plain.gate.set()

@@ -112,7 +112,7 @@ async def test_drains_under_load_raise_no_attempt(settings: Settings, api: httpx
                 await eventually(lambda least=before + 100: len(results.batches) >= least, "it is at work")  # type: ignore[misc]
                 await running.end()
         async with working(api, "last", at_once, concurrency=4):
-            await eventually(lambda: len(results.items) == 4000, "every item")
+            await eventually(lambda: len(results.items) == 4000, "every item", 90)
     assert set(results.attempts.values()) == {1}
     assert max(results.items.values()) == 1
 
