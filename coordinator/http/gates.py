@@ -37,13 +37,17 @@ class Gate:
         finally:
             share.give(share.taken)
 
+    def has_room(self, amount: int) -> bool:
+        """Whether this much may come in now."""
+        return self.used + amount <= self._limit
+
     def take(self, amount: int) -> None:
         """Let this much in.
 
         Raises:
             BusyError: it would be too much.
         """
-        if self.used + amount > self._limit:
+        if not self.has_room(amount):
             raise BusyError(self._what, self._limit, self._setting)
         self.used += amount
 
@@ -58,6 +62,10 @@ class Share:
     def __init__(self, gate: Gate) -> None:
         self.taken = 0
         self._gate = gate
+
+    def has_room(self, amount: int) -> bool:
+        """Whether there is this much more."""
+        return self._gate.has_room(amount)
 
     def take(self, amount: int) -> None:
         """Take more.

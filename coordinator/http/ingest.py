@@ -107,6 +107,7 @@ class Ingest:
         """Cut chunks into lines; of a line that is not whole yet, no more is kept than a line may have."""
         rest = bytearray()
         async for chunk in chunks:
+            await self._make_room(len(chunk))
             *ends, tail = chunk.split(b"\n")
             for end in ends:
                 number += 1
@@ -127,11 +128,22 @@ class Ingest:
             await self._session.seeds.ensure(self._seed)
             self._is_seed_there = True
         if len(self._open) >= OPEN_CONFIRMS:
-            done, _ = await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
-            self._open -= done
-            for task in done:
-                task.result()
+            await self._confirm_one()
         self._open.add(asyncio.create_task(self._put(inner, count, size)))
+
+    async def _make_room(self, size: int) -> None:
+        """Wait until so many bytes fit beside the others, as long as pages of this call are what they wait for.
+
+        A stream that is refused when the broker is slow would have to begin anew; one that waits goes on.
+        """
+        while self._open and not self._memory.has_room(size):
+            await self._confirm_one()
+
+    async def _confirm_one(self) -> None:
+        done, _ = await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+        self._open -= done
+        for task in done:
+            task.result()
 
     async def _put(self, inner: bytes, count: int, size: int) -> None:
         try:

@@ -126,7 +126,7 @@ async def test_a_stream_passes_through_in_little_memory(broker: BrokerUrls) -> N
     line = orjson.dumps({"id": "x", "metadata": {"text": "y" * 10_000}}) + b"\n"
     most = 0
 
-    async with limited(broker, max_buffered=4 * MIB) as (api, _, gates):
+    async with limited(broker, max_buffered=2 * MIB) as (api, _, gates):
 
         async def body() -> AsyncIterator[bytes]:
             nonlocal most
@@ -136,7 +136,7 @@ async def test_a_stream_passes_through_in_little_memory(broker: BrokerUrls) -> N
 
         answer = await api.post("/seed/s/items", content=body())
         assert (answer.status_code, answer.json()["accepted"]) == (202, 2000)
-        assert 0 < most <= 4 * MIB
+        assert 0 < most <= 2 * MIB
         assert gates.bodies.used == 0
 
 
