@@ -78,7 +78,7 @@ class Registry:
             self._waiting.pop(event.id, None)
 
     async def _delivered(self, folded: asyncio.Future[int]) -> int:
-        """Wait for as long as the stream goes on: a replay takes its time, a stream that has lost its node says nothing."""
+        """Wait for as long as the stream goes on: a replay takes its time, one that lost its node says nothing."""
         while True:
             before = self.state.offset
             await asyncio.wait([folded], timeout=STALLED)
