@@ -13,9 +13,10 @@ from coordinator.domain.pages import Traffic
 from coordinator.models import HeldBatch
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
-from coordinator.node.peers import Body, Peers
+from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster
 from coordinator.node.seeds import Seeds
+from coordinator.node.talk import Body
 from coordinator.node.work import Work
 
 

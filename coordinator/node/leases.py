@@ -20,8 +20,9 @@ from coordinator.domain.tags import eligible
 from coordinator.errors import BrokerUnavailableError, InvalidInputError
 from coordinator.models import Batch
 from coordinator.node.available import Available
-from coordinator.node.peers import Body, Peers
+from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.node.talk import Body
 from coordinator.node.work import Work
 
 log = structlog.get_logger(__name__)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final
 from uuid import uuid4
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.management import Management
 from coordinator.domain.membership import Silence, owner
 from coordinator.errors import BrokerUnavailableError, ManagementError, UnroutableError
+from coordinator.node.talk import Answers, Body, Question, Word
 
 log = structlog.get_logger(__name__)
 
@@ -35,46 +35,7 @@ ANSWER: Final = 1.0
 GREETING: Final = 0.1
 PREFETCH: Final = 500
 
-Body = dict[str, Any]
 Answerer = Callable[[Body], Awaitable[Body]]
-
-
-class _Word(BaseModel):
-    """What coordinators say to each other."""
-
-    model_config = ConfigDict(frozen=True)
-
-    type: Literal["beat", "barrier", "question", "answer", "notice"]
-    sender: str
-    id: str = ""
-    about: str = ""
-    body: Body = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What came of a question: the answers by instance, and who did not answer in time."""
-
-    given: Mapping[str, Body] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-
-    def total(self, name: str) -> int:
-        """The sum of a figure over all answers."""
-        return sum(int(body.get(name, 0)) for body in self.given.values())
-
-
-@dataclass(slots=True)
-class _Question:
-    awaited: set[str]
-    given: dict[str, Body] = field(default_factory=dict)
-    complete: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def settle(self, instance: str, body: Body | None) -> None:
-        if body is not None:
-            self.given[instance] = body
-        self.awaited.discard(instance)
-        if not self.awaited:
-            self.complete.set()
 
 
 class Peers:
@@ -95,10 +56,10 @@ class Peers:
         self._own_beat = 0.0
         self._is_leaving = False
         self._queue = topology.coordinator_queue_name(instance)
-        self._inbox: asyncio.Queue[_Word] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Word] = asyncio.Queue()
         self._answerers: dict[str, Answerer] = {}
         self._listeners: dict[str, Callable[[Body], None]] = {}
-        self._questions: dict[str, _Question] = {}
+        self._questions: dict[str, Question] = {}
         self._on_change: list[Callable[[], None]] = []
         self._tellers: list[Callable[[], Body]] = []
         self._changed = asyncio.Event()
@@ -190,7 +151,7 @@ class Peers:
         targets = set(self._beats if whom is None else whom) - {self.instance}
         if not targets:
             return Answers()
-        question = _Question(set(targets))
+        question = Question(set(targets))
         ident = uuid4().hex
         self._questions[ident] = question
         try:
@@ -207,7 +168,7 @@ class Peers:
         """Tell all others, without an answer."""
         if self._beats:
             await self._say(
-                topology.COORDINATORS, "", _Word(type="notice", sender=self.instance, about=about, body=body)
+                topology.COORDINATORS, "", Word(type="notice", sender=self.instance, about=about, body=body)
             )
 
     async def cut_off(self, instance: str) -> bool:
@@ -230,8 +191,8 @@ class Peers:
             self._remove(instance)
         return bool(found)
 
-    async def _put_to(self, instance: str, question: _Question, ident: str, about: str, body: Body) -> None:
-        word = _Word(type="question", sender=self.instance, id=ident, about=about, body=body)
+    async def _put_to(self, instance: str, question: Question, ident: str, about: str, body: Body) -> None:
+        word = Word(type="question", sender=self.instance, id=ident, about=about, body=body)
         try:
             await self._say("", topology.coordinator_queue_name(instance), word)
         except UnroutableError:  # its queue ended with its connection, so it is gone
@@ -240,11 +201,11 @@ class Peers:
 
     async def _pass_barrier(self) -> None:
         """Wait until all that was said to this coordinator before is heard."""
-        barrier = _Question({self.instance})
+        barrier = Question({self.instance})
         ident = uuid4().hex
         self._questions[ident] = barrier
         try:
-            await self._say("", self._queue, _Word(type="barrier", sender=self.instance, id=ident))
+            await self._say("", self._queue, Word(type="barrier", sender=self.instance, id=ident))
             async with asyncio.timeout(ANSWER * 10):
                 await barrier.complete.wait()
         except TimeoutError as error:
@@ -261,16 +222,16 @@ class Peers:
         body: Body = {"leaving": self._is_leaving, "greeting": is_greeting}
         for teller in self._tellers:
             body |= teller()
-        await self._say(topology.COORDINATORS, "", _Word(type="beat", sender=self.instance, body=body))
+        await self._say(topology.COORDINATORS, "", Word(type="beat", sender=self.instance, body=body))
 
-    async def _say(self, exchange: str, key: str, word: _Word) -> None:
+    async def _say(self, exchange: str, key: str, word: Word) -> None:
         await self._publishing.publish(exchange, key, Message(word.model_dump_json().encode()), mandatory=True)
 
     def _hear(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(delivery.ack(), name="ack")
         task.add_done_callback(_quiet)
         try:
-            word = _Word.model_validate_json(delivery.body)
+            word = Word.model_validate_json(delivery.body)
         except ValidationError as error:
             log.warning("coordinator.unreadable", problem=str(error))
             return
@@ -283,7 +244,7 @@ class Peers:
         elif word.sender != self.instance:
             self._inbox.put_nowait(word)
 
-    def _take_beat(self, word: _Word) -> None:
+    def _take_beat(self, word: Word) -> None:
         if word.sender == self.instance:
             self._own_beat = time.monotonic()
             return
@@ -299,7 +260,7 @@ class Peers:
             self._inbox.put_nowait(word)
         self._note_change(before)
 
-    async def _react(self, word: _Word) -> None:
+    async def _react(self, word: Word) -> None:
         match word.type:
             case "beat":
                 await self._beat()
@@ -310,7 +271,7 @@ class Peers:
             case "question":
                 answerer = self._answerers.get(word.about)
                 body = await answerer(word.body) if answerer is not None else {}
-                answer = _Word(type="answer", sender=self.instance, id=word.id, body=body)
+                answer = Word(type="answer", sender=self.instance, id=word.id, body=body)
                 try:
                     await self._say("", topology.coordinator_queue_name(word.sender), answer)
                 except UnroutableError:
@@ -340,7 +301,7 @@ class Peers:
             await self._say(
                 "",
                 topology.coordinator_queue_name(instance),
-                _Word(type="notice", sender=self.instance, about="cut off"),
+                Word(type="notice", sender=self.instance, about="cut off"),
             )
             await self.cut_off(instance)
         except UnroutableError:

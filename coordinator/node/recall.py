@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from coordinator.domain.pages import Traffic
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
-from coordinator.node.peers import Body, Peers
+from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
 from coordinator.node.suspects import Suspects
 from coordinator.node.sweep import Sweeper
+from coordinator.node.talk import Body
 from coordinator.node.work import Work
 
 

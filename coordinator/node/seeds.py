@@ -18,8 +18,9 @@ from coordinator.errors import InvalidInputError, NotFoundError, UnroutableError
 from coordinator.models import MAX_ITEMS, SeedSpec
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
-from coordinator.node.peers import Body, Peers
+from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.node.talk import Body
 from coordinator.parsing import check_seed_id, parse_items
 from coordinator.topology import Header
 

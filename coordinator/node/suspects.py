@@ -22,8 +22,9 @@ from coordinator.errors import InvalidInputError, ManagementError, QueueFullErro
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
-from coordinator.node.peers import Body, Peers
+from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.node.talk import Body
 from coordinator.node.work import StaleBatchError, Work
 
 log = structlog.get_logger(__name__)

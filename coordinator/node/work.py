@@ -24,8 +24,9 @@ from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
 from coordinator.errors import CoordinatorError, UnroutableError
 from coordinator.models import Batch
-from coordinator.node.peers import Body, Peers
+from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
 

@@ -20,9 +20,10 @@ from coordinator.models import HeldBatch, WorkerSpec
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.figures import Figures, Holding
 from coordinator.node.leases import Leases
-from coordinator.node.peers import Body, Peers
+from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster, read_worker_name
 from coordinator.node.registry import Registry
+from coordinator.node.talk import Body
 from coordinator.parsing import check_worker_id
 from coordinator.settings import Settings
 
