@@ -23,7 +23,7 @@ from coordinator.http.requests import (
 )
 from coordinator.http.views import held_batches, page_of
 from coordinator.models import BatchResults
-from coordinator.node.session import Session
+from coordinator.node.assembly import Session
 from coordinator.parsing import check_tags, check_worker_id
 
 MAX_WAIT = 60.0

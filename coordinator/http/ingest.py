@@ -11,7 +11,7 @@ import orjson
 from coordinator.domain.packing import array_inner, split_array
 from coordinator.errors import InvalidInputError, OverLimitError, TooSlowError
 from coordinator.http.gates import Share
-from coordinator.node.session import Session
+from coordinator.node.assembly import Session
 from coordinator.parsing import Bounds, parse_items
 
 PAGE_BYTES = 1024 * 1024

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
 from coordinator.http.gates import Share
+from coordinator.node.assembly import Session
 from coordinator.node.node import Node
-from coordinator.node.session import Session
 from coordinator.parsing import Bounds, check_bounds, invalid, listed_ids, parse_ids
 from coordinator.settings import Settings
 

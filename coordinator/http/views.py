@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from coordinator.domain.registry import Seed
 from coordinator.http.requests import count_of, settings_of
+from coordinator.node.assembly import Session
 from coordinator.node.figures import Counts
-from coordinator.node.session import Session
 from coordinator.node.workers import WorkerView
 
 PAGE = 100

@@ -9,7 +9,8 @@ import structlog
 
 from coordinator.domain.returns import Memory
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
-from coordinator.node.session import Session, open_session
+from coordinator.node.assembly import Session
+from coordinator.node.session import open_session
 from coordinator.retry import pause
 from coordinator.settings import Settings
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -21,64 +20,20 @@ from coordinator.broker.management import Management
 from coordinator.domain.registry import Event, SeedSet
 from coordinator.domain.returns import Memory
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
-from coordinator.node.available import Available
-from coordinator.node.callbacks import Callbacks
-from coordinator.node.commands import CommandReader, Commands
-from coordinator.node.dead import DeadLetters
-from coordinator.node.dispatcher import Dispatcher
-from coordinator.node.figures import Figures
-from coordinator.node.leases import Leases
+from coordinator.node.assembly import Links, Session, assemble, trusted
+from coordinator.node.commands import CommandReader
 from coordinator.node.monitor import watch_queues, watch_workers
-from coordinator.node.peers import Peers
-from coordinator.node.presence import Roster, tags_notice
-from coordinator.node.recall import Recall
+from coordinator.node.presence import tags_notice
 from coordinator.node.registry import Registry
 from coordinator.node.returns import Returns
-from coordinator.node.seeds import Intake, Seeds
-from coordinator.node.suspects import Suspects
-from coordinator.node.sweep import Sweeper
-from coordinator.node.work import Work
-from coordinator.node.workers import Workers
+from coordinator.node.seeds import Intake
 from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """The parts of a running coordinator."""
-
-    instance: str
-    registry: Registry
-    work: Work
-    available: Available
-    seeds: Seeds
-    dead: DeadLetters
-    dispatcher: Dispatcher
-    leases: Leases
-    roster: Roster
-    peers: Peers
-    suspects: Suspects
-    figures: Figures
-    workers: Workers
-    callbacks: Callbacks
-    commands: Commands
-    publishing: Channel
-    writer: Connection
-
-
-@dataclass(frozen=True, slots=True)
-class _Links:
-    """The connections and channels of a session; an alarm of the broker blocks the publishing connection alone."""
-
-    reader: Connection
-    writer: Connection
-    publishing: Channel
-    management: Management
-
-
 @contextlib.asynccontextmanager
-async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
+async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
     """Connect, declare what must exist, and disconnect in the end.
 
     Raises:
@@ -101,7 +56,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[_Links]:
                 await management.keep_unrouted_items()
         for queue in topology.QUEUES:
             await publishing.declare_queue(queue)
-        yield _Links(reader, writer, publishing, management)
+        yield Links(reader, writer, publishing, management)
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +75,7 @@ async def open_session(settings: Settings, instance: str, dealt: Memory, broker_
     async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
         registry = Registry(await links.reader.channel(), links.publishing)
         await registry.start()
-        session = await _assemble(settings, instance, links, registry, broker_tick)
+        session = await assemble(settings, instance, links, registry, broker_tick)
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
         await session.peers.join(await links.reader.channel())
         await session.suspects.join()
@@ -139,101 +94,8 @@ async def open_session(settings: Settings, instance: str, dealt: Memory, broker_
                 task.cancel()
 
 
-async def _assemble(
-    settings: Settings, instance: str, links: _Links, registry: Registry, broker_tick: float
-) -> Session:
-    """The parts of a session, none of them at work yet."""
-    reader, publishing = links.reader, links.publishing
-    peers = Peers(instance, publishing, links.management)
-    work = Work(links.writer, publishing, registry, peers, settings.window)
-    available = Available(publishing, links.writer.user)
-    dead = DeadLetters(reader, publishing, available)
-    seeds = Seeds(reader, publishing, registry, available.pages, peers)
-    dispatcher = Dispatcher(
-        connection=reader,
-        registry=registry,
-        work=work,
-        available=available,
-        dead=dead,
-        peers=peers,
-        trusted=_trusted(settings, links),
-        linger=settings.linger,
-    )
-    leases = Leases(
-        channel=await reader.channel(needed=True),
-        registry=registry,
-        work=work,
-        available=available,
-        peers=peers,
-        timeout=settings.ack_timeout,
-    )
-    suspects = Suspects(
-        registry=registry,
-        work=work,
-        available=available,
-        dead=dead,
-        publishing=publishing,
-        management=links.management,
-        peers=peers,
-        patience=settings.last_offer_patience,
-        broker_tick=broker_tick,
-    )
-    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
-    figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
-    callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
-    workers = Workers(
-        registry=registry,
-        management=links.management,
-        leases=leases,
-        roster=roster,
-        peers=peers,
-        figures=figures,
-        callbacks=callbacks,
-        settings=settings,
-    )
-    recall = Recall(
-        registry=registry,
-        seeds=seeds,
-        dispatcher=dispatcher,
-        work=work,
-        sweeper=Sweeper(reader, registry, work, available),
-        leases=leases,
-        suspects=suspects,
-        peers=peers,
-    )
-    commands = Commands(
-        registry=registry,
-        seeds=seeds,
-        recall=recall,
-        figures=figures,
-        roster=roster,
-        workers=workers,
-        callbacks=callbacks,
-        publishing=publishing,
-    )
-    return Session(
-        instance=instance,
-        registry=registry,
-        work=work,
-        available=available,
-        seeds=seeds,
-        dead=dead,
-        dispatcher=dispatcher,
-        leases=leases,
-        roster=roster,
-        peers=peers,
-        suspects=suspects,
-        figures=figures,
-        workers=workers,
-        callbacks=callbacks,
-        commands=commands,
-        publishing=publishing,
-        writer=links.writer,
-    )
-
-
 async def _loops(
-    session: Session, settings: Settings, links: _Links, dealt: Memory, broker_tick: float
+    session: Session, settings: Settings, links: Links, dealt: Memory, broker_tick: float
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What runs for as long as the session does, by name."""
     channel = await links.reader.channel()
@@ -247,7 +109,7 @@ async def _loops(
         dealt=dealt,
         limit=settings.attempt_limit,
     )
-    intake = Intake(session.seeds, session.available, session.dead, _trusted(settings, links))
+    intake = Intake(session.seeds, session.available, session.dead, trusted(settings, links))
     return {
         "callbacks": session.callbacks.run(),
         "connections": _until_closed(links.reader, links.writer),
@@ -273,11 +135,6 @@ async def _loops(
         ),
         "notices": _announce_tags(session.registry, links.publishing),
     }
-
-
-def _trusted(settings: Settings, links: _Links) -> frozenset[str]:
-    """The broker users whose checked pages are relayed unread."""
-    return frozenset({links.writer.user, *filter(None, settings.trusted_producers.split(","))})
 
 
 async def _wind_down(session: Session, seconds: float) -> None:

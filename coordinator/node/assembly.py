@@ -1,0 +1,155 @@
+"""The parts of a running coordinator, and how each is told of those it works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.broker.channel import Channel
+from coordinator.broker.connection import Connection
+from coordinator.broker.management import Management
+from coordinator.node.available import Available
+from coordinator.node.callbacks import Callbacks
+from coordinator.node.commands import Commands
+from coordinator.node.dead import DeadLetters
+from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.figures import Figures
+from coordinator.node.leases import Leases
+from coordinator.node.peers import Peers
+from coordinator.node.presence import Roster
+from coordinator.node.recall import Recall
+from coordinator.node.registry import Registry
+from coordinator.node.seeds import Seeds
+from coordinator.node.suspects import Suspects
+from coordinator.node.sweep import Sweeper
+from coordinator.node.work import Work
+from coordinator.node.workers import Workers
+from coordinator.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The parts of a running coordinator."""
+
+    instance: str
+    registry: Registry
+    work: Work
+    available: Available
+    seeds: Seeds
+    dead: DeadLetters
+    dispatcher: Dispatcher
+    leases: Leases
+    roster: Roster
+    peers: Peers
+    suspects: Suspects
+    figures: Figures
+    workers: Workers
+    callbacks: Callbacks
+    commands: Commands
+    publishing: Channel
+    writer: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The connections and channels of a session; an alarm of the broker blocks the publishing connection alone."""
+
+    reader: Connection
+    writer: Connection
+    publishing: Channel
+    management: Management
+
+
+async def assemble(settings: Settings, instance: str, links: Links, registry: Registry, broker_tick: float) -> Session:
+    """The parts of a session, none of them at work yet."""
+    reader, publishing = links.reader, links.publishing
+    peers = Peers(instance, publishing, links.management)
+    work = Work(links.writer, publishing, registry, peers, settings.window)
+    available = Available(publishing, links.writer.user)
+    dead = DeadLetters(reader, publishing, available)
+    seeds = Seeds(reader, publishing, registry, available.pages, peers)
+    dispatcher = Dispatcher(
+        connection=reader,
+        registry=registry,
+        work=work,
+        available=available,
+        dead=dead,
+        peers=peers,
+        trusted=trusted(settings, links),
+        linger=settings.linger,
+    )
+    leases = Leases(
+        channel=await reader.channel(needed=True),
+        registry=registry,
+        work=work,
+        available=available,
+        peers=peers,
+        timeout=settings.ack_timeout,
+    )
+    suspects = Suspects(
+        registry=registry,
+        work=work,
+        available=available,
+        dead=dead,
+        publishing=publishing,
+        management=links.management,
+        peers=peers,
+        patience=settings.last_offer_patience,
+        broker_tick=broker_tick,
+    )
+    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
+    figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
+    callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
+    workers = Workers(
+        registry=registry,
+        management=links.management,
+        leases=leases,
+        roster=roster,
+        peers=peers,
+        figures=figures,
+        callbacks=callbacks,
+        settings=settings,
+    )
+    recall = Recall(
+        registry=registry,
+        seeds=seeds,
+        dispatcher=dispatcher,
+        work=work,
+        sweeper=Sweeper(reader, registry, work, available),
+        leases=leases,
+        suspects=suspects,
+        peers=peers,
+    )
+    commands = Commands(
+        registry=registry,
+        seeds=seeds,
+        recall=recall,
+        figures=figures,
+        roster=roster,
+        workers=workers,
+        callbacks=callbacks,
+        publishing=publishing,
+    )
+    return Session(
+        instance=instance,
+        registry=registry,
+        work=work,
+        available=available,
+        seeds=seeds,
+        dead=dead,
+        dispatcher=dispatcher,
+        leases=leases,
+        roster=roster,
+        peers=peers,
+        suspects=suspects,
+        figures=figures,
+        workers=workers,
+        callbacks=callbacks,
+        commands=commands,
+        publishing=publishing,
+        writer=links.writer,
+    )
+
+
+def trusted(settings: Settings, links: Links) -> frozenset[str]:
+    """The broker users whose checked pages are relayed unread."""
+    return frozenset({links.writer.user, *filter(None, settings.trusted_producers.split(","))})
