@@ -14,7 +14,11 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One publication of a batch to a work queue; `at` is when it was published or delivered (monotonic seconds)."""
+    """One publication of a batch to a work queue.
+
+    `at` is when it was published or delivered (monotonic seconds); `others` is how many batches others had published to
+    that queue by then, as far as known.
+    """
 
     publication: str
     batch: str
@@ -22,6 +26,7 @@ class Sending:
     count: int
     attempt: int
     at: float
+    others: float = 0.0
 
 
 @dataclass(slots=True)
@@ -48,7 +53,7 @@ class Ledger:
         """A batch was confirmed by its work queue."""
         self._lanes.setdefault(queue, _Lane()).queued[sending.publication] = sending
 
-    def saw_depth(self, queue: str, ready: int, asked: float, now: float) -> None:
+    def saw_depth(self, queue: str, ready: int, asked: float, now: float, others: float = 0.0) -> None:
         """So many batches wait in the queue: all but the last ones have been delivered.
 
         The broker's figure may lag, so what was taken to be delivered may be found to be waiting.
@@ -59,15 +64,20 @@ class Ledger:
             asked: when it was asked for (monotonic seconds). What was published later may not be in the figure,
                 for its confirm can overtake the answer, and would else be taken to have been delivered.
             now: when it came.
+            others: how many batches others have published to the queue by now: what they published after a batch waits
+                behind it.
         """
         lane = self._lanes.get(queue)
         if lane is None:
             return
         known = [publication for publication, sending in lane.queued.items() if sending.at <= asked]
-        for publication in known[: max(0, len(known) - ready)]:
-            lane.sent[publication] = replace(lane.queued.pop(publication), at=now)
+        for behind, publication in zip(range(len(known) - 1, -1, -1), known, strict=True):
+            if behind + max(0.0, others - lane.queued[publication].others) >= ready:
+                lane.sent[publication] = replace(lane.queued.pop(publication), at=now)
         supposed = [publication for publication in reversed(lane.sent) if publication not in lane.certain]
-        for publication in supposed[: max(0, ready - len(lane.queued))]:
+        for publication in supposed:
+            if len(lane.queued) + max(0.0, others - lane.sent[publication].others) >= ready:
+                break
             lane.queued[publication] = lane.sent.pop(publication)
             lane.queued.move_to_end(publication, last=False)
 

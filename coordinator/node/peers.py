@@ -20,7 +20,7 @@ from coordinator.node.talk import Answers, Body, Question, Word
 
 log = structlog.get_logger(__name__)
 
-BEAT: Final = 0.5
+BEAT: Final = 0.25
 """Seconds between two signs of life."""
 TICK: Final = 0.25
 DEAF: Final = 1.5
@@ -49,6 +49,7 @@ class Peers:
         self._publishing = publishing
         self._management = management
         self._beats: dict[str, Body] = {}
+        self._beat_times: dict[str, float] = {}
         self._silence = Silence()
         self._absent: set[str] = set()
         self._leaving: set[str] = set()
@@ -131,9 +132,14 @@ class Peers:
         """Whether what this coordinator sends comes back to it: else no silence means anything."""
         return time.monotonic() - self._own_beat < DEAF
 
-    def told(self, name: str) -> list[Body]:
-        """What the others said last under this name in their beats."""
-        return [beat[name] for beat in self._beats.values() if isinstance(beat.get(name), dict)]
+    def told(self, name: str) -> list[tuple[float, Body]]:
+        """What the others said last under this name in their beats, and how many seconds ago."""
+        now = time.monotonic()
+        return [
+            (now - self._beat_times[one], beat[name])
+            for one, beat in self._beats.items()
+            if isinstance(beat.get(name), dict)
+        ]
 
     async def ask(self, about: str, body: Body, whom: Collection[str] | None = None) -> Answers:
         """Ask the others, all that have joined before this call, and wait up to a second for their answers.
@@ -252,6 +258,7 @@ class Peers:
         if word.sender not in self._beats:
             log.info("coordinator.joined", peer=word.sender)
         self._beats[word.sender] = word.body
+        self._beat_times[word.sender] = time.monotonic()
         self._silence.heard(word.sender)
         self._absent.discard(word.sender)
         if word.body.get("leaving"):
@@ -313,6 +320,7 @@ class Peers:
         before = self.members
         if self._beats.pop(instance, None) is not None:
             log.info("coordinator.gone", peer=instance)
+        self._beat_times.pop(instance, None)
         self._silence.forget(instance)
         self._absent.discard(instance)
         self._leaving.discard(instance)

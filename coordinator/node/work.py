@@ -56,6 +56,7 @@ class _Window:
     rate: float = 0.0
     pause: float = SHORTEST_LOOK
     allowance: int = LEAST
+    published: int = 0
 
     def saw(self, waiting: int, consumers: int, now: float) -> None:
         drained = max(0, self.waiting + self.sent + self.taken - waiting)
@@ -74,13 +75,21 @@ class _Window:
 class _Claim:
     """What another coordinator says of a work queue.
 
-    That is the weight of its seeds that wait, the batches a second that it sends, and its batches queued and sent.
+    That is the weight of its seeds that wait, the batches a second that it sends, how many it has published in all, and
+    its batches queued and sent, as of `ago` seconds before.
     """
 
+    ago: float
     demand: float
     rate: float
+    published: int
     queued: int
     sent: int
+
+    @property
+    def published_by_now(self) -> float:
+        """How many it is likely to have published by now."""
+        return self.published + self.rate * self.ago
 
 
 class Work:
@@ -154,9 +163,9 @@ class Work:
             await self._put(queue, batch.tags, message)
         finally:
             self._left(batch.seed)
-        self.ledger.published(
-            queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, time.monotonic())
-        )
+        self._windows[queue].published += 1
+        at, others = time.monotonic(), self._published_by_others(queue)
+        self.ledger.published(queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, at, others))
         for listener in self._arrivals:
             listener(queue)
         return publication
@@ -227,8 +236,7 @@ class Work:
         depth = await self._connection.depth(queue) or Depth(0, 0)
         now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
         theirs = sum(claim.queued for claim in claims)
-        ready = _part_of(depth.ready, self.ledger.batches(queue)[0], theirs)
-        self.ledger.saw_depth(queue, ready, asked, now)
+        self.ledger.saw_depth(queue, depth.ready, asked, now, self._published_by_others(queue))
         mine, _ = self.ledger.batches(queue)
         window.saw(mine if claims else depth.ready, depth.consumers, now)
         rate = window.rate + sum(claim.rate for claim in claims)
@@ -273,8 +281,10 @@ class Work:
         return window.consumers if window else 0
 
     def _claims(self, queue: str) -> list[_Claim]:
-        told = [body[queue] for body in self._peers.told("work") if queue in body]
-        return [_Claim(*values) for values in told]
+        return [_Claim(ago, *body[queue]) for ago, body in self._peers.told("work") if queue in body]
+
+    def _published_by_others(self, queue: str) -> float:
+        return sum(claim.published_by_now for claim in self._claims(queue))
 
     def _tell(self) -> dict[str, object]:
         """For the other coordinators: see `_Claim`."""
@@ -282,8 +292,9 @@ class Work:
         busy = {*demands, *self.ledger.busy()}.intersection(self._windows)
         return {
             "work": {
-                queue: (demands.get(queue, 0.0), round(self._windows[queue].rate, 2), *self.ledger.batches(queue))
-                for queue in busy
+                queue: (demands.get(queue, 0.0), round(window.rate, 2), window.published, *self.ledger.batches(queue))
+                for queue, window in self._windows.items()
+                if queue in busy
             }
         }
 

@@ -235,11 +235,11 @@ async def test_fair_turns_across_owners(settings: Settings) -> None:
         for seed in seeds:
             await put_seed(api, seed, batchSize=10)
             await api.put(f"/release/seed/{seed}")
-            await publish_items(settings, seed, [items(100, f"{page}-") for page in range(60)])
+            await publish_items(settings, seed, [items(100, f"{page}-") for page in range(200)])
         drain = await Drain.begin(settings, prefetch=5)
         await api.put("/resume/seed", json={"id": seeds})
-        await eventually(lambda: sum(drain.counts.values()) >= 15_000, "15,000 items of 30,000")
-        first = Counter(batch["seed"] for batch in drain.seen[200:1500])
+        await eventually(lambda: sum(drain.counts.values()) >= 60_000, "60,000 items of 100,000", 60)
+        first = Counter(batch["seed"] for batch in drain.seen[1500:6000])
         assert 0.5 <= first[seeds[-1]] / (sum(first[seed] for seed in many) / 4) <= 2.0, first
         await drain.close()
 

@@ -49,3 +49,16 @@ def test_a_figure_that_lagged_is_put_right() -> None:
     assert [one.batch for one in ledger.sent()] == ["b0"]
     ledger.saw_depth("work", ready=1, asked=9, now=10)
     assert [one.batch for one in ledger.sent()] == ["b0", "b1"]
+
+
+def test_what_others_published_waits_behind() -> None:
+    """Of a shared queue as many wait as the broker tells: a batch does if fewer than those came after it."""
+    ledger = Ledger()
+    for number, others in enumerate((0.0, 10.0, 20.0)):
+        ledger.published("work", Sending(f"p{number}", f"b{number}", "s", 1, 1, number, others))
+    ledger.saw_depth("work", ready=12, asked=5, now=6, others=25.0)
+    assert ledger.counts() == {"s": (1, 2)}
+    ledger.saw_depth("work", ready=17, asked=7, now=8, others=25.0)
+    assert ledger.counts() == {"s": (2, 1)}
+    ledger.saw_depth("work", ready=0, asked=9, now=10, others=25.0)
+    assert ledger.counts() == {"s": (0, 3)}
