@@ -89,6 +89,10 @@ class QueueMissingError(BrokerRefusedError):
     """There is no queue or exchange of this name."""
 
 
+class QueueSilentError(BrokerRefusedError):
+    """The broker answers, but not for this queue: it has lost its leader, or itself."""
+
+
 class QueueFullError(BrokerRefusedError):
     """The broker refused a message, because its queue holds as many as it may."""
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from coordinator.topology import Exchange, Queue
 
 RPC_TIMEOUT: Final = 10.0
+DEPTH_TIMEOUT: Final = 3.0
 CONFIRM_TIMEOUT: Final = 30.0
 PERSISTENT: Final = 2
 
@@ -362,7 +363,7 @@ class Channel:
             QueueMissingError: there is no such queue; the broker has closed this channel.
         """
         async with ours():
-            answer = await self._inner.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+            answer = await self._inner.queue_declare(queue, passive=True, timeout=DEPTH_TIMEOUT)
         return Depth(ready=int(answer.message_count or 0), consumers=int(answer.consumer_count or 0))
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
@@ -16,7 +17,7 @@ import aio_pika
 from yarl import URL
 
 from coordinator.broker.channel import RPC_TIMEOUT, Channel, Depth, ours
-from coordinator.errors import BrokerUnavailableError, QueueMissingError
+from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
 
 if TYPE_CHECKING:
     from aiormq.channel import Channel as InnerChannel
@@ -25,6 +26,8 @@ LOST_TIMEOUT: Final = 1.0
 """Seconds to take leave of a connection that is lost: the broker hardly answers."""
 HEARTBEAT: Final = 10
 PATIENCE_STEP: Final = 5.0
+SILENT_FOR: Final = 10.0
+"""Seconds for which a queue of which the broker tells nothing is not asked for again."""
 
 
 async def _connect(text: str, name: str, seconds: float) -> aio_pika.abc.AbstractConnection:
@@ -44,6 +47,7 @@ class Connection:
         self._channels: list[Channel] = []
         self._depths: Channel | None = None
         self._depth_lock = asyncio.Lock()
+        self._silent: dict[str, float] = {}
         self.user = URL(url).user or "guest"
         self.closed = asyncio.Event()
         self.reason = "closed"
@@ -102,8 +106,16 @@ class Connection:
         return channel
 
     async def depth(self, queue: str) -> Depth | None:
-        """What a queue holds ready, None where there is no such queue."""
+        """What a queue holds ready, None where there is no such queue.
+
+        Raises:
+            QueueSilentError: nothing is said of this queue, now or a moment ago; it is not asked for again at once,
+                since others would wait for its answer, too.
+            BrokerUnavailableError: the connection is gone.
+        """
         async with self._depth_lock:
+            if time.monotonic() < self._silent.get(queue, 0.0):
+                raise QueueSilentError(f"the broker tells nothing of the queue {queue!r}")
             if self._depths is None or self._depths.is_closed:
                 self._depths = await self.channel()
             try:
@@ -111,6 +123,12 @@ class Connection:
             except QueueMissingError:
                 self._depths = None
                 return None
+            except BrokerUnavailableError as error:
+                self._depths = None
+                if self.closed.is_set():
+                    raise
+                self._silent[queue] = time.monotonic() + SILENT_FOR
+                raise QueueSilentError(f"the broker tells nothing of the queue {queue!r}") from error
 
     async def is_blocked(self) -> bool:
         """Whether the broker has asked this connection to stop publishing (an alarm of memory or disk)."""

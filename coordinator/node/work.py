@@ -22,7 +22,7 @@ from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
-from coordinator.errors import CoordinatorError, UnroutableError
+from coordinator.errors import CoordinatorError, QueueSilentError, UnroutableError
 from coordinator.models import Batch
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
@@ -57,6 +57,8 @@ class _Window:
     pause: float = SHORTEST_LOOK
     allowance: int = LEAST
     published: int = 0
+    is_silent: bool | None = None
+    """Whether the broker told nothing of it at the last look; None before the first one."""
 
     def saw(self, waiting: int, consumers: int, now: float) -> None:
         drained = max(0, self.waiting + self.sent + self.taken - waiting)
@@ -65,6 +67,10 @@ class _Window:
         self.rate += weight * (drained / elapsed - self.rate)
         self.pause = SHORTEST_LOOK if drained else min(LONGEST_LOOK, self.pause * 2)
         self.waiting, self.consumers, self.at = waiting, consumers, now
+
+    def went_silent(self, now: float) -> None:
+        self.is_silent, self.at, self.pause = True, now, LONGEST_LOOK
+        self.allow(0)
 
     def allow(self, batches: int) -> None:
         """Grant so many until the next look."""
@@ -225,15 +231,29 @@ class Work:
             listener()
         self.ledger.left_queue(publication, time.monotonic())
 
+    async def answers(self, queue: str) -> bool:
+        """Whether the broker answers for this work queue: to take from one that is silent would hang."""
+        if queue not in self._windows:  # another coordinator has made it
+            await self.declare(topology.tags_of_work_queue(queue))
+        if self._windows[queue].is_silent is None:
+            await self.look(queue)
+        return not self._windows[queue].is_silent
+
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
         window = self._windows[queue]
         return window.at + window.pause
 
     async def look(self, queue: str) -> int:
-        """Ask the broker how many batches wait in this work queue."""
+        """Ask the broker how many batches wait in this work queue; one that it tells nothing of gets none."""
         asked = time.monotonic()
-        depth = await self._connection.depth(queue) or Depth(0, 0)
+        try:
+            depth = await self._connection.depth(queue) or Depth(0, 0)
+        except QueueSilentError as error:
+            self._windows[queue].went_silent(time.monotonic())
+            log.warning("work.queue_silent", queue=queue, problem=str(error))
+            return 0
+        self._windows[queue].is_silent = False
         now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
         theirs = sum(claim.queued for claim in claims)
         self.ledger.saw_depth(queue, depth.ready, asked, now, self._published_by_others(queue))
