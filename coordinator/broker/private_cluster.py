@@ -228,7 +228,7 @@ class PrivateCluster:
             for nodes in (early, late):
                 async with asyncio.TaskGroup() as group:
                     for node in nodes:
-                        group.create_task(node.start(programs, seconds))
+                        group.create_task(_start(node, programs, seconds))
             await self.until_whole()
         except* PrivateBrokerError as errors:
             raise errors.exceptions[0] from None
@@ -260,3 +260,16 @@ class PrivateCluster:
             while not await answers(settings.epmd_port):  # noqa: ASYNC110 - another process tells of no event
                 await asyncio.sleep(_POLL_SECONDS)
         return name_server
+
+
+async def _start(node: PrivateNode, programs: Programs, seconds: float) -> None:
+    """Start a node, at a second try if need be.
+
+    Nodes that start at once ask each other for their feature flags, and RabbitMQ 3.10 ends where the other has not read
+    its own yet.
+    """
+    try:
+        await node.start(programs, seconds)
+    except PrivateBrokerError:
+        await node.close(keep=True)
+        await node.start(programs, seconds)
