@@ -105,7 +105,8 @@ async def test_input_that_does_not_validate(url: str) -> None:
             await producer.submit("s", wrong)
         assert rejected.value.accepted == 250
         assert "line 251" in str(rejected.value)
-        assert (await reader.seed("s")).counts.available + (await reader.seed("s")).counts.queued == 250
+        counts = (await reader.seed("s")).counts  # one answer: between two, a page may pass from the one number to the other
+        assert counts.available + counts.queued == 250
 
 
 async def test_items_may_stream(url: str) -> None:
