@@ -105,7 +105,7 @@ async def test_input_that_does_not_validate(url: str) -> None:
             await producer.submit("s", wrong)
         assert rejected.value.accepted == 250
         assert "line 251" in str(rejected.value)
-        counts = (await reader.seed("s")).counts  # one answer: between two, a page may pass from the one number to the other
+        counts = (await reader.seed("s")).counts  # of one answer: a page passes from one number to the other
         assert counts.available + counts.queued == 250
 
 
