@@ -27,6 +27,8 @@ class Window:
     pause: float = SHORTEST_LOOK
     allowance: int = LEAST
     published: int = 0
+    strange: int = 0
+    """Batches that waited at the last look and that no coordinator accounts for."""
     is_silent: bool | None = None
     """Whether the broker told nothing of it at the last look; None before the first one."""
     refused_for: float = 0.0

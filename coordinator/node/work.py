@@ -25,6 +25,7 @@ from coordinator.domain.tags import TagSet
 from coordinator.domain.window import LEAST, LONGEST_LOOK, Window
 from coordinator.errors import CoordinatorError, QueueFullError, QueueSilentError, UnroutableError
 from coordinator.models import Batch
+from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.talk import Body
@@ -64,8 +65,16 @@ class Work:
     """All work queues as one coordinator sees them."""
 
     def __init__(
-        self, connection: Connection, publishing: Channel, registry: Registry, peers: Peers, most: int
+        self,
+        *,
+        connection: Connection,
+        publishing: Channel,
+        registry: Registry,
+        peers: Peers,
+        events: Events,
+        most: int,
     ) -> None:
+        self._events = events
         self.ledger = Ledger()
         self.is_open = asyncio.Event()
         self.is_open.set()
@@ -137,6 +146,7 @@ class Work:
         self._windows[queue].took()
         at, others = time.monotonic(), self._published_by_others(queue)
         self.ledger.published(queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, at, others))
+        self._events.batch("batch.sent", batch)
         for listener in self._arrivals:
             listener(queue)
         return publication
@@ -233,8 +243,8 @@ class Work:
         # Each has its part of the whole window, not of what happens to be free when it looks: else whoever looks most
         # often takes each place that gets free. What nobody accounts for takes up room as well.
         part = share(self._demands().get(queue, 0.0), (claim.demand for claim in claims)) if claims else 1.0
-        strange = max(0, depth.ready - mine - theirs)
-        window.allow(math.ceil(part * (target - strange)) - mine)
+        window.strange = max(0, depth.ready - mine - theirs)
+        window.allow(math.ceil(part * (target - window.strange)) - mine)
         if depth.ready:
             for listener in self._arrivals:
                 listener(queue)
@@ -244,7 +254,11 @@ class Work:
         """So many deliveries of the queue are unacked; see `Ledger.saw_unacked`."""
         _, mine = self.ledger.batches(queue)
         others = sum(claim.sent for claim in self._claims(queue))
-        self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before)
+        self._events.acked(self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before))
+
+    def bound(self, queue: str, most: int, leased: Collection[str]) -> None:
+        """The queue's consumers hold so many batches at most; see `Ledger.bound`."""
+        self._events.acked(self.ledger.bound(queue, most, leased))
 
     async def returned(self, publication: str) -> None:
         """A batch came back, whoever had sent it."""
@@ -268,6 +282,13 @@ class Work:
         """How many consumed this queue when it was last looked at."""
         window = self._windows.get(queue)
         return window.consumers if window else 0
+
+    async def strange(self, queue: str) -> int:
+        """Batches that wait in this queue and that no coordinator accounts for, as after all of them ended."""
+        if queue in self._windows and queue not in self.ledger.busy():  # a busy one is looked at all the time
+            await self.look(queue)
+        window = self._windows.get(queue)
+        return window.strange if window else 0
 
     def _claims(self, queue: str) -> list[_Claim]:
         return [_Claim(ago, *body[queue]) for ago, body in self._peers.told("work") if queue in body]
