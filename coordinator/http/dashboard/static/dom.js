@@ -1,7 +1,7 @@
 // Elements, and bringing what is on the page in line with what should be. Nothing here makes markup out of text.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SVG_TAGS = new Set(["svg", "path", "polyline", "line", "circle", "title"]);
+const SVG_TAGS = new Set(["svg", "path", "polyline", "rect", "title"]);
 
 /** An element. `attributes` that are null, undefined or false are left out; children may be nested lists. */
 export function h(tag, attributes = {}, ...children) {
