@@ -21,15 +21,16 @@ export function sortHeld(held, transports) {
 export function releaseSeed(seed, held, transports) {
   const { overHttp, waiting, inHand, strangers } = sortHeld(held, transports);
   const { available, queued } = seed.counts;
-  const stays = available ? `${many(available, "item")} available now` : "Nothing is available now";
   return [
-    [stays, "whatever is available stays so, and is handed to nobody until you resume the seed."],
+    available
+      ? [many(available, "available item"), "stay where they are, and are handed to nobody until you resume the seed."]
+      : ["Nothing", "is available now. What comes is handed to nobody until you resume the seed."],
     queued && [`${many(queued, "item")} in unsent batches`, "go back to available, with no attempt counted."],
     overHttp.length && [`${both(overHttp)} held over HTTP`, "are taken back from their workers; a late ack is refused, so work already done on them may be done again."],
     waiting.length && [`${both(waiting)} waiting at AMQP workers`, "are given back, since nobody has begun them."],
     inHand.length && [`${both(inHand)} in hand at AMQP workers`, "the item in hand is finished, the rest of the batch is given back."],
     strangers.length && [`${both(strangers)} with other AMQP clients`, "stay with them: a client without our library keeps what it holds."],
-    [`Epoch ${number(seed.epoch)} becomes ${number(seed.epoch + 1)}`, "batches of the older epoch are never handed out again."],
+    [`Epoch ${number(seed.epoch)} becomes ${number(seed.epoch + 1)}:`, "batches of the older epoch are never handed out again."],
   ].filter(Boolean);
 }
 
@@ -54,7 +55,7 @@ export function releaseWorker(worker) {
       ? [`${both(held)} of ${many(seeds, "seed")}`, "go to other workers at once, each with one attempt more."]
       : ["No batch", "is known to be held by it. What it holds without saying so goes to others too."],
     begunOnes.length && [both(begunOnes), "may be begun already: what was done of them is done again."],
-    [worker.transport === "http" ? "Over HTTP" : "Over AMQP", cut],
+    [worker.transport === "http" ? "It speaks HTTP:" : "It speaks AMQP:", cut],
   ].filter(Boolean);
 }
 
@@ -62,7 +63,7 @@ export function drainWorker(worker) {
   return [
     worker.held.length
       ? [both(worker.held), "are finished and acked by it."]
-      : ["It holds nothing", "so it is done at once."],
+      : ["It holds nothing,", "so it is done at once."],
     ["No new batch", "is taken by it from then on. Nothing is done twice."],
   ];
 }
@@ -72,7 +73,7 @@ const what = (letter) => (letter.count === null || letter.count === undefined ? 
 export function retryDead(letter) {
   return [
     [what(letter), `goes back to where it came from${letter.seed ? `, the seed ${letter.seed},` : ""} and is tried again.`],
-    letter.attempt !== null && [`Attempt ${number(letter.attempt)} becomes 1`, "and its history begins anew."],
+    letter.attempt !== null && [`Attempt ${number(letter.attempt)} becomes 1,`, "and its history begins anew."],
   ].filter(Boolean);
 }
 
@@ -86,15 +87,15 @@ const SHARES = { low: 1, medium: 4, high: 16 };
 export function changeSeed(seed, wanted) {
   const changes = [];
   if (seed.priority !== wanted.priority) {
-    changes.push([`Share ${SHARES[seed.priority]} becomes ${SHARES[wanted.priority]}`, `priority ${wanted.priority} instead of ${seed.priority}.`]);
+    changes.push([`Share ${SHARES[seed.priority]} becomes ${SHARES[wanted.priority]}:`, `priority ${wanted.priority} instead of ${seed.priority}.`]);
   }
   if (seed.batchSize !== wanted.batchSize) {
     changes.push([`Batches of ${number(wanted.batchSize)}`, `instead of ${many(seed.batchSize, "item")}.`]);
   }
   const before = seed.policies.map(describe);
   const after = wanted.policies.map(describe);
-  for (const one of after) if (!before.includes(one)) changes.push(["New", `${one}.`]);
-  for (const one of before) if (!after.includes(one)) changes.push(["No longer", `${one}.`]);
+  for (const one of after) if (!before.includes(one)) changes.push(["New:", `${one}.`]);
+  for (const one of before) if (!after.includes(one)) changes.push(["No longer:", `${one}.`]);
   return changes;
 }
 

@@ -1,0 +1,158 @@
+"""What the dashboard shows: live, found by search and keyboard, without flicker, and accessible."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from playwright.async_api import Page, expect
+
+from coordinator import topology
+from coordinator.broker.channel import Message
+from coordinator.domain.registry import SeedReleased, SeedSet
+from coordinator.models import HeldBatch, Presence, SeedSpec
+from tests.browser.conftest import Site
+from tests.integration.steps import channel_of, dead_letters, fetch, put_seed, submit
+from tests.support import eventually, publish_items
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
+SERIOUS = {"serious", "critical"}
+SEEDS, WORKERS = 3000, 500
+VIEWS = {
+    "": "Overview",
+    "seeds": "Seeds",
+    "seed/news": "Seed news",
+    "workers": "Workers",
+    "worker/w1": "Worker w1",
+    "batches": "Batches in hand",
+    "queues": "Work queues",
+    "dead": "Dead letters",
+    "cluster": "Cluster",
+    "search?q=news": "Found for “news”",
+}
+
+
+async def fill(site: Site) -> str:
+    """A seed, a worker that holds a batch of it, and a dead letter; gives the batch's id."""
+    await put_seed(site.api, "news", batchSize=10, policies=[{"type": "throttle", "period": "second", "value": 5000}])
+    await submit(site.api, "news", 30)
+    [batch] = await fetch(site.api, worker="w1")
+    await publish_items(site.node.settings, "news", [[{"no": "id"}]])
+    await dead_letters(site.api, 1)
+    return str(batch["batch"])
+
+
+async def serious_findings(page: Page) -> list[str]:
+    """What axe finds that is serious or worse, one line each."""
+    await page.evaluate(AXE)
+    found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {one['help']}: {one['nodes'][0]['html']}"
+        for one in found["violations"]
+        if one["impact"] in SERIOUS
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_view_is_accessible(site: Site, page: Page, scheme: Any) -> None:  # noqa: ANN401 - a literal
+    """In light and in dark no view has a serious finding, nor has a dialog."""
+    await fill(site)
+    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    findings = {}
+    for name, title in VIEWS.items():
+        await page.goto(f"{site.url}/#/{name}")
+        await expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        await expect(page.locator("main").get_by_text("Loading…")).to_have_count(0)
+        findings[name] = await serious_findings(page)
+    await page.goto(f"{site.url}/#/seeds")
+    for button in ("Release news", "Policies news"):
+        await page.get_by_role("button", name=button).click()
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        findings[button] = await serious_findings(page)
+        await page.keyboard.press("Escape")
+    assert {name: found for name, found in findings.items() if found} == {}
+
+
+async def test_figures_follow_and_rows_stay(site: Site, page: Page) -> None:
+    """New items and seeds appear by themselves; the row that was there is the same element as before."""
+    await put_seed(site.api, "news", policies=[{"type": "route", "routeTo": "nobody"}])
+    await page.goto(f"{site.url}/#/seeds")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="news", exact=True))
+    await expect(row).to_contain_text("running")
+    await row.evaluate("row => { row.wasHere = true; }")
+    await submit(site.api, "news", 4321)
+    await put_seed(site.api, "aardvark")
+    await expect(page.get_by_role("link", name="aardvark")).to_be_visible()
+    await expect(row).to_contain_text("3,921")  # four batches of a hundred are queued, and wait for a worker
+    assert await row.evaluate("row => row.wasHere")
+
+
+async def test_the_search_finds_who_holds_a_batch(site: Site, page: Page) -> None:
+    """By keyboard alone: `/`, the batch's id, Enter; the answer is a sentence that leads to the worker."""
+    batch = await fill(site)
+    await page.goto(site.url)
+    await expect(page.locator("#link")).to_have_text("live")
+    await page.keyboard.press("/")
+    await page.keyboard.type(batch)
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".lead")).to_have_text(f"{batch} is held by the worker w1")
+    await page.locator(".lead").get_by_role("link").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Worker w1")
+    await expect(page.get_by_role("table")).to_contain_text("news")
+
+
+async def test_a_stream_that_breaks_is_mended(site: Site, page: Page) -> None:
+    """While the coordinator does not answer the page says so, keeps what it has, and goes on by itself."""
+    await put_seed(site.api, "news")
+    await page.goto(f"{site.url}/#/seeds")
+    await expect(page.get_by_role("link", name="news")).to_be_visible()
+    await page.context.set_offline(True)  # noqa: FBT003 - the library's own
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await expect(page.locator("#link")).to_have_text("not connected")
+    await expect(page.get_by_role("link", name="news")).to_be_visible()
+    await put_seed(site.api, "later")
+    await page.context.set_offline(False)  # noqa: FBT003 - the library's own
+    await expect(page.get_by_role("link", name="later")).to_be_visible()
+
+
+async def test_ids_are_text(site: Site, page: Page) -> None:
+    """An id that looks like markup, or holds slashes, is shown as it is and leads to its own page."""
+    odd = "<img src=x onerror=alert(1)>/..?#%41&"
+    await put_seed(site.api, odd)
+    await page.goto(f"{site.url}/#/seeds")
+    await page.get_by_role("link", name="<img").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(f"Seed {odd}")
+    await expect(page.locator(".stages")).to_be_visible()
+    assert await page.locator("main img").count() == 0
+
+
+async def test_three_thousand_seeds_and_five_hundred_workers(site: Site, page: Page) -> None:
+    """A page shows a part of them, whose updates touch what is on it alone."""
+    registry = site.node.session.registry
+    names = [f"seed-{number:04}" for number in range(SEEDS)]
+    await asyncio.gather(*(registry.append(SeedSet, seed=name, spec=SeedSpec()) for name in names[:1]))
+    # Released ones have no consumer, so no queue is missed; all of them go through the registry's stream.
+    for name in names:
+        await registry._publish(SeedSet(id=name, at=0.0, seed=name, spec=SeedSpec()))
+    await asyncio.gather(*(registry.append(SeedReleased, seed=name) for name in names))
+    async with channel_of(site.node.settings) as channel:
+        for number in range(WORKERS):
+            held = HeldBatch(batch=f"batch-{number}", seed=names[number], count=100, since="2026-01-01T00:00:00Z", begun=True)
+            said = Presence(worker=f"worker-{number:03}", tags=("web",), capacity=4, held=(held,))
+            await channel.publish(topology.PRESENCE, "", Message(orjson.dumps(said.model_dump())))
+    await eventually(lambda: len(site.node.session.workers.known()) == WORKERS, "all workers")
+    await page.goto(f"{site.url}/#/seeds")
+    await expect(page.get_by_text("1–50 of 3,000")).to_be_visible()
+    assert await page.locator("tbody tr").count() == 50
+    await page.get_by_role("link", name="Next").click()
+    await expect(page.get_by_role("link", name="seed-0099")).to_be_visible()
+    await page.goto(f"{site.url}/#/workers")
+    await expect(page.get_by_text("1–50 of 500")).to_be_visible()
+    await expect(page.locator("#nav")).to_contain_text("3,000")
+    await page.goto(f"{site.url}/#/search?q=batch-417")
+    await expect(page.locator(".lead")).to_have_text("batch-417 is held by the worker worker-417")
