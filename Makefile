@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock lock format test test-compose fuzz bench-http bench-releases lint coverage check demo chaos chaos-prove clean
+.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases lint coverage check demo chaos chaos-prove clean
 
 UV ?= uv
 BIN := .venv/bin
@@ -18,6 +18,9 @@ setup: ## make .venv with all dependencies, and find or install RabbitMQ
 
 setup-stock: ## install the stock AMQP clients that some integration tests talk with
 	@scripts/setup-stock
+
+setup-browser: ## install the Chromium that tests/browser looks at the dashboard with
+	@scripts/setup-browser
 
 lock: ## pin all dependencies anew in requirements/ (needs uv: UV=path)
 	$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt

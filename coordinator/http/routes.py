@@ -133,7 +133,9 @@ OTHERS = [
 """The routes below none."""
 
 DASHBOARD_READS = [
-    Endpoint("/dashboard/summary", ("GET",), OPERATOR, live.summary, "everything in a few figures", OK, "application/json"),
+    Endpoint(
+        "/dashboard/summary", ("GET",), OPERATOR, live.summary, "everything in a few figures", OK, "application/json"
+    ),
 ]
 """What the dashboard watches besides the API. These and the next are its own, and so in no description of the API."""
 

@@ -65,7 +65,9 @@ async def test_priority_and_throttle_are_changed(site: Site, page: Page) -> None
     await dialog.get_by_label("Period").select_option("minute")
     await press(page, "Remove this route")
     await dialog.get_by_role("button", name="Apply").click()
-    await confirm(page, "3 changes", "Share 4 becomes 16", "at most 250 items a minute", "only workers with the tag gpu")
+    await confirm(
+        page, "3 changes", "Share 4 becomes 16", "at most 250 items a minute", "only workers with the tag gpu"
+    )
     await said(page, "Changed shop: ")
     seed = await seed_of(site.api, "shop")
     assert (seed["priority"], seed["policies"]) == ("high", [{"type": "throttle", "period": "minute", "value": 250}])

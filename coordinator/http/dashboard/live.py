@@ -138,15 +138,17 @@ async def summary(request: Request) -> Response:
     depth = await session.writer.depth(topology.DEAD)
     present = session.roster.present()
     leased = {lease.worker for lease in session.leases.held()}
-    return Json({
-        "instance": session.instance,
-        "version": version("batch-coordinator"),
-        "seeds": {"running": states.count("running"), "released": states.count("released")},
-        "workers": {
-            "known": len(session.workers.known()),
-            "live": len({heard.presence.worker for heard in present} | leased),
-        },
-        "held": sum(len(heard.presence.held) for heard in present) + len(session.leases.held()),
-        "dead": depth.ready if depth else 0,
-        "blocked": await session.writer.is_blocked(),
-    })
+    return Json(
+        {
+            "instance": session.instance,
+            "version": version("batch-coordinator"),
+            "seeds": {"running": states.count("running"), "released": states.count("released")},
+            "workers": {
+                "known": len(session.workers.known()),
+                "live": len({heard.presence.worker for heard in present} | leased),
+            },
+            "held": sum(len(heard.presence.held) for heard in present) + len(session.leases.held()),
+            "dead": depth.ready if depth else 0,
+            "blocked": await session.writer.is_blocked(),
+        }
+    )
