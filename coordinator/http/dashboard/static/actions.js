@@ -29,7 +29,7 @@ async function releaseSeed(id) {
   const [result] = (await call("POST", `/release/seed/${quoted(id)}`)).results;
   const unanswered = result.unanswered?.length ? ` ${many(result.unanswered.length, "coordinator")} did not answer.` : "";
   say(
-    `Released ${id}: ${many(result.returned, "item")} came back from ${many(result.batches.length, "batch", "batches")}, ` +
+    `Released ${id}: ${many(result.returned, "item")} came back, ` +
       `${number(result.held)} still in hand. Epoch ${number(result.epoch)}.${unanswered}`,
     unanswered ? "warn" : "good",
   );

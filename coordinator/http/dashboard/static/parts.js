@@ -105,7 +105,7 @@ export function choice(name, label, options, value) {
 }
 
 /** The last values as a line; a reader of screens hears the last one from the cell beside it. */
-export function spark(values, width = 96, height = 24) {
+export function spark(values, width = 80, height = 22) {
   const most = Math.max(1, ...values);
   const step = width / Math.max(1, values.length - 1);
   const points = values.map((value, place) => `${(place * step).toFixed(1)},${(height - 2 - (value / most) * (height - 4)).toFixed(1)}`);

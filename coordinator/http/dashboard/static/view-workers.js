@@ -8,11 +8,12 @@ import { clock, many, number, secondsSince } from "/dashboard/format.js";
 import { HELD, PAGE, absent, act, age, card, filterBox, held, pages, pill, seedLink, table, tags, timeline, workerLink } from "/dashboard/parts.js";
 
 const SHOWN = 4;
+const LATE = 15;
 const TONES = { live: "good", silent: "bad", fenced: "bad", draining: "warn" };
 
 /** The state, as told, or as it follows from what is. */
 function stateOf(worker) {
-  const state = worker.state ?? (worker.connected ? "live" : "silent");
+  const state = worker.state ?? (worker.connected ? "live" : "not connected");
   return pill(state, TONES[state] ?? "plain");
 }
 
@@ -39,6 +40,9 @@ function holdings(worker) {
   ];
 }
 
+/** Whether presence is overdue: a worker over HTTP sends none, and is heard when it fetches. */
+const isLate = (worker) => worker.transport === "amqp" && secondsSince(worker.lastSeen) > LATE;
+
 const buttons = (worker) => [
   act("release-worker", worker.id, "Release"),
   act("drain-worker", worker.id, "Drain", { disabled: worker.transport === "http" && worker.state === "silent" ? "it is not there" : "" }),
@@ -51,7 +55,7 @@ const COLUMNS = [
   { label: "Speaks", cell: (worker) => worker.transport.toUpperCase() },
   { label: "Load", sort: "held", kind: "number", cell: load },
   { label: "Holds, and for how long", cell: holdings },
-  { label: "Last heard", kind: "number", sort: "lastSeen", cell: (worker) => h("span", { class: secondsSince(worker.lastSeen) > 15 ? "age old" : "", title: clock(worker.lastSeen) }, age(worker.lastSeen)) },
+  { label: "Last heard", kind: "number", sort: "lastSeen", cell: (worker) => h("span", { class: isLate(worker) ? "age old" : "", title: clock(worker.lastSeen) }, age(worker.lastSeen)) },
   { label: "Actions", kind: "actions", cell: buttons },
 ];
 
