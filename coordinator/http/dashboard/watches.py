@@ -13,6 +13,8 @@ from coordinator.errors import BusyError
 
 PERIOD: Final = 1.0
 """Seconds between two looks at the same thing."""
+DEAR: Final = {"/dead": 5.0}
+"""The same for what is dear: to read dead letters is to take all of them out of their queue and to give them back."""
 SHARE: Final = 10.0
 """A look that takes long is repeated so many times its duration later at the earliest, so it never fills a core."""
 
@@ -134,4 +136,9 @@ class Watches:
                 watch.version += 1
                 for changed in watch.watchers:
                     changed.set()
-            await asyncio.sleep(max(PERIOD, (time.monotonic() - begun) * SHARE))
+            await asyncio.sleep(max(_period_of(watch.path), (time.monotonic() - begun) * SHARE))
+
+
+def _period_of(path: str) -> float:
+    """How often a read is repeated at most, in seconds."""
+    return next((period for start, period in DEAR.items() if path.startswith(start)), PERIOD)

@@ -147,19 +147,19 @@ const KINDS = {
   "batch.acked": ["Batch taken", "good"], "batch.returned": ["Batch came back", "warn"], "batch.dead": ["Batch dead", "bad"],
 };
 
-/** What happened, newest first. */
-export function timeline(part, about) {
+/** What happened, newest first; `own` is what need not be said again of each event: `seed`, `worker` or `batch`. */
+export function timeline(part, about, own) {
   const events = part?.status === 200 ? part.body.events : [];
   if (!events.length) return absent(part, "Nothing is on record.");
-  return h("ol", { class: "timeline", "aria-label": `What happened to ${about}` }, events.toReversed().map(event));
+  return h("ol", { class: "timeline", "aria-label": `What happened to ${about}` }, events.toReversed().map((one) => event(one, own)));
 }
 
-function event(one) {
+function event(one, own) {
   const [label, tone] = KINDS[one.kind] ?? [one.kind, "plain"];
   const facts = [
-    one.batch && h("code", { title: one.batch }, brief(one.batch)),
-    one.worker && h("span", {}, "worker ", workerLink(one.worker)),
-    one.seed && h("span", {}, "seed ", seedLink(one.seed)),
+    one.batch && own !== "batch" && h("code", { title: one.batch }, brief(one.batch)),
+    one.worker && own !== "worker" && h("span", {}, "worker ", workerLink(one.worker)),
+    one.seed && own !== "seed" && h("span", {}, "seed ", seedLink(one.seed)),
     one.items !== undefined && one.items !== null && h("span", {}, many(one.items, "item")),
     one.attempt > 1 && h("span", {}, `attempt ${one.attempt}`),
     one.reason && h("span", { class: "faint" }, one.reason),

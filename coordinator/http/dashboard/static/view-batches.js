@@ -30,23 +30,25 @@ const isHit = (text, q) => text.toLowerCase().includes(q.toLowerCase());
 export const search = {
   title: (query) => `Found for “${query.q ?? ""}”`,
   reads: ({ q = "" }) => [
+    path("/batch/held", { batch: q, limit: PAGE }),
     path("/batch/held", { limit: 1000 }),
     path("/seed", { q, limit: 20 }),
     path("/worker", { q, limit: 20 }),
     path("/event", { batch: q, limit: 60 }),
   ],
-  show([held, seeds, workers, events], { q = "" }) {
-    const found = held?.status === 200 ? held.body.batches.filter((row) => isHit(row.batch, q)) : [];
+  show([exact, held, seeds, workers, events], { q = "" }) {
+    const rows = [exact, held].flatMap((part) => (part?.status === 200 ? part.body.batches : []));
+    const found = [...new Map(rows.filter((row) => isHit(row.batch, q)).map((row) => [key(row), row])).values()];
     const known = seeds?.status === 200 ? seeds.body.seeds.filter((one) => isHit(one.id, q)) : [];
     const there = workers?.status === 200 ? workers.body.workers.filter((one) => isHit(one.id, q)) : [];
     const past = events?.status === 200 && events.body.events.length > 0;
-    if ([held, seeds, workers].includes(undefined)) return [absent(undefined)];
+    if ([exact, held, seeds, workers].includes(undefined)) return [absent(undefined)];
     return [
       h("p", { class: "lead" }, answer(found, known, there)),
       found.length > 0 && card("Batches in hand", table("Batches that match", HELD, found, { key })),
       known.length > 0 && card("Seeds", h("ul", { class: "hits" }, known.map((one) => h("li", { "data-key": one.id }, seedLink(one.id, one.id))))),
       there.length > 0 && card("Workers", h("ul", { class: "hits" }, there.map((one) => h("li", { "data-key": one.id }, workerLink(one.id, one.id), ` holds ${many(one.held.length, "batch", "batches")}`)))),
-      past && card("What happened to this batch", timeline(events, "this batch")),
+      past && card("What happened to this batch", timeline(events, "this batch", "batch")),
     ].filter(Boolean);
   },
 };

@@ -31,7 +31,7 @@ export const queues = {
 };
 
 const COORDINATORS = [
-  { label: "Coordinator", cell: (one) => [h("code", {}, one.instance), one.you && pill("you see this one", "info")] },
+  { label: "Coordinator", cell: (one) => [h("code", {}, one.instance), " ", one.you && pill("you see this one", "info")] },
   { label: "Host", cell: (one) => one.host },
   { label: "Version", cell: (one) => one.version },
   { label: "Seeds", kind: "number", cell: (one) => number(one.seeds) },

@@ -97,12 +97,11 @@ export const seed = {
       h(
         "div",
         { class: "columns" },
-        card("Rate", h("p", { class: "big" }, rate(rateOf(found)), h("small", {}, " items/s taken")), spark(history(found.id), 320, 64)),
-        card("What it is", facts(found)),
+        card("Now", h("p", { class: "big" }, rate(rateOf(found)), h("small", {}, " items/s taken")), spark(history(found.id), 480, 56), facts(found)),
         found.state === "running" && card("If you release it now", told(forecast.releaseSeed(found, held, transports))),
       ),
       card("Who holds its batches", held.length ? table("Batches of this seed in hand", HELD, held, { key: (row) => row.batch + row.worker }) : absent(holdings, "Nobody holds a batch of it.")),
-      card("What happened", timeline(events, `the seed ${query.id}`)),
+      card("What happened", timeline(events, `the seed ${query.id}`, "seed")),
     ];
   },
 };

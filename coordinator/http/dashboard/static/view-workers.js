@@ -99,7 +99,7 @@ export const worker = {
         card("If you drain it", told(forecast.drainWorker(found))),
       ),
       card("What it holds", rows.length ? table("Batches that this worker holds", HELD.filter((column) => column.label !== "Worker"), rows, { key: (row) => row.batch }) : h("p", { class: "empty" }, "It holds nothing, as far as it says.")),
-      card("What happened", timeline(events, `the worker ${query.id}`)),
+      card("What happened", timeline(events, `the worker ${query.id}`, "worker")),
     ];
   },
 };
