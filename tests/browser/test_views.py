@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
-from coordinator import topology
-from coordinator.broker.channel import Message
-from coordinator.domain.registry import SeedReleased, SeedSet
-from coordinator.models import HeldBatch, Presence, SeedSpec
 from tests.browser.conftest import Site
-from tests.integration.steps import channel_of, dead_letters, fetch, put_seed, submit
-from tests.support import eventually, publish_items
+from tests.browser.crowd import gather_crowd
+from tests.integration.steps import dead_letters, fetch, put_seed, submit
+from tests.support import publish_items
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 SERIOUS = {"serious", "critical"}
-SEEDS, WORKERS = 3000, 500
-SINCE = "2026-01-01T00:00:00Z"
 VIEWS = {
     "": "Overview",
     "seeds": "Seeds",
@@ -133,31 +127,7 @@ async def test_ids_are_text(site: Site, page: Page) -> None:
 
 async def test_three_thousand_seeds_and_five_hundred_workers(site: Site, page: Page) -> None:
     """A page shows a part of them, whose updates touch what is on it alone."""
-    names = [f"seed-{number:04}" for number in range(SEEDS)]
-    async with channel_of(site.node.settings) as channel:
-        # Released ones have no consumer, so that they have no queue is not missed.
-        events = [
-            event
-            for name in names
-            for event in (
-                SeedSet(id=f"set {name}", at=0.0, seed=name, spec=SeedSpec()),
-                SeedReleased(id=f"released {name}", at=0.0, seed=name),
-            )
-        ]
-        registry = (Message(event.model_dump_json().encode()) for event in events)
-        await asyncio.gather(*(channel.publish("", topology.REGISTRY, message) for message in registry))
-        said = (
-            Presence(
-                worker=f"worker-{number:03}",
-                tags=("web",),
-                capacity=4,
-                held=(HeldBatch(batch=f"batch-{number}", seed=names[number], count=100, since=SINCE, begun=True),),
-            )
-            for number in range(WORKERS)
-        )
-        messages = (Message(presence.model_dump_json().encode()) for presence in said)
-        await asyncio.gather(*(channel.publish(topology.PRESENCE, "", message) for message in messages))
-    await eventually(lambda: len(site.node.session.workers.known()) == WORKERS, "all workers")
+    await gather_crowd(site.node)
     await page.goto(f"{site.url}/#/seeds")
     await expect(page.get_by_text("of 3,000")).to_be_visible()
     assert await page.locator("tbody tr").count() == 50
