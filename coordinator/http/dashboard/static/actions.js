@@ -27,7 +27,9 @@ async function releaseSeed(id) {
   const body = [h("p", {}, "As of now:"), told(forecast.releaseSeed(seed, held, transports))];
   if (!(await ask({ title: `Release seed ${id}?`, body, confirm: "Release seed" }))) return;
   const [result] = (await call("POST", `/release/seed/${quoted(id)}`)).results;
-  const unanswered = result.unanswered?.length ? ` ${many(result.unanswered.length, "coordinator")} did not answer.` : "";
+  const unanswered = result.unanswered?.length
+    ? ` ${many(result.unanswered.length, "coordinator")} did not answer.`
+    : "";
   say(
     `Released ${id}: ${many(result.returned, "item")} came back, ` +
       `${number(result.held)} still in hand. Epoch ${number(result.epoch)}.${unanswered}`,
@@ -37,7 +39,8 @@ async function releaseSeed(id) {
 
 async function resumeSeed(id) {
   const seed = await getSeed(id);
-  if (!(await ask({ title: `Resume seed ${id}?`, body: told(forecast.resumeSeed(seed)), confirm: "Resume seed" }))) return;
+  if (!(await ask({ title: `Resume seed ${id}?`, body: told(forecast.resumeSeed(seed)), confirm: "Resume seed" })))
+    return;
   await call("POST", `/resume/seed/${quoted(id)}`);
   say(`Resumed ${id}: ${many(seed.counts.available, "item")} may be handed out again.`);
 }
@@ -53,7 +56,10 @@ async function setSeed(id) {
     return;
   }
   const queued = seed.counts.queued;
-  const body = [told(changes), queued > 0 && h("p", { class: "faint" }, `${many(queued, "item")} in unsent batches go out under the old ones.`)].filter(Boolean);
+  const body = [
+    told(changes),
+    queued > 0 && h("p", { class: "faint" }, `${many(queued, "item")} in unsent batches go out under the old ones.`),
+  ].filter(Boolean);
   if (!(await ask({ title: `Change seed ${id}?`, body, confirm: many(changes.length, "change") }))) return;
   await call("PUT", `/seed/${quoted(id)}`, wanted);
   say(`Changed ${id}: ${changes.map(([what, then]) => `${what} ${then}`).join(" ")}`);
@@ -69,7 +75,8 @@ async function releaseWorker(id) {
 
 async function drainWorker(id) {
   const worker = await getWorker(id);
-  if (!(await ask({ title: `Drain worker ${id}?`, body: told(forecast.drainWorker(worker)), confirm: "Drain worker" }))) return;
+  if (!(await ask({ title: `Drain worker ${id}?`, body: told(forecast.drainWorker(worker)), confirm: "Drain worker" })))
+    return;
   await call("POST", `/drain/worker/${quoted(id)}`);
   say(`${id} was asked to drain: it finishes ${many(worker.held.length, "batch", "batches")} and takes no more.`);
 }
@@ -84,16 +91,29 @@ export function noteLetters(list) {
 
 async function retryDead(id) {
   const letter = letters.get(id);
-  if (!(await ask({ title: "Try this dead letter again?", body: told(forecast.retryDead(letter)), confirm: "Retry" }))) return;
+  if (!(await ask({ title: "Try this dead letter again?", body: told(forecast.retryDead(letter)), confirm: "Retry" })))
+    return;
   await call("POST", `/dead/${quoted(id)}/retry`);
-  say(`Sent again: ${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}.`);
+  say(
+    `Sent again: ${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}.`,
+  );
 }
 
 async function dropDead(id) {
   const letter = letters.get(id);
-  if (!(await ask({ title: "Drop this dead letter?", body: told(forecast.dropDead(letter)), confirm: "Drop for good", danger: true }))) return;
+  if (
+    !(await ask({
+      title: "Drop this dead letter?",
+      body: told(forecast.dropDead(letter)),
+      confirm: "Drop for good",
+      danger: true,
+    }))
+  )
+    return;
   await call("DELETE", `/dead/${quoted(id)}`);
-  say(`Dropped: ${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}.`);
+  say(
+    `Dropped: ${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}.`,
+  );
 }
 
 const ACTIONS = {

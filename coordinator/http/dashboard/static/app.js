@@ -9,8 +9,13 @@ import { Stream } from "/dashboard/stream.js";
 import { VIEWS } from "/dashboard/views.js";
 
 const MENU = [
-  ["", "Overview"], ["seeds", "Seeds"], ["workers", "Workers"], ["batches", "Batches in hand"],
-  ["queues", "Work queues"], ["dead", "Dead letters"], ["cluster", "Cluster"],
+  ["", "Overview"],
+  ["seeds", "Seeds"],
+  ["workers", "Workers"],
+  ["batches", "Batches in hand"],
+  ["queues", "Work queues"],
+  ["dead", "Dead letters"],
+  ["cluster", "Cluster"],
 ];
 const TYPING = 250;
 const TICK = 1000;
@@ -105,8 +110,17 @@ function askForToken(why) {
     { class: "token card" },
     h("h1", {}, "This coordinator asks for a token"),
     h("p", {}, why),
-    h("label", {}, "Token", h("input", { type: "password", name: "token", required: true, autocomplete: "off", placeholder: "bct_…" })),
-    h("p", { class: "faint" }, "Reading takes the role operator, acting the role manager. It is kept in this tab until that is closed."),
+    h(
+      "label",
+      {},
+      "Token",
+      h("input", { type: "password", name: "token", required: true, autocomplete: "off", placeholder: "bct_…" }),
+    ),
+    h(
+      "p",
+      { class: "faint" },
+      "Reading takes the role operator, acting the role manager. It is kept in this tab until that is closed.",
+    ),
     h("button", { type: "submit", class: "primary" }, "Continue"),
   );
   form.addEventListener("submit", (event) => {
@@ -131,7 +145,10 @@ async function begin() {
       open();
     }
   } catch (error) {
-    if (error.status === 401) askForToken(token() ? "This token is not valid." : "Make one with: coordinator token create NAME --role operator");
+    if (error.status === 401)
+      askForToken(
+        token() ? "This token is not valid." : "Make one with: coordinator token create NAME --role operator",
+      );
     else {
       main.replaceChildren(h("p", { class: "note bad" }, `${error.message}. Trying again.`));
       setTimeout(begin, 2000);
@@ -151,7 +168,8 @@ document.addEventListener("click", (event) => {
   if (button) carryOut(button, () => stream.watch([SUMMARY, ...state.view.reads(state.query)]));
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea, dialog")) return;
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea, dialog"))
+    return;
   event.preventDefault();
   document.getElementById("q").focus();
 });

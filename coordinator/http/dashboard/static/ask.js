@@ -6,7 +6,11 @@ const SHOWN_FOR = 12_000;
 
 /** The sentences of a forecast as a list. */
 export const told = (sentences) =>
-  h("ul", { class: "forecast" }, sentences.map(([what, then]) => h("li", {}, h("strong", {}, what), " ", then)));
+  h(
+    "ul",
+    { class: "forecast" },
+    sentences.map(([what, then]) => h("li", {}, h("strong", {}, what), " ", then)),
+  );
 
 /**
  * Ask; gives the dialog's form once it is confirmed, or null.

@@ -26,11 +26,23 @@ export function releaseSeed(seed, held, transports) {
       ? [many(available, "available item"), "stay where they are, and are handed to nobody until you resume the seed."]
       : ["Nothing", "is available now. What comes is handed to nobody until you resume the seed."],
     queued && [`${many(queued, "item")} in unsent batches`, "go back to available, with no attempt counted."],
-    overHttp.length && [`${both(overHttp)} held over HTTP`, "are taken back from their workers; a late ack is refused, so work already done on them may be done again."],
+    overHttp.length && [
+      `${both(overHttp)} held over HTTP`,
+      "are taken back from their workers; a late ack is refused, so work already done on them may be done again.",
+    ],
     waiting.length && [`${both(waiting)} waiting at AMQP workers`, "are given back, since nobody has begun them."],
-    inHand.length && [`${both(inHand)} in hand at AMQP workers`, "the item in hand is finished, the rest of the batch is given back."],
-    strangers.length && [`${both(strangers)} with other AMQP clients`, "stay with them: a client without our library keeps what it holds."],
-    [`Epoch ${number(seed.epoch)} becomes ${number(seed.epoch + 1)}:`, "batches of the older epoch are never handed out again."],
+    inHand.length && [
+      `${both(inHand)} in hand at AMQP workers`,
+      "the item in hand is finished, the rest of the batch is given back.",
+    ],
+    strangers.length && [
+      `${both(strangers)} with other AMQP clients`,
+      "stay with them: a client without our library keeps what it holds.",
+    ],
+    [
+      `Epoch ${number(seed.epoch)} becomes ${number(seed.epoch + 1)}:`,
+      "batches of the older epoch are never handed out again.",
+    ],
   ].filter(Boolean);
 }
 
@@ -38,7 +50,10 @@ export function resumeSeed(seed) {
   const { available } = seed.counts;
   return [
     [many(available, "available item"), "may be handed out again, at once."],
-    seed.policies.length > 0 && [many(seed.policies.length, "policy", "policies"), "apply as before: throttles and routes are kept."],
+    seed.policies.length > 0 && [
+      many(seed.policies.length, "policy", "policies"),
+      "apply as before: throttles and routes are kept.",
+    ],
   ].filter(Boolean);
 }
 
@@ -47,9 +62,10 @@ export function releaseWorker(worker) {
   const { held } = worker;
   const seeds = new Set(held.map((batch) => batch.seed)).size;
   const begunOnes = held.filter((batch) => batch.begun);
-  const cut = worker.transport === "http"
-    ? "its handles end: a late ack is refused. Its next fetch is served again."
-    : "its connections are closed and its own broker user is deleted. It comes back by registering again.";
+  const cut =
+    worker.transport === "http"
+      ? "its handles end: a late ack is refused. Its next fetch is served again."
+      : "its connections are closed and its own broker user is deleted. It comes back by registering again.";
   return [
     held.length
       ? [`${both(held)} of ${many(seeds, "seed")}`, "go to other workers at once, each with one attempt more."]
@@ -68,11 +84,15 @@ export function drainWorker(worker) {
   ];
 }
 
-const what = (letter) => (letter.count === null || letter.count === undefined ? `1 ${letter.kind}` : `1 batch (${many(letter.count, "item")})`);
+const what = (letter) =>
+  letter.count === null || letter.count === undefined ? `1 ${letter.kind}` : `1 batch (${many(letter.count, "item")})`;
 
 export function retryDead(letter) {
   return [
-    [what(letter), `goes back to where it came from${letter.seed ? `, the seed ${letter.seed},` : ""} and is tried again.`],
+    [
+      what(letter),
+      `goes back to where it came from${letter.seed ? `, the seed ${letter.seed},` : ""} and is tried again.`,
+    ],
     letter.attempt !== null && [`Attempt ${number(letter.attempt)} becomes 1,`, "and its history begins anew."],
   ].filter(Boolean);
 }
@@ -87,7 +107,10 @@ const SHARES = { low: 1, medium: 4, high: 16 };
 export function changeSeed(seed, wanted) {
   const changes = [];
   if (seed.priority !== wanted.priority) {
-    changes.push([`Share ${SHARES[seed.priority]} becomes ${SHARES[wanted.priority]}:`, `priority ${wanted.priority} instead of ${seed.priority}.`]);
+    changes.push([
+      `Share ${SHARES[seed.priority]} becomes ${SHARES[wanted.priority]}:`,
+      `priority ${wanted.priority} instead of ${seed.priority}.`,
+    ]);
   }
   if (seed.batchSize !== wanted.batchSize) {
     changes.push([`Batches of ${number(wanted.batchSize)}`, `instead of ${many(seed.batchSize, "item")}.`]);
@@ -101,5 +124,7 @@ export function changeSeed(seed, wanted) {
 
 /** A policy in a few words. */
 export function describe(policy) {
-  return policy.type === "throttle" ? `at most ${many(policy.value, "item")} a ${policy.period}` : `only workers with the tag ${policy.routeTo}`;
+  return policy.type === "throttle"
+    ? `at most ${many(policy.value, "item")} a ${policy.period}`
+    : `only workers with the tag ${policy.routeTo}`;
 }

@@ -11,7 +11,8 @@ export const seedLink = (id, text) => link("seed", id, text);
 export const workerLink = (id, text) => link("worker", id, text);
 
 export const pill = (text, tone = "") => h("span", { class: `pill ${tone}` }, text);
-export const tags = (list) => (list.length ? list.map((tag) => h("span", { class: "tag" }, tag)) : h("span", { class: "faint" }, "any worker"));
+export const tags = (list) =>
+  list.length ? list.map((tag) => h("span", { class: "tag" }, tag)) : h("span", { class: "faint" }, "any worker");
 export const note = (tone, ...children) => h("p", { class: `note ${tone}` }, ...children);
 
 /** A button that asks before it acts; `disabled` says why it may not. */
@@ -40,7 +41,8 @@ export function card(title, ...children) {
 /** What stands in place of data that is not there: still loading, an error, nothing found. */
 export function absent(part, nothing = "") {
   if (part === undefined) return h("p", { class: "faint", role: "status" }, "Loading…");
-  if (part.status === 404) return note("plain", part.body.message === "Not Found" ? "This coordinator does not tell." : part.body.message);
+  if (part.status === 404)
+    return note("plain", part.body.message === "Not Found" ? "This coordinator does not tell." : part.body.message);
   if (part.status !== 200) return note("bad", part.body.message);
   return h("p", { class: "empty" }, nothing);
 }
@@ -50,7 +52,12 @@ export function absent(part, nothing = "") {
  *
  * A column is `{label, cell(row), sort?, kind?}`: `sort` is the API's name to sort by, `kind` a class of its cells.
  */
-export function table(caption, columns, rows, { key = (row) => row.id, view = "", query = {}, rowClass = () => "" } = {}) {
+export function table(
+  caption,
+  columns,
+  rows,
+  { key = (row) => row.id, view = "", query = {}, rowClass = () => "" } = {},
+) {
   const head = columns.map((column) => {
     const kind = column.kind ?? "";
     if (!column.sort) return h("th", { scope: "col", class: kind }, column.label);
@@ -66,7 +73,11 @@ export function table(caption, columns, rows, { key = (row) => row.id, view = ""
       "tr",
       { "data-key": `row ${key(row)}`, class: rowClass(row) || null },
       columns.map((column, place) =>
-        h(place === 0 ? "th" : "td", { scope: place === 0 ? "row" : null, class: column.kind ?? null }, column.cell(row)),
+        h(
+          place === 0 ? "th" : "td",
+          { scope: place === 0 ? "row" : null, class: column.kind ?? null },
+          column.cell(row),
+        ),
       ),
     ),
   );
@@ -81,8 +92,11 @@ export function table(caption, columns, rows, { key = (row) => row.id, view = ""
 export function pages(view, query, total) {
   const offset = Number(query.offset ?? 0);
   const to = (start) => `#${path(`/${view}`, { ...query, offset: start || undefined })}`;
-  const shown = total ? `${number(Math.min(offset + 1, total))}–${number(Math.min(offset + PAGE, total))} of ${number(total)}` : "none";
-  const step = (label, start, is) => (is ? h("a", { class: "button", href: to(start) }, label) : h("span", { class: "button off" }, label));
+  const shown = total
+    ? `${number(Math.min(offset + 1, total))}–${number(Math.min(offset + PAGE, total))} of ${number(total)}`
+    : "none";
+  const step = (label, start, is) =>
+    is ? h("a", { class: "button", href: to(start) }, label) : h("span", { class: "button off" }, label);
   return h(
     "nav",
     { class: "pages", "aria-label": "Pages of the list" },
@@ -93,7 +107,14 @@ export function pages(view, query, total) {
 }
 
 export function filterBox(name, label, value) {
-  return h("input", { type: "search", "data-filter": name, "aria-label": label, placeholder: label, value: value ?? "", spellcheck: "false" });
+  return h("input", {
+    type: "search",
+    "data-filter": name,
+    "aria-label": label,
+    placeholder: label,
+    value: value ?? "",
+    spellcheck: "false",
+  });
 }
 
 export function choice(name, label, options, value) {
@@ -108,7 +129,9 @@ export function choice(name, label, options, value) {
 export function spark(values, width = 80, height = 22) {
   const most = Math.max(1, ...values);
   const step = width / Math.max(1, values.length - 1);
-  const points = values.map((value, place) => `${(place * step).toFixed(1)},${(height - 2 - (value / most) * (height - 4)).toFixed(1)}`);
+  const points = values.map(
+    (value, place) => `${(place * step).toFixed(1)},${(height - 2 - (value / most) * (height - 4)).toFixed(1)}`,
+  );
   const area = `0,${height} ${points.join(" ")} ${width},${height}`;
   return h(
     "svg",
@@ -120,18 +143,31 @@ export function spark(values, width = 80, height = 22) {
   );
 }
 
-const AGES = [["old", 600], ["aging", 60], ["fresh", 0]];
+const AGES = [
+  ["old", 600],
+  ["aging", 60],
+  ["fresh", 0],
+];
 const ageOf = (moment) => AGES.find(([, least]) => secondsSince(moment) >= least)?.[0] ?? "fresh";
 
 /** How long something has been held, louder the longer. */
-export const held = (moment) => h("span", { class: `age ${ageOf(moment)}`, title: `since ${clock(moment)}` }, ago(moment));
+export const held = (moment) =>
+  h("span", { class: `age ${ageOf(moment)}`, title: `since ${clock(moment)}` }, ago(moment));
 
-export const begun = (value) => (value === null || value === undefined ? pill("not told", "plain") : value ? pill("begun", "info") : pill("waits at the worker", "plain"));
+export const begun = (value) =>
+  value === null || value === undefined
+    ? pill("not told", "plain")
+    : value
+      ? pill("begun", "info")
+      : pill("waits at the worker", "plain");
 
 /** The columns of held batches. */
 export const HELD = [
   { label: "Batch", cell: (row) => h("code", { title: row.batch }, brief(row.batch)) },
-  { label: "Worker", cell: (row) => (row.worker ? workerLink(row.worker) : h("span", { class: "faint" }, "a client that does not say")) },
+  {
+    label: "Worker",
+    cell: (row) => (row.worker ? workerLink(row.worker) : h("span", { class: "faint" }, "a client that does not say")),
+  },
   { label: "Seed", cell: (row) => seedLink(row.seed) },
   { label: "Items", kind: "number", cell: (row) => number(row.count) },
   { label: "Held for", kind: "number", cell: (row) => held(row.since) },
@@ -139,19 +175,35 @@ export const HELD = [
 ];
 
 const KINDS = {
-  "seed.created": ["Seed created", "info"], "seed.changed": ["Policies changed", "info"], "seed.released": ["Released", "warn"],
-  "seed.resumed": ["Resumed", "good"], "seed.purged": ["Purged", "bad"], "seed.drained": ["Drained: nothing left", "good"],
-  "seed.owner": ["New owner", "plain"], "worker.seen": ["Seen", "plain"], "worker.registered": ["Registered", "info"],
-  "worker.released": ["Released", "warn"], "worker.fenced": ["Cut off after silence", "bad"], "worker.removed": ["Removed", "bad"],
-  "worker.drained": ["Asked to drain", "warn"], "batch.sent": ["Batch queued", "plain"], "batch.held": ["Batch handed out", "info"],
-  "batch.acked": ["Batch taken", "good"], "batch.returned": ["Batch came back", "warn"], "batch.dead": ["Batch dead", "bad"],
+  "seed.created": ["Seed created", "info"],
+  "seed.changed": ["Policies changed", "info"],
+  "seed.released": ["Released", "warn"],
+  "seed.resumed": ["Resumed", "good"],
+  "seed.purged": ["Purged", "bad"],
+  "seed.drained": ["Drained: nothing left", "good"],
+  "seed.owner": ["New owner", "plain"],
+  "worker.seen": ["Seen", "plain"],
+  "worker.registered": ["Registered", "info"],
+  "worker.released": ["Released", "warn"],
+  "worker.fenced": ["Cut off after silence", "bad"],
+  "worker.removed": ["Removed", "bad"],
+  "worker.drained": ["Asked to drain", "warn"],
+  "batch.sent": ["Batch queued", "plain"],
+  "batch.held": ["Batch handed out", "info"],
+  "batch.acked": ["Batch taken", "good"],
+  "batch.returned": ["Batch came back", "warn"],
+  "batch.dead": ["Batch dead", "bad"],
 };
 
 /** What happened, newest first; `own` is what need not be said again of each event: `seed`, `worker` or `batch`. */
 export function timeline(part, about, own) {
   const events = part?.status === 200 ? part.body.events : [];
   if (!events.length) return absent(part, "Nothing is on record.");
-  return h("ol", { class: "timeline", "aria-label": `What happened to ${about}` }, events.toReversed().map((one) => event(one, own)));
+  return h(
+    "ol",
+    { class: "timeline", "aria-label": `What happened to ${about}` },
+    events.toReversed().map((one) => event(one, own)),
+  );
 }
 
 function event(one, own) {

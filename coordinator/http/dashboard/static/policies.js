@@ -12,9 +12,21 @@ function throttleRow(throttle) {
     "div",
     { class: "row", "data-throttle": "" },
     h("span", {}, "at most"),
-    h("input", { type: "number", name: "value", min: "1", max: "1000000000", required: true, value: throttle.value, "aria-label": "Items" }),
+    h("input", {
+      type: "number",
+      name: "value",
+      min: "1",
+      max: "1000000000",
+      required: true,
+      value: throttle.value,
+      "aria-label": "Items",
+    }),
     h("span", {}, "items a"),
-    h("select", { name: "period", "aria-label": "Period" }, PERIODS.map((one) => option(one, one, one === throttle.period))),
+    h(
+      "select",
+      { name: "period", "aria-label": "Period" },
+      PERIODS.map((one) => option(one, one, one === throttle.period)),
+    ),
     remover("Remove this throttle"),
   );
   return row;
@@ -49,13 +61,47 @@ function adder(label, rows, make) {
 /** The form's fields, filled with what the seed has. */
 export function policyForm(seed) {
   const throttles = h("div", {}, seed.policies.filter((one) => one.type === "throttle").map(throttleRow));
-  const routes = h("div", {}, seed.policies.filter((one) => one.type === "route").map((one) => routeRow(one.routeTo)));
+  const routes = h(
+    "div",
+    {},
+    seed.policies.filter((one) => one.type === "route").map((one) => routeRow(one.routeTo)),
+  );
   return [
-    h("label", {}, "Priority ", h("select", { name: "priority" }, Object.entries(PRIORITIES).map(([value, text]) => option(value, text, value === seed.priority)))),
-    h("label", {}, "Items in a batch ", h("input", { type: "number", name: "batchSize", min: "1", max: "1000", required: true, value: seed.batchSize })),
-    h("fieldset", {}, h("legend", {}, "Throttles"), throttles, adder("Add a throttle", throttles, () => throttleRow({ value: 100, period: "second" }))),
-    h("fieldset", {}, h("legend", {}, "Routes"), routes, adder("Add a route", routes, () => routeRow(""))),
-    h("p", { class: "faint" }, "What you change applies to what is dispatched from then on. You are shown it once more before it is done."),
+    h(
+      "label",
+      {},
+      "Priority ",
+      h(
+        "select",
+        { name: "priority" },
+        Object.entries(PRIORITIES).map(([value, text]) => option(value, text, value === seed.priority)),
+      ),
+    ),
+    h(
+      "label",
+      {},
+      "Items in a batch ",
+      h("input", { type: "number", name: "batchSize", min: "1", max: "1000", required: true, value: seed.batchSize }),
+    ),
+    h(
+      "fieldset",
+      {},
+      h("legend", {}, "Throttles"),
+      throttles,
+      adder("Add a throttle", throttles, () => throttleRow({ value: 100, period: "second" })),
+    ),
+    h(
+      "fieldset",
+      {},
+      h("legend", {}, "Routes"),
+      routes,
+      adder("Add a route", routes, () => routeRow("")),
+    ),
+    h(
+      "p",
+      { class: "faint" },
+      "What you change applies to what is dispatched from then on. You are shown it once more before it is done.",
+    ),
   ];
 }
 
@@ -66,7 +112,10 @@ export function readPolicies(form) {
     period: row.querySelector("[name=period]").value,
     value: Number(row.querySelector("[name=value]").value),
   }));
-  const routes = [...form.querySelectorAll("[data-route]")].map((row) => ({ type: "route", routeTo: row.querySelector("[name=tag]").value }));
+  const routes = [...form.querySelectorAll("[data-route]")].map((row) => ({
+    type: "route",
+    routeTo: row.querySelector("[name=tag]").value,
+  }));
   return {
     priority: form.elements.priority.value,
     batchSize: Number(form.elements.batchSize.value),

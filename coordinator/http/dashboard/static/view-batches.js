@@ -9,7 +9,16 @@ const key = (row) => `${row.batch} ${row.worker}`;
 
 export const batches = {
   title: () => "Batches in hand",
-  reads: (query) => [path("/batch/held", { batch: query.batch, worker: query.worker, seed: query.seed, sort: query.sort, offset: query.offset, limit: PAGE })],
+  reads: (query) => [
+    path("/batch/held", {
+      batch: query.batch,
+      worker: query.worker,
+      seed: query.seed,
+      sort: query.sort,
+      offset: query.offset,
+      limit: PAGE,
+    }),
+  ],
   show: ([list], query) => [
     h(
       "div",
@@ -46,8 +55,31 @@ export const search = {
     return [
       h("p", { class: "lead" }, answer(found, known, there)),
       found.length > 0 && card("Batches in hand", table("Batches that match", HELD, found, { key })),
-      known.length > 0 && card("Seeds", h("ul", { class: "hits" }, known.map((one) => h("li", { "data-key": one.id }, seedLink(one.id, one.id))))),
-      there.length > 0 && card("Workers", h("ul", { class: "hits" }, there.map((one) => h("li", { "data-key": one.id }, workerLink(one.id, one.id), ` holds ${many(one.held.length, "batch", "batches")}`)))),
+      known.length > 0 &&
+        card(
+          "Seeds",
+          h(
+            "ul",
+            { class: "hits" },
+            known.map((one) => h("li", { "data-key": one.id }, seedLink(one.id, one.id))),
+          ),
+        ),
+      there.length > 0 &&
+        card(
+          "Workers",
+          h(
+            "ul",
+            { class: "hits" },
+            there.map((one) =>
+              h(
+                "li",
+                { "data-key": one.id },
+                workerLink(one.id, one.id),
+                ` holds ${many(one.held.length, "batch", "batches")}`,
+              ),
+            ),
+          ),
+        ),
       past && card("What happened to this batch", timeline(events, "this batch", "batch")),
     ].filter(Boolean);
   },
@@ -57,9 +89,15 @@ export const search = {
 function answer(found, known, there) {
   if (found.length === 1) {
     const [{ worker, batch }] = found;
-    return [h("code", {}, batch), worker ? " is held by the worker " : " is held by a client that does not say who it is", worker && workerLink(worker)].filter(Boolean)
+    return [
+      h("code", {}, batch),
+      worker ? " is held by the worker " : " is held by a client that does not say who it is",
+      worker && workerLink(worker),
+    ]
+      .filter(Boolean)
       .reduce((line, part) => (line.append(part), line), h("span", {}));
   }
-  if (found.length + known.length + there.length) return `${many(found.length, "batch", "batches")} in hand, ${many(known.length, "seed")}, ${many(there.length, "worker")}.`;
+  if (found.length + known.length + there.length)
+    return `${many(found.length, "batch", "batches")} in hand, ${many(known.length, "seed")}, ${many(there.length, "worker")}.`;
   return "Nobody holds such a batch now, and no seed or worker is called so.";
 }

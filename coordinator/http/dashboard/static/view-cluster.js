@@ -11,12 +11,21 @@ const QUEUES = [
   { label: "Unacked", kind: "number", cell: (queue) => number(queue.unacked) },
   { label: "Consumers", kind: "number", cell: (queue) => number(queue.consumers) },
   { label: "Workers that may", kind: "number", cell: (queue) => number(queue.eligible) },
-  { label: "Warning", kind: "wide", cell: (queue) => (queue.warning ? h("strong", { class: "why" }, queue.warning) : h("span", { class: "faint" }, "none")) },
+  {
+    label: "Warning",
+    kind: "wide",
+    cell: (queue) =>
+      queue.warning ? h("strong", { class: "why" }, queue.warning) : h("span", { class: "faint" }, "none"),
+  },
 ];
 
 /** The warnings of work queues as notes, the loudest thing on the page. */
 export const queueWarnings = (part) =>
-  part?.status === 200 ? part.body.queues.filter((queue) => queue.warning).map((queue) => note("bad", h("strong", {}, queue.name), `: ${queue.warning}`)) : [];
+  part?.status === 200
+    ? part.body.queues
+        .filter((queue) => queue.warning)
+        .map((queue) => note("bad", h("strong", {}, queue.name), `: ${queue.warning}`))
+    : [];
 
 export const queues = {
   title: () => "Work queues",
@@ -25,17 +34,27 @@ export const queues = {
     h("p", { class: "lead" }, "One queue for each set of tags. Figures are in batches."),
     queueWarnings(list),
     list?.status === 200 && list.body.queues.length
-      ? table("Work queues", QUEUES, list.body.queues, { key: (queue) => queue.name, rowClass: (queue) => (queue.warning ? "warned" : "") })
+      ? table("Work queues", QUEUES, list.body.queues, {
+          key: (queue) => queue.name,
+          rowClass: (queue) => (queue.warning ? "warned" : ""),
+        })
       : absent(list, "There is no work queue yet."),
   ],
 };
 
 const COORDINATORS = [
-  { label: "Coordinator", cell: (one) => [h("code", {}, one.instance), " ", one.you && pill("you see this one", "info")] },
+  {
+    label: "Coordinator",
+    cell: (one) => [h("code", {}, one.instance), " ", one.you && pill("you see this one", "info")],
+  },
   { label: "Host", cell: (one) => one.host },
   { label: "Version", cell: (one) => one.version },
   { label: "Seeds", kind: "number", cell: (one) => number(one.seeds) },
-  { label: "Lag", kind: "number", cell: (one) => h("span", { class: one.lag > 0.5 ? "age old" : "" }, `${Math.round(one.lag * 1000)} ms`) },
+  {
+    label: "Lag",
+    kind: "number",
+    cell: (one) => h("span", { class: one.lag > 0.5 ? "age old" : "" }, `${Math.round(one.lag * 1000)} ms`),
+  },
   { label: "Up for", kind: "number", cell: (one) => age(one.since).replace(" ago", "") },
 ];
 
@@ -52,7 +71,13 @@ const alarm = (is) => (is ? pill("alarm", "bad") : h("span", { class: "faint" },
 
 function versions(list) {
   const found = new Set(list.map((one) => one.version));
-  return found.size > 1 && note("warn", `The coordinators run ${many(found.size, "version")}: ${[...found].join(", ")}. Upgrade the older ones soon.`);
+  return (
+    found.size > 1 &&
+    note(
+      "warn",
+      `The coordinators run ${many(found.size, "version")}: ${[...found].join(", ")}. Upgrade the older ones soon.`,
+    )
+  );
 }
 
 export const cluster = {
@@ -61,12 +86,28 @@ export const cluster = {
   show([coordinators, broker]) {
     const known = broker?.status === 200 ? broker.body : null;
     return [
-      known?.blocked && note("bad", h("strong", {}, "The broker is blocked. "), "It has an alarm and takes no messages: nothing is dispatched, and what acts is refused."),
+      known?.blocked &&
+        note(
+          "bad",
+          h("strong", {}, "The broker is blocked. "),
+          "It has an alarm and takes no messages: nothing is dispatched, and what acts is refused.",
+        ),
       coordinators?.status === 200 && versions(coordinators.body.coordinators),
-      card("Coordinators", coordinators?.status === 200 ? table("Coordinators", COORDINATORS, coordinators.body.coordinators, { key: (one) => one.instance }) : absent(coordinators)),
+      card(
+        "Coordinators",
+        coordinators?.status === 200
+          ? table("Coordinators", COORDINATORS, coordinators.body.coordinators, { key: (one) => one.instance })
+          : absent(coordinators),
+      ),
       card(
         "Broker",
-        known && h("p", {}, `${known.product ?? "A broker"} ${known.version ?? ""}`, known.known === false && h("span", { class: "faint" }, " (its management API does not answer)")),
+        known &&
+          h(
+            "p",
+            {},
+            `${known.product ?? "A broker"} ${known.version ?? ""}`,
+            known.known === false && h("span", { class: "faint" }, " (its management API does not answer)"),
+          ),
         known ? table("Nodes of the broker", NODES, known.nodes, { key: (node) => node.name }) : absent(broker),
       ),
     ].filter(Boolean);

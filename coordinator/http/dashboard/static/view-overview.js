@@ -16,7 +16,8 @@ const FASTEST = [
   { label: "Trend", kind: "trend", cell: (seed) => spark(history(seed.id)) },
 ];
 
-const tile = (label, value, href, tone = "") => h("a", { class: `tile ${tone}`, href }, h("span", {}, label), h("strong", {}, value));
+const tile = (label, value, href, tone = "") =>
+  h("a", { class: `tile ${tone}`, href }, h("span", {}, label), h("strong", {}, value));
 
 function tiles(part) {
   if (part?.status !== 200) return [];
@@ -27,7 +28,12 @@ function tiles(part) {
       { class: "tiles" },
       tile("Seeds running", number(seeds.running), "#/seeds?state=running"),
       tile("Seeds released", number(seeds.released), "#/seeds?state=released", seeds.released ? "warn" : ""),
-      tile("Workers live", `${number(workers.live)} of ${number(workers.known)}`, "#/workers", workers.known > workers.live ? "warn" : ""),
+      tile(
+        "Workers live",
+        `${number(workers.live)} of ${number(workers.known)}`,
+        "#/workers",
+        workers.known > workers.live ? "warn" : "",
+      ),
       tile("Batches in hand", number(held), "#/batches"),
       tile("Dead letters", number(dead), "#/dead", dead ? "bad" : ""),
     ),
@@ -36,27 +42,51 @@ function tiles(part) {
 
 function troubles(summary, queues, waiting) {
   const blocked = summary?.status === 200 && summary.body.blocked;
-  const stuck = waiting?.status === 200 ? waiting.body.seeds.filter((seed) => seed.why && seed.state === "running") : [];
+  const stuck =
+    waiting?.status === 200 ? waiting.body.seeds.filter((seed) => seed.why && seed.state === "running") : [];
   const found = [
     blocked && note("bad", h("strong", {}, "The broker is blocked. "), "It has an alarm and takes no messages."),
     ...queueWarnings(queues),
     stuck.length > 0 &&
-      card(`${many(stuck.length, "seed")} with items that do not move`, h("ul", { class: "hits" }, stuck.slice(0, 8).map((seed) => h("li", { "data-key": seed.id }, seedLink(seed.id), `: ${seed.why}`)))),
+      card(
+        `${many(stuck.length, "seed")} with items that do not move`,
+        h(
+          "ul",
+          { class: "hits" },
+          stuck.slice(0, 8).map((seed) => h("li", { "data-key": seed.id }, seedLink(seed.id), `: ${seed.why}`)),
+        ),
+      ),
   ].filter(Boolean);
   return found;
 }
 
 export const overview = {
   title: () => "Overview",
-  reads: () => ["/dashboard/summary", "/seed?sort=-rate&limit=8", "/seed?state=running&sort=-available&limit=50", "/batch/held?limit=8", "/queue?limit=200"],
+  reads: () => [
+    "/dashboard/summary",
+    "/seed?sort=-rate&limit=8",
+    "/seed?state=running&sort=-available&limit=50",
+    "/batch/held?limit=8",
+    "/queue?limit=200",
+  ],
   tick: ([, fastest]) => fastest?.status === 200 && sample(fastest.body.seeds),
   show([summary, fastest, waiting, held, queues]) {
     if (summary?.status !== 200) return [absent(summary)];
     return [
       ...tiles(summary),
       ...troubles(summary, queues, waiting),
-      card("Held the longest", held?.status === 200 && held.body.batches.length ? table("Batches held the longest", HELD, held.body.batches, { key: (row) => `${row.batch} ${row.worker}` }) : absent(held, "Nobody holds a batch.")),
-      card("Seeds that move the fastest", fastest?.status === 200 && fastest.body.seeds.length ? table("Seeds that move the fastest", FASTEST, fastest.body.seeds) : absent(fastest, "There is no seed yet.")),
+      card(
+        "Held the longest",
+        held?.status === 200 && held.body.batches.length
+          ? table("Batches held the longest", HELD, held.body.batches, { key: (row) => `${row.batch} ${row.worker}` })
+          : absent(held, "Nobody holds a batch."),
+      ),
+      card(
+        "Seeds that move the fastest",
+        fastest?.status === 200 && fastest.body.seeds.length
+          ? table("Seeds that move the fastest", FASTEST, fastest.body.seeds)
+          : absent(fastest, "There is no seed yet."),
+      ),
     ];
   },
 };

@@ -7,7 +7,23 @@ import { h } from "/dashboard/dom.js";
 import * as forecast from "/dashboard/forecast.js";
 import { duration, many, number, rate, secondsSince } from "/dashboard/format.js";
 import { history, rateOf, sample } from "/dashboard/history.js";
-import { HELD, PAGE, absent, act, card, choice, filterBox, note, pages, pill, seedLink, spark, table, tags, timeline } from "/dashboard/parts.js";
+import {
+  HELD,
+  PAGE,
+  absent,
+  act,
+  card,
+  choice,
+  filterBox,
+  note,
+  pages,
+  pill,
+  seedLink,
+  spark,
+  table,
+  tags,
+  timeline,
+} from "/dashboard/parts.js";
 
 const STATES = { "": "All states", running: "Running", released: "Released" };
 
@@ -18,7 +34,10 @@ export function stateOf(seed) {
   return seed.why ? pill("held up", "bad") : pill("running", "good");
 }
 
-const figure = (seed, value) => [!seed.counts.exact && h("span", { class: "faint", title: "an estimate" }, "≈"), number(value)];
+const figure = (seed, value) => [
+  !seed.counts.exact && h("span", { class: "faint", title: "an estimate" }, "≈"),
+  number(value),
+];
 
 const policies = (seed) => [
   seed.priority !== "medium" && h("span", { class: "tag strong" }, `${seed.priority} priority`),
@@ -35,8 +54,18 @@ const buttons = (seed) => [
 ];
 
 const COLUMNS = [
-  { label: "Seed", sort: "id", cell: (seed) => [seedLink(seed.id), seed.why && seed.state === "running" && h("small", { class: "why" }, seed.why)] },
-  { label: "State", cell: (seed) => [stateOf(seed), seed.since && h("small", { class: "faint" }, `for ${duration(secondsSince(seed.since))}`)] },
+  {
+    label: "Seed",
+    sort: "id",
+    cell: (seed) => [seedLink(seed.id), seed.why && seed.state === "running" && h("small", { class: "why" }, seed.why)],
+  },
+  {
+    label: "State",
+    cell: (seed) => [
+      stateOf(seed),
+      seed.since && h("small", { class: "faint" }, `for ${duration(secondsSince(seed.since))}`),
+    ],
+  },
   { label: "Available", kind: "number", sort: "available", cell: (seed) => figure(seed, seed.counts.available) },
   { label: "Queued", kind: "number", sort: "queued", cell: (seed) => figure(seed, seed.counts.queued) },
   { label: "Sent", kind: "number", sort: "sent", cell: (seed) => figure(seed, seed.counts.sent) },
@@ -48,22 +77,45 @@ const COLUMNS = [
 ];
 
 /** A table of seeds; `query` and `view` say how it is sorted, where it can be. */
-export const seedTable = (caption, rows, more = {}) => table(caption, more.view ? COLUMNS : COLUMNS.map((one) => ({ ...one, sort: undefined })), rows, more);
+export const seedTable = (caption, rows, more = {}) =>
+  table(caption, more.view ? COLUMNS : COLUMNS.map((one) => ({ ...one, sort: undefined })), rows, more);
 
 export const seeds = {
   title: () => "Seeds",
-  reads: (query) => [path("/seed", { state: query.state, q: query.q, sort: query.sort, offset: query.offset, limit: PAGE })],
+  reads: (query) => [
+    path("/seed", { state: query.state, q: query.q, sort: query.sort, offset: query.offset, limit: PAGE }),
+  ],
   tick: ([list]) => list?.status === 200 && sample(list.body.seeds),
   show: ([list], query) => [
-    h("div", { class: "tools" }, filterBox("q", "Part of a seed's id", query.q), choice("state", "State", STATES, query.state), list?.status === 200 && pages("seeds", query, list.body.count.totalItems)),
+    h(
+      "div",
+      { class: "tools" },
+      filterBox("q", "Part of a seed's id", query.q),
+      choice("state", "State", STATES, query.state),
+      list?.status === 200 && pages("seeds", query, list.body.count.totalItems),
+    ),
     list?.status === 200 && list.body.seeds.length
-      ? seedTable("Seeds: where their items are, and how fast they are taken", list.body.seeds, { view: "seeds", query })
-      : absent(list, query.q || query.state ? "No seed is like that." : "There is no seed yet. Add items: coordinator submit my-seed items.jsonl"),
+      ? seedTable("Seeds: where their items are, and how fast they are taken", list.body.seeds, {
+          view: "seeds",
+          query,
+        })
+      : absent(
+          list,
+          query.q || query.state
+            ? "No seed is like that."
+            : "There is no seed yet. Add items: coordinator submit my-seed items.jsonl",
+        ),
   ],
 };
 
 const stages = (seed) =>
-  h("dl", { class: "stages" }, ["available", "queued", "sent", "taken"].map((place) => h("div", { class: place }, h("dt", {}, place), h("dd", {}, figure(seed, seed.counts[place])))));
+  h(
+    "dl",
+    { class: "stages" },
+    ["available", "queued", "sent", "taken"].map((place) =>
+      h("div", { class: place }, h("dt", {}, place), h("dd", {}, figure(seed, seed.counts[place]))),
+    ),
+  );
 
 function facts(seed) {
   const rows = [
@@ -71,11 +123,22 @@ function facts(seed) {
     ["Epoch", number(seed.epoch)],
     ["Priority", `${seed.priority}, share ${{ low: 1, medium: 4, high: 16 }[seed.priority]}`],
     ["Batches of", many(seed.batchSize, "item")],
-    ["Policies", seed.policies.length ? seed.policies.map((one) => h("div", {}, forecast.describe(one))) : "none: any worker, at any rate"],
+    [
+      "Policies",
+      seed.policies.length
+        ? seed.policies.map((one) => h("div", {}, forecast.describe(one)))
+        : "none: any worker, at any rate",
+    ],
     ["In hand", seed.progress ? many(seed.progress.inHand, "item") : null],
     ["Tags", tags(seed.policies.filter((one) => one.type === "route").map((one) => one.routeTo))],
   ];
-  return h("dl", { class: "facts" }, rows.filter(([, value]) => value !== null).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "facts" },
+    rows
+      .filter(([, value]) => value !== null)
+      .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }
 
 const transports = new Map();
@@ -83,7 +146,11 @@ let asked = "";
 
 export const seed = {
   title: (query) => `Seed ${query.id}`,
-  reads: (query) => [`/seed/${quoted(query.id)}`, path("/batch/held", { seed: query.id, limit: 200 }), path("/event", { seed: query.id, limit: 60 })],
+  reads: (query) => [
+    `/seed/${quoted(query.id)}`,
+    path("/batch/held", { seed: query.id, limit: 200 }),
+    path("/event", { seed: query.id, limit: 60 }),
+  ],
   tick: ([one]) => one?.status === 200 && sample([one.body]),
   show([one, holdings, events], query) {
     if (one?.status !== 200) return [absent(one)];
@@ -91,16 +158,34 @@ export const seed = {
     learnTransports(query.id, held);
     const found = one.body;
     return [
-      h("div", { class: "tools" }, stateOf(found), found.since && h("span", { class: "faint" }, `for ${duration(secondsSince(found.since))}`), h("span", { class: "grow" }), buttons(found)),
-      found.why && note(found.state === "released" ? "warn" : "bad", h("strong", {}, "Why it does not move: "), found.why),
+      h(
+        "div",
+        { class: "tools" },
+        stateOf(found),
+        found.since && h("span", { class: "faint" }, `for ${duration(secondsSince(found.since))}`),
+        h("span", { class: "grow" }),
+        buttons(found),
+      ),
+      found.why &&
+        note(found.state === "released" ? "warn" : "bad", h("strong", {}, "Why it does not move: "), found.why),
       stages(found),
       h(
         "div",
         { class: "columns" },
-        card("Now", h("p", { class: "big" }, rate(rateOf(found)), h("small", {}, " items/s taken")), spark(history(found.id), 480, 56), facts(found)),
+        card(
+          "Now",
+          h("p", { class: "big" }, rate(rateOf(found)), h("small", {}, " items/s taken")),
+          spark(history(found.id), 480, 56),
+          facts(found),
+        ),
         found.state === "running" && card("If you release it now", told(forecast.releaseSeed(found, held, transports))),
       ),
-      card("Who holds its batches", held.length ? table("Batches of this seed in hand", HELD, held, { key: (row) => row.batch + row.worker }) : absent(holdings, "Nobody holds a batch of it.")),
+      card(
+        "Who holds its batches",
+        held.length
+          ? table("Batches of this seed in hand", HELD, held, { key: (row) => row.batch + row.worker })
+          : absent(holdings, "Nobody holds a batch of it."),
+      ),
       card("What happened", timeline(events, `the seed ${query.id}`, "seed")),
     ];
   },
@@ -111,6 +196,7 @@ function learnTransports(id, held) {
   const names = [...new Set(held.map((batch) => batch.worker))].sort().join(" ");
   if (names === asked || !names) return;
   asked = names;
-  heldOf(id).then(([, found]) => found.forEach((how, name) => transports.set(name, how))).catch(() => (asked = ""));
+  heldOf(id)
+    .then(([, found]) => found.forEach((how, name) => transports.set(name, how)))
+    .catch(() => (asked = ""));
 }
-
