@@ -9,7 +9,7 @@ export const forgetToken = () => sessionStorage.removeItem(KEPT);
 export const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 
 /** An answer that is no success. */
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;

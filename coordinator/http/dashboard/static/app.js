@@ -65,6 +65,9 @@ function open() {
     scrollTo(0, 0);
     if (state.isOpen) main.focus({ preventScroll: true });
   } else {
+    for (const field of main.querySelectorAll("[data-filter]")) {
+      if (field !== document.activeElement) field.value = state.query[field.dataset.filter] ?? "";
+    }
     return; // what is shown stays until the new part comes
   }
   state.isOpen = true;
@@ -105,6 +108,8 @@ function filterBy(name, value) {
 
 function askForToken(why) {
   stream.stop();
+  state.isOpen = false; // else the next tick would put the view back in place of the form
+  state.parts = [];
   const form = h(
     "form",
     { class: "token card" },

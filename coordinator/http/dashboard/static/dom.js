@@ -61,7 +61,6 @@ function update(found, next) {
     if (found.data !== next.data) found.data = next.data;
     return;
   }
-  if (found.dataset.own !== undefined) return; // filled by somebody else
   for (const { name } of [...found.attributes]) {
     if (!next.hasAttribute(name) && !(name === "open" && found.tagName === "DETAILS")) found.removeAttribute(name);
   }

@@ -6,7 +6,7 @@ const total = (batches) => batches.reduce((sum, batch) => sum + batch.count, 0);
 const both = (batches) => `${many(batches.length, "batch", "batches")} (${many(total(batches), "item")})`;
 
 /** What a release of a seed finds: its held batches by what will become of them. */
-export function sortHeld(held, transports) {
+function sortHeld(held, transports) {
   const sorted = { overHttp: [], waiting: [], inHand: [], strangers: [] };
   for (const batch of held) {
     if (batch.worker === null) sorted.strangers.push(batch);

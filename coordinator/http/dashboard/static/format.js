@@ -1,10 +1,8 @@
 // Figures as people read them.
 
 const NUMBER = new Intl.NumberFormat("en");
-const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 export const number = (value) => (value === null || value === undefined ? "–" : NUMBER.format(value));
-export const short = (value) => (value >= 100_000 ? SHORT.format(value) : number(value));
 
 /** `3 batches`, `1 batch`. */
 export const many = (count, one, more = `${one}s`) => `${number(count)} ${count === 1 ? one : more}`;

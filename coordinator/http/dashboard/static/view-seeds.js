@@ -76,10 +76,6 @@ const COLUMNS = [
   { label: "Actions", kind: "actions", cell: buttons },
 ];
 
-/** A table of seeds; `query` and `view` say how it is sorted, where it can be. */
-export const seedTable = (caption, rows, more = {}) =>
-  table(caption, more.view ? COLUMNS : COLUMNS.map((one) => ({ ...one, sort: undefined })), rows, more);
-
 export const seeds = {
   title: () => "Seeds",
   reads: (query) => [
@@ -95,7 +91,7 @@ export const seeds = {
       list?.status === 200 && pages("seeds", query, list.body.count.totalItems),
     ),
     list?.status === 200 && list.body.seeds.length
-      ? seedTable("Seeds: where their items are, and how fast they are taken", list.body.seeds, {
+      ? table("Seeds: where their items are, and how fast they are taken", COLUMNS, list.body.seeds, {
           view: "seeds",
           query,
         })
