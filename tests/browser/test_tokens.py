@@ -91,6 +91,8 @@ async def test_a_manager_acts_until_the_token_is_revoked(
     revoke_tokens(tmp_path / "tokens.json", ["boss"])
     await page.get_by_role("link", name="Workers", exact=False).first.click()
     await expect(page.get_by_text("This token is not valid any more.")).to_be_visible()
+    await show_token(page, grant("again", "operator"))
+    await expect(page.get_by_text("No worker is known yet.")).to_be_visible()
 
 
 async def test_a_token_that_may_not_read_is_told_so(guarded: str, page: Page, grant: Grant) -> None:
