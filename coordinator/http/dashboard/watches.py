@@ -38,6 +38,7 @@ class _Watch:
     watchers: set[asyncio.Event] = field(default_factory=set)
     seen: Seen | None = None
     version: int = 0
+    joined: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
 
@@ -115,6 +116,7 @@ class Watches:
     def _join(self, path: str, changed: asyncio.Event) -> _Watch:
         watch = self._watches.setdefault(path, _Watch(path))
         watch.watchers.add(changed)
+        watch.joined.set()
         if watch.task is None:
             watch.task = asyncio.create_task(self._keep(watch), name=f"dashboard {path}")
         if watch.seen is not None:
@@ -130,13 +132,18 @@ class Watches:
     async def _keep(self, watch: _Watch) -> None:
         while True:
             begun = time.monotonic()
+            watch.joined.clear()
             seen = await self._read(watch.path)
             if seen != watch.seen:
                 watch.seen = seen
                 watch.version += 1
                 for changed in watch.watchers:
                     changed.set()
-            await asyncio.sleep(max(_period_of(watch.path), (time.monotonic() - begun) * SHARE))
+            await asyncio.sleep(max(PERIOD, (time.monotonic() - begun) * SHARE))
+            with contextlib.suppress(TimeoutError):
+                # Whoever has just acted joins anew, and wants to see what came of it.
+                async with asyncio.timeout(begun + _period_of(watch.path) - time.monotonic()):
+                    await watch.joined.wait()
 
 
 def _period_of(path: str) -> float:
