@@ -17,7 +17,7 @@ from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
-from coordinator.domain.registry import Event, SeedSet
+from coordinator.domain.entries import Event, SeedSet
 from coordinator.domain.returns import Memory
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.assembly import Links, Session, assemble, trusted
@@ -112,6 +112,7 @@ async def _loops(
     intake = Intake(session.seeds, session.available, session.dead, trusted(settings, links))
     return {
         "callbacks": session.callbacks.run(),
+        "pulse": session.pulse.run(),
         "connections": _until_closed(links.reader, links.writer),
         "coordinators": session.peers.run(),
         "snapshots": session.registry.keep_snapshots(lambda: session.peers.owns("snapshots")),
