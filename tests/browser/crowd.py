@@ -6,7 +6,7 @@ import asyncio
 
 from coordinator import topology
 from coordinator.broker.channel import Message
-from coordinator.domain.registry import SeedReleased, SeedSet
+from coordinator.domain.entries import SeedReleased, SeedSet
 from coordinator.models import HeldBatch, Presence, SeedSpec
 from coordinator.node.node import Node
 from tests.integration.steps import channel_of

@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from coordinator.broker.private import BrokerUrls
-from coordinator.domain.registry import SeedSet
+from coordinator.domain.entries import SeedSet
 from coordinator.models import SeedSpec
 from coordinator.tokens import Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.support import own_vhost, running_node, serving

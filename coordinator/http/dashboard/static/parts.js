@@ -60,7 +60,7 @@ export function table(
 ) {
   const head = columns.map((column) => {
     const kind = column.kind ?? "";
-    if (!column.sort) return h("th", { scope: "col", class: kind }, column.label);
+    if (!column.sort || !view) return h("th", { scope: "col", class: kind }, column.label);
     const now = query.sort === column.sort ? "ascending" : query.sort === `-${column.sort}` ? "descending" : null;
     const first = kind.includes("number") ? `-${column.sort}` : column.sort;
     const second = first.startsWith("-") ? column.sort : `-${column.sort}`;
@@ -163,14 +163,15 @@ export const begun = (value) =>
 
 /** The columns of held batches. */
 export const HELD = [
-  { label: "Batch", cell: (row) => h("code", { title: row.batch }, brief(row.batch)) },
+  { label: "Batch", sort: "batch", cell: (row) => h("code", { title: row.batch }, brief(row.batch)) },
   {
     label: "Worker",
+    sort: "worker",
     cell: (row) => (row.worker ? workerLink(row.worker) : h("span", { class: "faint" }, "a client that does not say")),
   },
-  { label: "Seed", cell: (row) => seedLink(row.seed) },
-  { label: "Items", kind: "number", cell: (row) => number(row.count) },
-  { label: "Held for", kind: "number", cell: (row) => held(row.since) },
+  { label: "Seed", sort: "seed", cell: (row) => seedLink(row.seed) },
+  { label: "Items", kind: "number", sort: "count", cell: (row) => number(row.count) },
+  { label: "Held for", kind: "number", sort: "since", cell: (row) => held(row.since) },
   { label: "In hand", cell: (row) => begun(row.begun) },
 ];
 

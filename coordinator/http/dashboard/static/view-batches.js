@@ -29,7 +29,11 @@ export const batches = {
       list?.status === 200 && pages("batches", query, list.body.count.totalItems),
     ),
     list?.status === 200 && list.body.batches.length
-      ? table("Batches that were delivered and not acked, the longest held first", HELD, list.body.batches, { key })
+      ? table("Batches that were delivered and not acked, the longest held first", HELD, list.body.batches, {
+          key,
+          view: "batches",
+          query,
+        })
       : absent(list, "Nobody holds a batch."),
   ],
 };

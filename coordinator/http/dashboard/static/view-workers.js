@@ -87,7 +87,7 @@ const buttons = (worker) => [
 
 const COLUMNS = [
   { label: "Worker", sort: "id", cell: (worker) => workerLink(worker.id) },
-  { label: "State", cell: stateOf },
+  { label: "State", sort: "state", cell: stateOf },
   { label: "Tags", cell: (worker) => (worker.tags.length ? tags(worker.tags) : h("span", { class: "faint" }, "none")) },
   { label: "Speaks", cell: (worker) => worker.transport.toUpperCase() },
   { label: "Load", sort: "held", kind: "number", cell: load },
