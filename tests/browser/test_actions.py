@@ -98,6 +98,18 @@ async def test_a_worker_is_released(site: Site, page: Page) -> None:
     assert {batch["attempt"] for batch in await fetch(site.api, 3, worker="other")} == {2}
 
 
+async def test_a_worker_is_drained(site: Site, page: Page) -> None:
+    """It is asked to finish what it holds, and its row says that it drains."""
+    await put_seed(site.api, "news", batchSize=10)
+    await submit(site.api, "news", 30)
+    await fetch(site.api, 2, worker="tired")
+    await page.goto(f"{site.url}/#/workers")
+    await press(page, "Drain tired")
+    await confirm(page, "Drain worker", "2 batches (20 items) are finished and acked by it.")
+    await said(page, "tired was asked to drain: it finishes 2 batches and takes no more.")
+    await expect(page.get_by_role("row").filter(has_text="tired")).to_contain_text("draining")
+
+
 async def test_dead_letters_are_retried_and_dropped(site: Site, page: Page) -> None:
     """A letter that is retried goes where it came from; one that is dropped is gone."""
     await put_seed(site.api, "odd")

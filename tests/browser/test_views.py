@@ -114,6 +114,26 @@ async def test_a_stream_that_breaks_is_mended(site: Site, page: Page) -> None:
     await expect(page.get_by_role("link", name="later")).to_be_visible()
 
 
+async def test_why_a_seed_does_not_move(site: Site, page: Page) -> None:
+    """Where no worker is eligible, the overview, the work queue and the seed's page say so in plain words."""
+    await put_seed(site.api, "tiles", policies=[{"type": "route", "routeTo": "gpu"}])
+    await submit(site.api, "tiles", 30)
+    await page.goto(site.url)
+    await expect(page.locator("main")).to_contain_text("tiles: no worker has the tag gpu")
+    await page.get_by_role("link", name="Work queues").click()
+    await expect(page.locator("main .note.bad")).to_have_text("work.gpu: no worker has the tag gpu")
+    await page.goto(f"{site.url}/#/seed/tiles")
+    await expect(page.locator("main .note.bad")).to_have_text("Why it does not move: no worker has the tag gpu")
+
+
+async def test_the_cluster(site: Site, page: Page) -> None:
+    """The coordinator that answers is marked, and each node of the broker runs without an alarm."""
+    await page.goto(f"{site.url}/#/cluster")
+    await expect(page.get_by_role("table", name="Coordinators")).to_contain_text(site.node.instance)
+    await expect(page.get_by_text("you see this one")).to_be_visible()
+    await expect(page.get_by_role("table", name="Nodes of the broker")).to_contain_text("running")
+
+
 async def test_ids_are_text(site: Site, page: Page) -> None:
     """An id that looks like markup, or holds slashes, is shown as it is and leads to its own page."""
     odd = "<img src=x onerror=alert(1)>/..?#%41&"

@@ -77,8 +77,8 @@ async function drainWorker(id) {
   const worker = await getWorker(id);
   if (!(await ask({ title: `Drain worker ${id}?`, body: told(forecast.drainWorker(worker)), confirm: "Drain worker" })))
     return;
-  await call("POST", `/drain/worker/${quoted(id)}`);
-  say(`${id} was asked to drain: it finishes ${many(worker.held.length, "batch", "batches")} and takes no more.`);
+  const [result] = (await call("POST", `/drain/worker/${quoted(id)}`)).results;
+  say(`${id} was asked to drain: it finishes ${many(result.batches, "batch", "batches")} and takes no more.`);
 }
 
 const letters = new Map();

@@ -5,7 +5,7 @@ import { many, number, rate } from "/dashboard/format.js";
 import { history, rateOf, sample } from "/dashboard/history.js";
 import { HELD, absent, card, note, seedLink, spark, table } from "/dashboard/parts.js";
 import { queueWarnings } from "/dashboard/view-cluster.js";
-import { stateOf } from "/dashboard/view-seeds.js";
+import { isStuck, stateOf } from "/dashboard/view-seeds.js";
 
 const FASTEST = [
   { label: "Seed", cell: (seed) => seedLink(seed.id) },
@@ -42,8 +42,7 @@ function tiles(part) {
 
 function troubles(summary, queues, waiting) {
   const blocked = summary?.status === 200 && summary.body.blocked;
-  const stuck =
-    waiting?.status === 200 ? waiting.body.seeds.filter((seed) => seed.why && seed.state === "running") : [];
+  const stuck = waiting?.status === 200 ? waiting.body.seeds.filter(isStuck) : [];
   const found = [
     blocked && note("bad", h("strong", {}, "The broker is blocked. "), "It has an alarm and takes no messages."),
     ...queueWarnings(queues),

@@ -27,11 +27,18 @@ import {
 
 const STATES = { "": "All states", running: "Running", released: "Released" };
 
+/** Whether nobody is there to take a seed's items, or to hand them out: it will not move by itself. */
+const isBlocked = (seed) => Boolean(seed.why?.startsWith("no "));
+
+/** Whether something is in its way and nothing of it moves; a seed at its throttle, or before a full queue, may well move. */
+export const isStuck = (seed) => seed.state === "running" && Boolean(seed.why) && (isBlocked(seed) || !rateOf(seed));
+
 /** The state in a word, with a tone: released, drained, held up by something, or running. */
 export function stateOf(seed) {
   if (seed.state === "released") return pill("released", "warn");
   if (seed.progress?.drained) return pill("drained", "plain");
-  return seed.why ? pill("held up", "bad") : pill("running", "good");
+  if (isBlocked(seed)) return pill("held up", "bad");
+  return isStuck(seed) ? pill("waits", "warn") : pill("running", "good");
 }
 
 const figure = (seed, value) => [
@@ -57,7 +64,10 @@ const COLUMNS = [
   {
     label: "Seed",
     sort: "id",
-    cell: (seed) => [seedLink(seed.id), seed.why && seed.state === "running" && h("small", { class: "why" }, seed.why)],
+    cell: (seed) => [
+      seedLink(seed.id),
+      seed.why && seed.state === "running" && h("small", { class: isBlocked(seed) ? "why" : "faint" }, seed.why),
+    ],
   },
   {
     label: "State",
@@ -163,7 +173,11 @@ export const seed = {
         buttons(found),
       ),
       found.why &&
-        note(found.state === "released" ? "warn" : "bad", h("strong", {}, "Why it does not move: "), found.why),
+        note(
+          isBlocked(found) ? "bad" : "warn",
+          h("strong", {}, isStuck(found) || found.state === "released" ? "Why it does not move: " : "What slows it: "),
+          found.why,
+        ),
       stages(found),
       h(
         "div",
