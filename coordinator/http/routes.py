@@ -33,6 +33,7 @@ READ_SEED = OPERATOR | WORKER
 OK = {200: "done"}
 INVALID = {406: "the input does not validate"}
 UNKNOWN = {404: "an id is not known"}
+BUSY = {429: "too many requests"}
 AWAY = {503: "the broker is away or blocked: nothing was done"}
 LARGE = {408: "a body that did not come in time", 413: "over a limit, which is named"}
 ONE_ID = OK | UNKNOWN | INVALID | AWAY
@@ -161,7 +162,7 @@ OTHERS = [
     Endpoint("/health/ready", ("GET",), None, operations.ready, "whether it can do its work", OK | AWAY, answers.Ready),
     Endpoint("/metrics", ("GET",), OPERATOR, operations.metrics, "figures for Prometheus", OK, "text/plain"),
     Endpoint("/docs", ("GET",), frozenset(ROLES), _docs, "this description, to read", OK, "text/html"),
-    Endpoint("/", ("GET",), None, serve_shell, "the dashboard, without its data", OK, "text/html"),
+    Endpoint("/", ("GET",), None, serve_shell, "the dashboard, without its data", OK | BUSY, "text/html"),
 ]
 """The routes below none."""
 
