@@ -77,7 +77,7 @@ async def test_figures_follow_and_rows_stay(site: Site, page: Page) -> None:
     await put_seed(site.api, "news", policies=[{"type": "route", "routeTo": "nobody"}])
     await page.goto(f"{site.url}/#/seeds")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="news", exact=True))
-    await expect(row).to_contain_text("running")
+    await expect(row).to_contain_text("drained")
     await row.evaluate("row => { row.wasHere = true; }")
     await submit(site.api, "news", 4321)
     await put_seed(site.api, "aardvark")
