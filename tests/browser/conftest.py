@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from coordinator.broker.private import BrokerUrls
 from coordinator.node.node import Node
@@ -23,6 +23,7 @@ from tests.support import DEADLINE, PREFIX, in_ci, own_vhost, running_node, serv
 __all__ = ["broker"]
 
 WIDTH, HEIGHT = 1440, 900
+expect.set_options(timeout=DEADLINE * 1000)
 
 
 @dataclass(frozen=True)
