@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock lock format test test-compose fuzz bench-http bench-releases lint coverage check demo chaos chaos-prove clean
+.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-prove clean
 
 UV ?= uv
 BIN := .venv/bin
@@ -18,6 +18,9 @@ setup: ## make .venv with all dependencies, and find or install RabbitMQ
 
 setup-stock: ## install the stock AMQP clients that some integration tests talk with
 	@scripts/setup-stock
+
+setup-browser: ## install the Chromium that tests/browser looks at the dashboard with
+	@scripts/setup-browser
 
 lock: ## pin all dependencies anew in requirements/ (needs uv: UV=path)
 	$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
@@ -40,6 +43,9 @@ fuzz: setup ## random input at length: 20,000 calls over HTTP, 10,000 messages o
 
 bench-releases: setup ## how quickly releases act, for a quiet machine (BENCH_ARGS=--help tells the options)
 	$(BIN)/python -m tests.benchmarks.releases $(BENCH_ARGS)
+
+bench-dashboard: setup ## what the dashboard costs with 3,000 seeds and 500 workers, for a quiet machine
+	$(BIN)/python -m tests.benchmarks.dashboard
 
 bench-http: setup ## figures of the HTTP side under load, for a quiet machine (BENCH_ARGS=--help tells the options)
 	$(BIN)/python -m tests.benchmarks.http $(BENCH_ARGS)

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Items in a page that is made of what comes over HTTP."""
     max_polls: Annotated[int, Field(ge=0)] = 4000
     """Fetches that wait."""
+    max_watches: Annotated[int, Field(ge=1)] = 500
+    """Different reads that all open dashboards together keep up to date."""
     max_connections: Annotated[int, Field(ge=1)] = 5000
     """Connections over HTTP."""
     rate_limit: Annotated[float, Field(ge=0)] = 2000.0

@@ -57,17 +57,17 @@ async def _stream(request: Request, events: Events, wanted: Wanted, after: Key |
         while True:
             try:
                 async with asyncio.timeout(COMMENT_EVERY):
-                    event = await follower.news.get()
+                    new = await follower.news.get()
             except TimeoutError:
                 yield b": still here\n\n"
                 continue
-            if event is None:
+            if new is None:
                 return
             if follower.left_out:
                 yield b": %d events left out\n\n" % follower.left_out
                 follower.left_out = 0
-            if event["id"] not in told:
-                yield _event(event)
+            if new["id"] not in told:
+                yield _event(new)
 
 
 def _event(event: dict[str, Any]) -> bytes:

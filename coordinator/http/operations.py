@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from coordinator.errors import BrokerUnavailableError
 from coordinator.http.answers import RETRY_AFTER, Json
@@ -50,19 +48,3 @@ def _fill(registry: CollectorRegistry, node: Node) -> None:
     items.labels("sent").set(sum(sent for _, sent in counts))
     Gauge("coordinator_workers", "Known workers", registry=registry).set(len(session.workers.known()))
     Gauge("coordinator_leases", "Batches held for HTTP workers", registry=registry).set(len(session.leases.held()))
-
-
-async def home(request: Request) -> Response:
-    """A page to begin with."""
-    node: Node = request.app.state.node
-    if node.is_ready:
-        state = node.session.registry.state
-        text = f"Ready, with {len(state.seeds)} seeds and {len(node.session.workers.known())} known workers."
-    else:
-        text = f"Not connected to the broker: {node.problem}"
-    return HTMLResponse(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Batch coordinator</title>'
-        f"<h1>Batch coordinator</h1><p>{escape(text)}</p>"
-        '<ul><li><a href="/docs">API</a><li><a href="/health/ready">health</a>'
-        '<li><a href="/metrics">metrics</a></ul></html>'
-    )

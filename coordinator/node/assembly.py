@@ -19,6 +19,7 @@ from coordinator.node.leases import Leases
 from coordinator.node.overview import Overview
 from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster
+from coordinator.node.progress import Progress
 from coordinator.node.pulse import Pulse
 from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
@@ -47,6 +48,7 @@ class Session:
     suspects: Suspects
     figures: Figures
     pulse: Pulse
+    progress: Progress
     events: Events
     overview: Overview
     workers: Workers
@@ -190,6 +192,14 @@ async def assemble(
         suspects=suspects,
         figures=figures,
         pulse=pulse,
+        progress=Progress(
+            registry=registry,
+            dispatcher=dispatcher,
+            available=available,
+            work=work,
+            figures=figures,
+            events=events,
+        ),
         events=events,
         overview=overview,
         workers=workers,

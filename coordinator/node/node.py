@@ -84,9 +84,10 @@ class Node:
         self._was_ready = False
         self.instance = token_hex(4)
         try:
-            async with open_session(
+            opened = open_session(
                 self.settings, self.instance, dealt=self._dealt, ring=self._ring, broker_tick=self._tick
-            ) as session:
+            )
+            async with opened as session:
                 self._session = session
                 self._was_ready = True
                 self._ready.set()

@@ -118,6 +118,7 @@ async def _loops(
     return {
         "callbacks": session.callbacks.run(),
         "events": session.events.run(),
+        "progress": session.progress.run(),
         "pulse": session.pulse.run(),
         "connections": _until_closed(links.reader, links.writer),
         "coordinators": session.peers.run(),

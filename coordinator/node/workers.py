@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from secrets import token_urlsafe
-from urllib.parse import quote
 
 import structlog
 
@@ -18,8 +16,10 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.management import BrokerConnection, Management
 from coordinator.domain.entries import WorkerDrained, WorkerDraining, WorkerRegistered, WorkerReleased, WorkerRemoved
 from coordinator.domain.registry import Worker
+from coordinator.domain.why import state_of
 from coordinator.errors import ManagementError, NotFoundError
 from coordinator.models import HeldBatch, WorkerSpec, WorkerState
+from coordinator.node.accounts import permissions, worker_user
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
@@ -273,32 +273,9 @@ class Workers:
             is_connected=connected,
             capacity=heard.presence.capacity if heard else None,
             held=(*(heard.presence.held if heard else ()), *leased),
-            state=state_of(worker, is_there=connected or called is not None),
+            state=state_of(
+                is_draining=worker.is_draining or (heard is not None and heard.presence.draining),
+                is_there=connected or called is not None,
+                is_fenced=worker.standing == "fenced",
+            ),
         )
-
-
-def state_of(worker: Worker, *, is_there: bool) -> WorkerState:
-    """How a worker is; `is_there` says whether anything is heard of it."""
-    if worker.is_draining:
-        return "draining"
-    if is_there:
-        return "live"
-    return "fenced" if worker.standing == "fenced" else "silent"
-
-
-def worker_user(vhost: str, ident: str) -> str:
-    """The broker user of a worker: users are the whole broker's, so the virtual host is part of the name."""
-    return f"worker:{vhost}:{ident}"
-
-
-def permissions(ident: str, tags: tuple[str, ...]) -> dict[str, str]:
-    """The least that a worker needs, as regular expressions over names of queues and exchanges."""
-    own = re.escape(topology.worker_queue_name(ident))
-    names = "|".join(re.escape(quote(tag, safe="")) for tag in tags)
-    tagged = rf"(\.({names})(\+({names}))*)?" if names else ""
-    writable = (topology.RETURNS, topology.ITEMS, topology.RESULTS, topology.PRESENCE)
-    return {
-        "configure": f"^{own}$",
-        "write": f"^({own}|{'|'.join(writable)})$",
-        "read": f"^({own}|{topology.CONTROL}|{topology.WORK}{tagged})$",
-    }
