@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.domain.tally import Tally
 from coordinator.node.available import Available
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.commands import Commands
@@ -47,6 +48,7 @@ class Session:
     commands: Commands
     publishing: Channel
     writer: Connection
+    reader: Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,15 @@ class Links:
     management: Management
 
 
-async def assemble(settings: Settings, instance: str, links: Links, registry: Registry, broker_tick: float) -> Session:
+async def assemble(
+    settings: Settings, instance: str, links: Links, registry: Registry, broker_tick: float, tally: Tally
+) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
     peers = Peers(instance, publishing, links.management)
-    work = Work(links.writer, publishing, registry, peers, settings.window)
+    work = Work(links.writer, publishing, registry, peers, settings.window, tally)
     available = Available(publishing, links.writer.user)
-    dead = DeadLetters(reader, publishing, available)
+    dead = DeadLetters(reader, publishing, available, tally)
     seeds = Seeds(reader, publishing, registry, available.pages, peers)
     dispatcher = Dispatcher(
         connection=reader,
@@ -96,7 +100,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         patience=settings.last_offer_patience,
         broker_tick=broker_tick,
     )
-    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
+    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout, tally)
     figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
     callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
     workers = Workers(
@@ -128,6 +132,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         workers=workers,
         callbacks=callbacks,
         publishing=publishing,
+        tally=tally,
     )
     return Session(
         instance=instance,
@@ -147,6 +152,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         commands=commands,
         publishing=publishing,
         writer=links.writer,
+        reader=links.reader,
     )
 
 

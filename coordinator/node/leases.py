@@ -183,6 +183,10 @@ class Leases:
         """All that is held, the longest first."""
         return sorted(self._leases.values(), key=lambda lease: lease.since)
 
+    def awaiting(self, queue: str) -> int:
+        """How many calls wait for something to come into this work queue."""
+        return sum(queue in queues for queues in self._waiting.values())
+
     @property
     def is_awaited(self) -> bool:
         """Whether a call waits for batches."""
@@ -236,6 +240,7 @@ class Leases:
         if lease.batch.seed in self._registry.state.seeds:
             await self._available.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
         await lease.delivery.ack()
+        self._work.tally.returned["available", False] += 1
         await self._work.returned(lease.publication)
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:

@@ -16,6 +16,7 @@ from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.domain.membership import Silence
 from coordinator.domain.registry import WORKER_MEMORY, WorkerSeen
 from coordinator.domain.tags import eligible
+from coordinator.domain.tally import Tally
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence, Transport
 from coordinator.node.dead import DeadLetters
@@ -48,7 +49,7 @@ class Roster:
     """Which workers there are and what they hold."""
 
     def __init__(
-        self, registry: Registry, publishing: Channel, dead: DeadLetters, peers: Peers, timeout: float
+        self, registry: Registry, publishing: Channel, dead: DeadLetters, peers: Peers, timeout: float, tally: Tally
     ) -> None:
         """Make an empty roster.
 
@@ -58,6 +59,7 @@ class Roster:
             dead: where malformed presence goes.
             peers: the other coordinators; one of them deals with a silent worker.
             timeout: seconds of silence after which a worker that sent presence counts as failed.
+            tally: counts the silent.
         """
         self._peers = peers
         self._timeout = timeout
@@ -66,6 +68,7 @@ class Roster:
         self._registry = registry
         self._publishing = publishing
         self._dead = dead
+        self._tally = tally
         self._heard: dict[str, Heard] = {}
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
 
@@ -103,6 +106,7 @@ class Roster:
             self._silence.passed(elapsed)
             for worker in self._silence.longer_than(self._timeout):
                 if self._on_silence is not None and self._peers.owns(f"worker {worker}"):
+                    self._tally.silent += 1
                     log.warning("worker.silent", worker=worker, seconds=self._timeout)
                     await self._on_silence(worker)
 

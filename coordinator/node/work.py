@@ -22,6 +22,7 @@ from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
+from coordinator.domain.tally import Tally
 from coordinator.errors import CoordinatorError, QueueSilentError, UnroutableError
 from coordinator.models import Batch
 from coordinator.node.peers import Peers
@@ -102,9 +103,10 @@ class Work:
     """All work queues as one coordinator sees them."""
 
     def __init__(
-        self, connection: Connection, publishing: Channel, registry: Registry, peers: Peers, most: int
+        self, connection: Connection, publishing: Channel, registry: Registry, peers: Peers, most: int, tally: Tally
     ) -> None:
-        self.ledger = Ledger()
+        self.tally = tally
+        self.ledger = Ledger(tally)
         self.is_open = asyncio.Event()
         self.is_open.set()
         self._connection = connection
@@ -170,6 +172,8 @@ class Work:
         finally:
             self._left(batch.seed)
         self._windows[queue].published += 1
+        self.tally.sent += 1
+        self.tally.sent_items += batch.count
         at, others = time.monotonic(), self._published_by_others(queue)
         self.ledger.published(queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, at, others))
         for listener in self._arrivals:
