@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from coordinator.cli.common import NOT_FOUND_CODE, AmqpUrl, AsJson, examples, known_broker, print_json, shown
+from coordinator.cli.common import NOT_FOUND_CODE, AmqpUrl, AsJson, confirm, examples, known_broker, print_json, shown
 from coordinator.client.manager import Manager, Reply
 from coordinator.errors import CoordinatorError
 
@@ -59,17 +59,8 @@ def purge_seed(
 ) -> None:
     """Discard the available and unsent items of seeds, and forget the seeds."""
     if not yes and sys.stdin.isatty():
-        _confirm(f"Discard the items of {', '.join(map(shown, ids))}?")
+        confirm(f"Discard the items of {', '.join(map(shown, ids))}?")
     _carry_out(Manager.purge_seeds, ids, amqp_url, as_json=as_json)
-
-
-def _confirm(question: str) -> None:
-    try:
-        confirmed = typer.confirm(question, err=True)
-    except typer.Abort as abort:  # typer's word for Ctrl-C in a prompt
-        raise KeyboardInterrupt from abort
-    if not confirmed:
-        raise CoordinatorError("not confirmed: nothing was done")
 
 
 def _carry_out(command: Command, ids: list[str], amqp_url: str | None, *, as_json: bool) -> None:

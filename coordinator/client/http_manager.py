@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from coordinator.answers import (
     Registered,
+    Result,
+    Results,
     Resumed,
     Said,
     SeedAnswer,
@@ -43,6 +45,10 @@ class HttpManager(Reader):
     async def release_workers(self, ids: Iterable[str]) -> WorkersReleased:
         """Have every batch that these workers hold unacked go to others."""
         return await self.call("PUT", "/release/worker", WorkersReleased, content={"id": list(ids)})
+
+    async def drain_worker(self, ident: str) -> Results[Result]:
+        """Ask a worker to finish what it holds and take no more."""
+        return await self.call("POST", path_of("/drain/worker", ident), Results[Result])
 
     async def register_worker(self, ident: str, spec: WorkerSpec) -> Registered:
         """Register a worker, which lifts an earlier release; the AMQP URL of its own broker user is told this once."""

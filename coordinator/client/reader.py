@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from coordinator.answers import (
     Answer,
@@ -17,6 +17,7 @@ from coordinator.answers import (
     WorkerAnswer,
     WorkerList,
 )
+from coordinator.client.cluster import Broker, CoordinatorList, DeadLetter, QueueList
 from coordinator.client.http import HttpClient, path_of
 
 PAGE: Final = 500
@@ -51,6 +52,22 @@ class Reader(HttpClient):
     async def dead(self) -> list[DeadAnswer]:
         """The dead letters, oldest first."""
         return await self._all("/dead", DeadList, lambda page: page.dead)
+
+    async def dead_letter(self, ident: str) -> dict[str, Any]:
+        """A dead letter whole: its reason, its history, its items."""
+        return (await self.call("GET", path_of("/dead", ident), DeadLetter, about=("dead", ident))).row()
+
+    async def queues(self) -> list[dict[str, Any]]:
+        """The work queues, and who may take from them."""
+        return (await self.call("GET", "/queue", QueueList)).queues
+
+    async def coordinators(self) -> list[dict[str, Any]]:
+        """The coordinators, and what each owns."""
+        return (await self.call("GET", "/coordinator", CoordinatorList)).coordinators
+
+    async def broker(self) -> dict[str, Any]:
+        """The broker's nodes and alarms."""
+        return (await self.call("GET", "/broker", Broker)).row()
 
     async def _all(self, path: str, model: type[L], entries: Callable[[L], Sequence[R]]) -> list[R]:
         """A whole list, page by page; it ends early where entries go away meanwhile."""

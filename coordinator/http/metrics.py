@@ -15,14 +15,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from coordinator import topology
+from coordinator.domain.returns import Verdict
 from coordinator.domain.tally import Durations, Tally
 from coordinator.errors import BrokerUnavailableError, QueueSilentError
 from coordinator.node.assembly import Session
+from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER
 from coordinator.node.node import Node
 
 MOST_QUEUES: Final = 50
 """Work queues that are told apart; the emptier ones beyond are added up as `OTHER`."""
 OTHER: Final = "other"
+DEAD_KINDS: Final = ("batch", "page", "return", "command", "presence")
+"""Told from the start: a counter that first shows as 1 has never increased, to Prometheus."""
 WATCHED: Final = (topology.DEAD, topology.RETURNS, topology.SUSPECTS, topology.COMMANDS, topology.NEW_SEEDS)
 """Queues of fixed names, whose depth is told."""
 
@@ -70,15 +74,18 @@ def _of_tally(tally: Tally) -> list[Metric]:
     returned = CounterMetricFamily(
         "coordinator_batches_returned", "Batches that came back, by where they went", labels=["to", "cause"]
     )
-    for (to, failed), count in sorted(tally.returned.items()):
-        returned.add_metric([to, "failure" if failed else "no_fault"], count)
+    for verdict in Verdict:
+        for failed, cause in ((False, "no_fault"), (True, "failure")):
+            to = verdict.name.lower()
+            returned.add_metric([to, cause], tally.returned[to, failed])
     dead = CounterMetricFamily("coordinator_dead_letters", "Dead letters made", labels=["kind"])
-    for kind in sorted({"batch", *tally.dead}):
+    for kind in sorted({*DEAD_KINDS, *tally.dead}):
         dead.add_metric([kind], tally.dead[kind])
     releases = HistogramMetricFamily(
         "coordinator_release_seconds", "From a release's beginning to its reply", labels=["target"]
     )
-    for command, durations in sorted(tally.releases.items()):
+    for command in (RELEASE_SEED, RELEASE_WORKER):
+        durations = tally.releases[command]
         releases.add_metric([command.removeprefix("release.")], _buckets(durations), durations.total)
     return [
         CounterMetricFamily("coordinator_batches_sent", "Batches put into work queues", tally.sent),
