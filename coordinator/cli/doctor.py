@@ -24,6 +24,15 @@ from coordinator.settings import Settings
 
 STYLES: Final[dict[Level, str]] = {"fault": "bold red", "warning": "yellow", "note": "cyan"}
 
+PATHS: Final = (
+    "/api/nodes",
+    "/api/whoami",
+    "/api/vhosts/{vhost}/permissions",
+    "/api/queues/{vhost}",
+    "/api/bindings/{vhost}",
+    "/api/policies/{vhost}",
+)
+
 ManagementUrl = Annotated[
     str | None,
     typer.Option(
@@ -115,9 +124,7 @@ async def _gather(management: Management, seeds: frozenset[str] | None, longest:
     asked = time.time()
     overview, clock = await management.read("/api/overview")
     here = (asked + time.time()) / 2
-    paths = ("/api/nodes", "/api/whoami", "/api/vhosts/{vhost}/permissions", "/api/queues/{vhost}")
-    paths += ("/api/bindings/{vhost}", "/api/policies/{vhost}")
-    answers = [answer for answer, _ in await asyncio.gather(*(management.read(path) for path in paths))]
+    answers = [answer for answer, _ in await asyncio.gather(*(management.read(path) for path in PATHS))]
     nodes, user, permissions, queues, bindings, policies = answers
     return Facts(
         overview=overview,

@@ -96,7 +96,7 @@ def check_nodes(facts: Facts) -> Iterator[Finding]:
                 "fault",
                 "alarms",
                 f"{name} has a memory alarm: nobody can publish",
-                "give it memory or raise vm_memory_high_watermark; see who holds much by rabbitmq-diagnostics memory_breakdown",
+                "give it memory, or raise vm_memory_high_watermark; rabbitmq-diagnostics memory_breakdown tells more",
             )
         if node.get("disk_free_alarm"):
             yield Finding(
@@ -247,8 +247,8 @@ def check_consumer_timeout(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "consumer_timeout",
-            f"a batch is held for {facts.longest_held:.0f} s; after consumer_timeout ({shortest:.0f} s by default or policy)"
-            " the broker closes the channel, and all that it holds fails",
+            f"a batch is held for {facts.longest_held:.0f} s; after consumer_timeout, {shortest:.0f} s, the broker ends"
+            " its channel, and all that it holds fails",
             mend,
         )
     elif not limits:
