@@ -54,7 +54,10 @@ def _no_default_either() -> None:
 def set_seed(
     seed: Annotated[str, typer.Argument(metavar="SEED", show_default=False, autocompletion=seed_ids)],
     *,
-    priority: Annotated[Literal["low", "medium", "high"] | None, typer.Option(show_default=False)] = None,
+    priority: Annotated[
+        Literal["low", "medium", "high"] | None,
+        typer.Option(show_default=False, help="Its share of the workers: 1, 4 or 16."),
+    ] = None,
     throttle: Annotated[
         list[str] | None,
         typer.Option(
