@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -14,12 +14,15 @@ from rich.text import Text
 
 from coordinator.cli.common import cell_text
 from coordinator.cli.lists import SEED, seed_cell, worker_cell
-from coordinator.cli.rows import Part, Row, age, duration, throttles
+from coordinator.cli.rows import Part, Row, age, duration, routes, throttles
 
 PLACES: Final = ("available", "queued", "sent", "taken")
 LONG_HELD: Final = 600.0
 """Seconds after which a held batch is worth a look."""
 MOST_WARNINGS: Final = 6
+YIELDING: Final = frozenset({"holds", "why", "warning"})
+"""Columns that get what width the others leave; of those, `MOST_KEPT` letters are kept."""
+MOST_KEPT: Final = 24
 FRAME: Final = 4
 """Lines of a table beside its rows: title, head, a rule, and how many are left out."""
 
@@ -89,6 +92,7 @@ def warnings(snapshot: Snapshot) -> list[str]:
     )
     if waits and not states.get("live"):
         found.append(f"{waits} items wait, and no worker is live")
+    found += _unserved(snapshot)
     now = dt.datetime.fromtimestamp(snapshot.at, dt.UTC)
     old = [row for row in snapshot.batches if (age(row["since"], now) or 0.0) > LONG_HELD]
     if old:
@@ -96,6 +100,23 @@ def warnings(snapshot: Snapshot) -> list[str]:
     if snapshot.dead:
         found.append(f"{snapshot.dead} dead letters: coordinator dead")
     return found
+
+
+def _unserved(snapshot: Snapshot) -> list[str]:
+    """Tags that no live worker has all of, though items wait for them. Where work queues are told, they say it."""
+    if snapshot.queues is not None:
+        return []
+    live = [set(row["tags"]) for row in snapshot.workers if worker_cell(row, "state") == "live"]
+    waiting: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for row in snapshot.seeds:
+        if row["state"] == "running" and row["counts"]["available"] + row["counts"]["queued"]:
+            waiting[tuple(sorted(set(routes(row))))].append(row["id"])
+    return [
+        f"no live worker has the tags {', '.join(tags)}, which {seeds[0]} asks for"
+        + (f", and {len(seeds) - 1} more" if len(seeds) > 1 else "")
+        for tags, seeds in sorted(waiting.items())
+        if tags and live and not any(own.issuperset(tags) for own in live)
+    ]
 
 
 def render(snapshot: Snapshot, sort: str | None, *, height: int | None, problem: str | None = None) -> RenderableType:
@@ -179,15 +200,22 @@ def _queues(rows: Sequence[Row], room: int | None) -> RenderableType:
 def _table(title: str, names: Sequence[str], rows: Sequence[Row], room: int | None, cell: Any) -> RenderableType:  # noqa: ANN401 - a cell's text or number
     shown = rows if room is None else rows[:room]
     used = [name for name in names if any(cell(row, name) not in (None, "", []) for row in shown)] or list(names[:1])
-    table = Table(title=Text(f"{title}: {len(rows)}", style="bold"), title_justify="left", box=None, pad_edge=False)
+    head = Text(f"{title}: {len(rows)}", style="bold")
+    if not shown:
+        return head
+    table = Table(box=None, pad_edge=False)
     for name in used:
-        numeric = bool(shown) and all(isinstance(cell(row, name), (int, float)) for row in shown)
-        table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
+        numeric = all(isinstance(cell(row, name), (int, float)) for row in shown)
+        widest = max((len(cell_text(cell(row, name))) for row in shown), default=0)
+        least = 1 if name in YIELDING else min(MOST_KEPT, max(widest, len(name)))
+        table.add_column(
+            Text(name), justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis", min_width=least
+        )
     for row in shown:
         style = "dim" if row.get("state") == "released" else ""
         table.add_row(*(Text(cell_text(cell(row, name))) for name in used), style=style)
     left = len(rows) - len(shown)
-    return Group(table, Text(f"… and {left} more", style="dim")) if left else table
+    return Group(head, table, Text(f"… and {left} more", style="dim")) if left else Group(head, table)
 
 
 def _rooms(height: int | None, counts: Sequence[int]) -> list[int | None]:

@@ -7,9 +7,9 @@ import datetime as dt
 import pytest
 import typer
 
-from coordinator.cli.rows import Part, age, duration, matches, routes, throttles
+from coordinator.cli.rows import Part, Row, age, duration, matches, routes, throttles
 
-ROWS = [{"id": "b", "n": 2}, {"id": "a", "n": None}, {"id": "c", "n": 10}, {"id": "d", "n": 0.5}]
+ROWS: list[Row] = [{"id": "b", "n": 2}, {"id": "a", "n": None}, {"id": "c", "n": 10}, {"id": "d", "n": 0.5}]
 
 
 def ids(part: Part) -> str:
