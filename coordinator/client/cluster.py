@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from coordinator.answers import Total
+
 
 class _Read(BaseModel):
     """An answer of which the fields are passed on as they come: a later coordinator tells more."""
@@ -17,16 +19,15 @@ class _Read(BaseModel):
         return self.model_dump(mode="json")
 
 
-class QueueList(_Read):
-    """Work queues."""
+class Listed(_Read):
+    """A part of a list, under whatever name, and how many there are in all."""
 
-    queues: list[dict[str, Any]]
+    count: Total
 
-
-class CoordinatorList(_Read):
-    """Coordinators."""
-
-    coordinators: list[dict[str, Any]]
+    def entries(self, name: str) -> list[dict[str, Any]]:
+        """The entries, as in JSON."""
+        found: list[dict[str, Any]] = (self.model_extra or {}).get(name, [])
+        return found
 
 
 class Broker(_Read):

@@ -17,7 +17,7 @@ from coordinator.answers import (
     WorkerAnswer,
     WorkerList,
 )
-from coordinator.client.cluster import Broker, CoordinatorList, DeadLetter, QueueList
+from coordinator.client.cluster import Broker, DeadLetter, Listed
 from coordinator.client.http import HttpClient, path_of
 
 PAGE: Final = 500
@@ -59,15 +59,24 @@ class Reader(HttpClient):
 
     async def queues(self) -> list[dict[str, Any]]:
         """The work queues, and who may take from them."""
-        return (await self.call("GET", "/queue", QueueList)).queues
+        return await self._rows("/queue", "queues")
 
     async def coordinators(self) -> list[dict[str, Any]]:
         """The coordinators, and what each owns."""
-        return (await self.call("GET", "/coordinator", CoordinatorList)).coordinators
+        return await self._rows("/coordinator", "coordinators")
 
     async def broker(self) -> dict[str, Any]:
         """The broker's nodes and alarms."""
         return (await self.call("GET", "/broker", Broker)).row()
+
+    async def _rows(self, path: str, name: str) -> list[dict[str, Any]]:
+        """A whole list whose entries are passed on as they come."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = await self.call("GET", path, Listed, params={"offset": str(len(found)), "limit": str(PAGE)})
+            found += page.entries(name)
+            if not page.entries(name) or len(found) >= page.count.total_items:
+                return found
 
     async def _all(self, path: str, model: type[L], entries: Callable[[L], Sequence[R]]) -> list[R]:
         """A whole list, page by page; it ends early where entries go away meanwhile."""
