@@ -32,7 +32,7 @@ WATCHED: Final = (topology.DEAD, topology.RETURNS, topology.SUSPECTS, topology.C
 
 
 @dataclass(frozen=True, slots=True)
-class _Lane:
+class Lane:
     """A work queue as this coordinator sees it; `eligible` are those who may take from it: live workers, fetches."""
 
     queue: str
@@ -108,7 +108,7 @@ async def _of_session(session: Session) -> list[Metric]:
     states = [seed.state for seed in session.seeds.all()]
     counts = session.work.ledger.counts().values()
     tags = await _tags_of_live_workers(session)
-    lanes = _bounded(_lanes(session, tags))
+    lanes = bounded(_lanes(session, tags))
     return [
         _gauge("coordinator_blocked", "1 while the broker blocks publishers", int(await session.writer.is_blocked())),
         _gauge("coordinator_coordinators", "Coordinators that share the seeds", len(session.peers.members)),
@@ -139,23 +139,23 @@ async def _tags_of_live_workers(session: Session) -> list[frozenset[str]]:
     return [frozenset(view.worker.spec.tags) for view in views if view.is_connected]
 
 
-def _lanes(session: Session, tags: list[frozenset[str]]) -> list[_Lane]:
+def _lanes(session: Session, tags: list[frozenset[str]]) -> list[Lane]:
     lanes = []
     for queue in session.work.queues:
         asked = set(topology.tags_of_work_queue(queue))
         queued, sent = session.work.ledger.batches(queue)
         eligible = sum(asked <= own for own in tags) + session.leases.awaiting(queue)
-        lanes.append(_Lane(queue, queued, sent, session.work.consumers(queue), eligible))
+        lanes.append(Lane(queue, queued, sent, session.work.consumers(queue), eligible))
     return lanes
 
 
-def _bounded(lanes: list[_Lane]) -> list[_Lane]:
+def bounded(lanes: list[Lane]) -> list[Lane]:
     """The fullest work queues, and the sum of the others."""
     ordered = sorted(lanes, key=lambda lane: (-lane.queued, -lane.sent, lane.queue))
     shown, rest = ordered[:MOST_QUEUES], ordered[MOST_QUEUES:]
     if rest:
         shown.append(
-            _Lane(
+            Lane(
                 OTHER,
                 sum(lane.queued for lane in rest),
                 sum(lane.sent for lane in rest),
@@ -166,7 +166,7 @@ def _bounded(lanes: list[_Lane]) -> list[_Lane]:
     return shown
 
 
-def _of_lanes(lanes: Iterable[_Lane]) -> list[Metric]:
+def _of_lanes(lanes: Iterable[Lane]) -> list[Metric]:
     batches = GaugeMetricFamily(
         "coordinator_work_queue_batches", "Batches that this coordinator published", labels=["queue", "place"]
     )
