@@ -76,8 +76,8 @@ async def look(reader: Reader, match: str | None) -> Snapshot:
     Raises:
         CoordinatorError: as each read does.
     """
-    seeds, workers, batches, dead = await asyncio.gather(
-        _rows(reader.seeds()), _rows(reader.workers()), _rows(reader.batches()), _rows(reader.dead())
+    seeds, workers, batches, depths = await asyncio.gather(
+        _rows(reader.seeds()), _rows(reader.workers()), _rows(reader.batches()), reader.own_queues()
     )
     queues = await _if_told(reader.queues())
     coordinators, broker = await asyncio.gather(_if_told(reader.coordinators()), _if_told(reader.broker()))
@@ -87,7 +87,7 @@ async def look(reader: Reader, match: str | None) -> Snapshot:
         seeds=[row for row in seeds if matches(match, row["id"])],
         workers=workers,
         batches=batches,
-        dead=len(dead),
+        dead=depths.get("dead", 0),
         queues=queues,
         coordinators=coordinators,
         broker=broker,
