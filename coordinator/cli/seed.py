@@ -10,8 +10,9 @@ import typer
 from pydantic import ValidationError
 
 from coordinator.answers import Result, Results, SeedAnswer
+from coordinator.cli.commands import WorkerIds
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, HttpUrl, examples, known_http, print_json, shown
-from coordinator.cli.completion import seed_ids, worker_ids
+from coordinator.cli.completion import seed_ids
 from coordinator.cli.rows import routes, throttles
 from coordinator.client.http_manager import HttpManager
 from coordinator.errors import NotFoundError
@@ -114,10 +115,7 @@ def set_seed(
 
 @_drain.command("worker", epilog=examples("coordinator drain worker crawler-7"))
 def drain_worker(
-    ids: Annotated[
-        list[str],
-        typer.Argument(metavar="ID…", show_default=False, autocompletion=worker_ids, help="One id or several."),
-    ],
+    ids: WorkerIds,
     *,
     http_url: HttpUrl = None,
     as_json: AsJson = False,
