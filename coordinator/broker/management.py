@@ -40,6 +40,26 @@ class Totals:
     unacked: int
 
 
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the broker is: its name and version."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerNode:
+    """A node of the broker: `memory` used and `disk_free`, in bytes."""
+
+    name: str
+    running: bool
+    memory_alarm: bool
+    disk_alarm: bool
+    memory: int
+    disk_free: int
+
+
 class Management:
     """One virtual host's management API, at whichever node of the broker answers.
 
@@ -168,6 +188,27 @@ class Management:
         answer = (await self._call("GET", "/api/nodes?columns=name,running")).json()
         return {str(one["name"]) for one in answer if one["running"]}
 
+    async def product(self) -> Product:
+        """What the broker is."""
+        answer = (await self._call("GET", "/api/overview")).json()
+        return Product(str(answer.get("product_name", "RabbitMQ")), str(answer["rabbitmq_version"]))
+
+    async def nodes(self) -> list[BrokerNode]:
+        """The cluster's nodes; one that does not run tells no figures."""
+        columns = "name,running,mem_alarm,disk_free_alarm,mem_used,disk_free"
+        answer = (await self._call("GET", f"/api/nodes?columns={columns}")).json()
+        return [
+            BrokerNode(
+                name=str(one["name"]),
+                running=bool(one.get("running")),
+                memory_alarm=bool(one.get("mem_alarm")),
+                disk_alarm=bool(one.get("disk_free_alarm")),
+                memory=_figure(one.get("mem_used")),
+                disk_free=_figure(one.get("disk_free")),
+            )
+            for one in answer
+        ]
+
     async def _call(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
@@ -211,6 +252,11 @@ def _client(url: str, ca_file: Path | None) -> httpx.AsyncClient:
         trust_env=False,
         verify=verification(url, ca_file),
     )
+
+
+def _figure(value: object) -> int:
+    """A figure; a node that cannot tell one says so in words."""
+    return int(value) if isinstance(value, int | float) else 0
 
 
 class _MissingError(ManagementError):

@@ -96,7 +96,7 @@ def show_dead(
 
     async def read() -> dict[str, Any]:
         async with known_http(Reader, context.obj) as reader:
-            return await reader.dead_letter(ident)
+            return (await reader.dead_letter(ident)).model_dump(mode="json", by_alias=True)
 
     letter = asyncio.run(read())
     if as_json:

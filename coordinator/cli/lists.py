@@ -150,15 +150,10 @@ def queues(
     as_json: AsJson = False,
 ) -> None:
     """List the work queues by tags, with how many workers may take from each."""
-
-    async def read(url: str | None) -> list[Row]:
-        async with known_http(Reader, url) as reader:
-            return await reader.queues()
-
     found = [
         row
-        for row in asyncio.run(read(http_url))
-        if matches(match, row["name"]) and (tag is None or tag in row.get("tags", ()))
+        for row in fetch(http_url, Reader.queues)
+        if matches(match, row["name"]) and (tag is None or tag in row["tags"])
     ]
     show(
         "queues", found, Part(sort, limit, offset), as_json=as_json, columns=QUEUE, cell=lambda row, name: row.get(name)
@@ -208,8 +203,6 @@ def worker_cell(row: Row, name: str) -> object:
     """What a column of a worker holds."""
     held = row.get("held") or []
     match name:
-        case "state":
-            return row.get("state") or ("live" if row.get("connected") else "gone")
         case "batches":
             return len(held)
         case "items":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from coordinator.cli.common import cell_text
 from coordinator.cli.lists import SEED, seed_cell, worker_cell
-from coordinator.cli.rows import Part, Row, age, duration, routes, throttles
+from coordinator.cli.rows import Part, Row, age, duration, throttles
 
 PLACES: Final = ("available", "queued", "sent", "taken")
 LONG_HELD: Final = 600.0
@@ -29,7 +29,7 @@ FRAME: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that was read at a moment; None for what the coordinator does not tell. `took` is how long it took."""
+    """All that was read at a moment; `took` is how long it took."""
 
     url: str
     at: float
@@ -37,9 +37,9 @@ class Snapshot:
     workers: list[Row]
     batches: list[Row]
     dead: int
-    queues: list[Row] | None
-    coordinators: list[Row] | None
-    broker: dict[str, Any] | None
+    queues: list[Row]
+    coordinators: list[Row]
+    broker: dict[str, Any]
     took: float = 0.0
     rates: dict[str, float] = field(default_factory=dict)
     """Items taken a second, by seed, since the snapshot before."""
@@ -79,20 +79,17 @@ class Snapshot:
 def warnings(snapshot: Snapshot) -> list[str]:
     """What an operator should look at, the worst first."""
     found = []
-    broker = snapshot.broker or {}
-    if broker.get("blocked"):
+    broker = snapshot.broker
+    if broker["blocked"]:
         found.append("the broker has an alarm and takes no messages: coordinator doctor")
-    found += [
-        f"the broker's node {node['name']} is down" for node in broker.get("nodes", ()) if not node.get("running")
-    ]
-    found += [f"{queue['name']}: {queue['warning']}" for queue in snapshot.queues or () if queue.get("warning")]
+    found += [f"the broker's node {node['name']} is down" for node in broker["nodes"] if not node["running"]]
+    found += [f"{queue['name']}: {queue['warning']}" for queue in snapshot.queues if queue.get("warning")]
     states = Counter(str(worker_cell(row, "state")) for row in snapshot.workers)
     waits = sum(
         row["counts"]["available"] + row["counts"]["queued"] for row in snapshot.seeds if row["state"] == "running"
     )
     if waits and not states.get("live"):
         found.append(f"{waits} items wait, and no worker is live")
-    found += _unserved(snapshot)
     now = dt.datetime.fromtimestamp(snapshot.at, dt.UTC)
     old = [row for row in snapshot.batches if (age(row["since"], now) or 0.0) > LONG_HELD]
     if old:
@@ -100,23 +97,6 @@ def warnings(snapshot: Snapshot) -> list[str]:
     if snapshot.dead:
         found.append(f"{snapshot.dead} dead letters: coordinator dead")
     return found
-
-
-def _unserved(snapshot: Snapshot) -> list[str]:
-    """Tags that no live worker has all of, though items wait for them. Where work queues are told, they say it."""
-    if snapshot.queues is not None:
-        return []
-    live = [set(row["tags"]) for row in snapshot.workers if worker_cell(row, "state") == "live"]
-    waiting: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-    for row in snapshot.seeds:
-        if row["state"] == "running" and row["counts"]["available"] + row["counts"]["queued"]:
-            waiting[tuple(sorted(set(routes(row))))].append(row["id"])
-    return [
-        f"no live worker has the tags {', '.join(tags)}, which {seeds[0]} asks for"
-        + (f", and {len(seeds) - 1} more" if len(seeds) > 1 else "")
-        for tags, seeds in sorted(waiting.items())
-        if tags and live and not any(own.issuperset(tags) for own in live)
-    ]
 
 
 def render(snapshot: Snapshot, sort: str | None, *, height: int | None, problem: str | None = None) -> RenderableType:
@@ -134,7 +114,7 @@ def render(snapshot: Snapshot, sort: str | None, *, height: int | None, problem:
     order = sort or "-available"
     seeds = Part(order).of(snapshot.seeds, SEED, lambda row, name: _seed_cell(snapshot, row, name))
     workers = sorted(snapshot.workers, key=lambda row: (worker_cell(row, "state") != "live", row["id"]))
-    queues = sorted(snapshot.queues or (), key=lambda row: -row.get("ready", 0))
+    queues = sorted(snapshot.queues, key=lambda row: -row.get("ready", 0))
     rooms = _rooms(None if height is None else height - len(parts) - 1, [len(seeds), len(workers), len(queues)])
     parts.append(_seeds(snapshot, seeds, rooms[0]))
     parts.append(_workers(snapshot, workers, rooms[1]))
@@ -144,7 +124,7 @@ def render(snapshot: Snapshot, sort: str | None, *, height: int | None, problem:
 
 
 def _head(snapshot: Snapshot) -> Text:
-    broker = snapshot.broker or {}
+    broker = snapshot.broker
     words = [f"coordinator {snapshot.url}"]
     if snapshot.coordinators:
         words.append(f"{len(snapshot.coordinators)} coordinator{'s' * (len(snapshot.coordinators) != 1)}")

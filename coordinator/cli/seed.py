@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 import typer
 from pydantic import ValidationError
 
-from coordinator.answers import Result, Results, SeedAnswer
+from coordinator.answers import SeedAnswer, WorkerDraining
 from coordinator.cli.commands import WorkerIds
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, HttpUrl, examples, known_http, print_json, shown
 from coordinator.cli.completion import seed_ids
@@ -122,9 +122,9 @@ def drain_worker(
 ) -> None:
     """Ask workers to finish what they hold and take no more. Nothing fails, and nothing is repeated."""
 
-    async def drain() -> list[Result]:
+    async def drain() -> list[WorkerDraining]:
         async with known_http(HttpManager, http_url) as manager:
-            answers: list[Results[Result]] = [await manager.drain_worker(ident) for ident in dict.fromkeys(ids)]
+            answers = [await manager.drain_worker(ident) for ident in dict.fromkeys(ids)]
         return [result for answer in answers for result in answer.results]
 
     results = asyncio.run(drain())

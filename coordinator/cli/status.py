@@ -11,7 +11,7 @@ import termios
 import time
 import tty
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -22,13 +22,11 @@ from coordinator.cli.common import UNLIMITED_WIDTH, AsJson, HttpUrl, examples, k
 from coordinator.cli.rows import Match, Row, Sort, matches
 from coordinator.cli.screen import Snapshot, render
 from coordinator.client.reader import Reader
-from coordinator.errors import BrokerUnavailableError, NotFoundError
+from coordinator.errors import BrokerUnavailableError
 
 BUSY_SHARE: Final = 5
 """A pause between two looks is at least this many times as long as a look takes, so that many seeds cost little."""
 QUIT: Final = frozenset(b"qQ\x03")
-
-T = TypeVar("T")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,16 +69,19 @@ async def _once(http_url: str | None, match: str | None) -> Snapshot:
 
 
 async def look(reader: Reader, match: str | None) -> Snapshot:
-    """Read all that the view shows. What an earlier coordinator does not tell is left out.
+    """Read all that the view shows.
 
     Raises:
         CoordinatorError: as each read does.
     """
-    seeds, workers, batches, depths = await asyncio.gather(
-        _rows(reader.seeds()), _rows(reader.workers()), _rows(reader.batches()), reader.own_queues()
+    seeds, workers, batches, queues, coordinators = await asyncio.gather(
+        _rows(reader.seeds()),
+        _rows(reader.workers()),
+        _rows(reader.batches()),
+        _rows(reader.queues()),
+        _rows(reader.coordinators()),
     )
-    queues = await _if_told(reader.queues())
-    coordinators, broker = await asyncio.gather(_if_told(reader.coordinators()), _if_told(reader.broker()))
+    depths, broker = await asyncio.gather(reader.own_queues(), reader.broker())
     return Snapshot(
         url=reader.url,
         at=time.time(),
@@ -90,19 +91,12 @@ async def look(reader: Reader, match: str | None) -> Snapshot:
         dead=depths.get("dead", 0),
         queues=queues,
         coordinators=coordinators,
-        broker=broker,
+        broker=broker.model_dump(mode="json", by_alias=True),
     )
 
 
 async def _rows(read: Awaitable[Sequence[Answer]]) -> list[Row]:
     return [row.model_dump(mode="json", by_alias=True) for row in await read]
-
-
-async def _if_told(read: Awaitable[T]) -> T | None:
-    try:
-        return await read
-    except NotFoundError:
-        return None
 
 
 async def _live(console: Console, http_url: str | None, match: str | None, sort: str | None, every: float) -> None:

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 
 from coordinator.answers import (
     Registered,
-    Result,
-    Results,
     Resumed,
     Said,
     SeedAnswer,
     SeedsPurged,
     SeedsReleased,
+    WorkersDraining,
     WorkersReleased,
 )
 from coordinator.client.http import path_of
@@ -46,9 +45,9 @@ class HttpManager(Reader):
         """Have every batch that these workers hold unacked go to others."""
         return await self.call("PUT", "/release/worker", WorkersReleased, content={"id": list(ids)})
 
-    async def drain_worker(self, ident: str) -> Results[Result]:
-        """Ask a worker to finish what it holds and take no more."""
-        return await self.call("POST", path_of("/drain/worker", ident), Results[Result])
+    async def drain_worker(self, ident: str) -> WorkersDraining:
+        """Ask a worker to finish what it has and take no more, until it registers again."""
+        return await self.call("POST", path_of("/drain/worker", ident), WorkersDraining)
 
     async def register_worker(self, ident: str, spec: WorkerSpec) -> Registered:
         """Register a worker, which lifts an earlier release; the AMQP URL of its own broker user is told this once."""

@@ -174,6 +174,10 @@ class Ledger:
         """Items of a seed that are known or taken to be acked."""
         return self._taken.get(seed, 0)
 
+    def totals(self) -> dict[str, int]:
+        """Items taken by seed, as of now."""
+        return dict(self._taken)
+
     def sent(self) -> list[Sending]:
         """What was delivered and not acked, as far as known; the longest first."""
         return sorted((one for lane in self._lanes.values() for one in lane.sent.values()), key=lambda one: one.at)

@@ -5,10 +5,11 @@ Labels are bounded: never a seed's or a worker's id, and of work queues no more 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -18,6 +19,7 @@ from coordinator import topology
 from coordinator.domain.returns import Verdict
 from coordinator.domain.tally import Durations, Tally
 from coordinator.errors import BrokerUnavailableError, QueueSilentError
+from coordinator.models import WorkerState
 from coordinator.node.assembly import Session
 from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER
 from coordinator.node.node import Node
@@ -33,7 +35,7 @@ WATCHED: Final = (topology.DEAD, topology.RETURNS, topology.SUSPECTS, topology.C
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A work queue as this coordinator sees it; `eligible` are those who may take from it: live workers, fetches."""
+    """A work queue as this coordinator sees it; `eligible` are the workers that may take from it."""
 
     queue: str
     queued: int
@@ -107,8 +109,8 @@ def _of_tally(tally: Tally) -> list[Metric]:
 async def _of_session(session: Session) -> list[Metric]:
     states = [seed.state for seed in session.seeds.all()]
     counts = session.work.ledger.counts().values()
-    tags = await _tags_of_live_workers(session)
-    lanes = bounded(_lanes(session, tags))
+    workers = Counter(view.state for view in await session.workers.views(session.workers.known()))
+    lanes = bounded(await _lanes(session))
     return [
         _gauge("coordinator_blocked", "1 while the broker blocks publishers", int(await session.writer.is_blocked())),
         _gauge("coordinator_coordinators", "Coordinators that share the seeds", len(session.peers.members)),
@@ -124,9 +126,9 @@ async def _of_session(session: Session) -> list[Metric]:
         ),
         _labelled(
             "coordinator_workers",
-            "Known workers: live ones are connected, send presence, or hold a batch",
+            "Known workers, by whether anything is heard of them",
             "state",
-            {"live": len(tags), "gone": len(session.workers.known()) - len(tags)},
+            {state: workers[state] for state in get_args(WorkerState)},
         ),
         _gauge("coordinator_leases", "Batches held for HTTP workers", len(session.leases.held())),
         *_of_lanes(lanes),
@@ -134,18 +136,14 @@ async def _of_session(session: Session) -> list[Metric]:
     ]
 
 
-async def _tags_of_live_workers(session: Session) -> list[frozenset[str]]:
-    views = await session.workers.views(session.workers.known())
-    return [frozenset(view.worker.spec.tags) for view in views if view.is_connected]
-
-
-def _lanes(session: Session, tags: list[frozenset[str]]) -> list[Lane]:
+async def _lanes(session: Session) -> list[Lane]:
+    queues = session.work.queues
+    consumers = {topology.tags_of_work_queue(queue): session.work.consumers(queue) for queue in queues}
+    crews = await session.figures.crews(consumers)
     lanes = []
-    for queue in session.work.queues:
-        asked = set(topology.tags_of_work_queue(queue))
-        queued, sent = session.work.ledger.batches(queue)
-        eligible = sum(asked <= own for own in tags) + session.leases.awaiting(queue)
-        lanes.append(Lane(queue, queued, sent, session.work.consumers(queue), eligible))
+    for queue in queues:
+        tags = topology.tags_of_work_queue(queue)
+        lanes.append(Lane(queue, *session.work.ledger.batches(queue), consumers[tags], crews[tags].workers))
     return lanes
 
 
@@ -173,7 +171,7 @@ def _of_lanes(lanes: Iterable[Lane]) -> list[Metric]:
     consumers = GaugeMetricFamily("coordinator_work_queue_consumers", "AMQP consumers", labels=["queue"])
     eligible = GaugeMetricFamily(
         "coordinator_work_queue_eligible_workers",
-        "Live workers that have all of the queue's tags, and fetches that wait for it",
+        "Workers that are there and have all of the queue's tags",
         labels=["queue"],
     )
     for lane in lanes:

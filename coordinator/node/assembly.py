@@ -15,8 +15,10 @@ from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
+from coordinator.node.overview import Overview
 from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster
+from coordinator.node.pulse import Pulse
 from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
@@ -43,6 +45,8 @@ class Session:
     peers: Peers
     suspects: Suspects
     figures: Figures
+    pulse: Pulse
+    overview: Overview
     workers: Workers
     callbacks: Callbacks
     commands: Commands
@@ -101,7 +105,27 @@ async def assemble(
         broker_tick=broker_tick,
     )
     roster = Roster(registry, publishing, dead, peers, settings.worker_timeout, tally)
-    figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
+    pulse = Pulse(work)
+    figures = Figures(
+        registry=registry,
+        seeds=seeds,
+        dispatcher=dispatcher,
+        work=work,
+        leases=leases,
+        roster=roster,
+        pulse=pulse,
+        peers=peers,
+    )
+    overview = Overview(
+        registry=registry,
+        dispatcher=dispatcher,
+        figures=figures,
+        peers=peers,
+        pulse=pulse,
+        reader=reader,
+        writer=links.writer,
+        management=links.management,
+    )
     callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
     workers = Workers(
         registry=registry,
@@ -111,6 +135,7 @@ async def assemble(
         peers=peers,
         figures=figures,
         callbacks=callbacks,
+        publishing=publishing,
         settings=settings,
     )
     recall = Recall(
@@ -147,6 +172,8 @@ async def assemble(
         peers=peers,
         suspects=suspects,
         figures=figures,
+        pulse=pulse,
+        overview=overview,
         workers=workers,
         callbacks=callbacks,
         commands=commands,

@@ -99,6 +99,24 @@ class DeadLetters:
         total = await self._walk(look)
         return found, total
 
+    async def get(self, ident: str) -> tuple[DeadLetter, bytes]:
+        """A dead letter, and its body whole.
+
+        Raises:
+            NotFoundError: there is no such dead letter.
+        """
+        found: list[tuple[DeadLetter, bytes]] = []
+
+        async def look(delivery: Delivery, _: int) -> bool:
+            if delivery.message_id == ident:
+                found.append((_describe(delivery), delivery.body))
+            return not found
+
+        await self._walk(look)
+        if not found:
+            raise NotFoundError("dead", ident)
+        return found[0]
+
     async def retry(self, ident: str) -> None:
         """Send a dead batch again with attempt 1, or a malformed page to its seed again.
 

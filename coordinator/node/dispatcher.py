@@ -14,9 +14,10 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.domain.entries import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
 from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
-from coordinator.domain.registry import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
+from coordinator.domain.why import Obstacle
 from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available, settle
@@ -136,6 +137,17 @@ class Dispatcher:
         """Items of a seed that are at hand here, and the pages they came in."""
         line = self.lines.get(ident)
         return (line.buffer.items, len(line.buffer)) if line else (0, 0)
+
+    def obstacle(self, ident: str) -> Obstacle | None:
+        """What stands in the way of a seed's next batch; None where another coordinator dispatches it, or nobody."""
+        line = self.lines.get(ident)
+        if line is None:
+            return None
+        if not len(line.buffer):
+            return Obstacle()
+        wait = line.meter.wait(time.monotonic(), line.buffer.next_count(line.spec.largest_batch))
+        until = time.time() + wait if wait > 0 else None
+        return Obstacle(until, is_full=self._work.room(line.next_queue()) <= 0)
 
     async def _close(self, line: Line) -> None:
         """Stop a line and give back what it has at hand.

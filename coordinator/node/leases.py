@@ -85,7 +85,7 @@ class Leases:
         """Take up to `most` batches that a worker with these tags may get; wait up to `wait` seconds for the first."""
         queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
         deadline = time.monotonic() + wait
-        while True:
+        while not self._registry.state.is_draining(worker):
             woken = asyncio.Event()
             self._waiting[woken] = frozenset(queues)
             try:
@@ -99,6 +99,7 @@ class Leases:
             finally:
                 del self._waiting[woken]
             queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
+        return []
 
     async def ack(self, handles: Sequence[str], worker: str | None = None) -> list[bool]:
         """The worker has taken the batches.
@@ -182,10 +183,6 @@ class Leases:
     def held(self) -> list[Lease]:
         """All that is held, the longest first."""
         return sorted(self._leases.values(), key=lambda lease: lease.since)
-
-    def awaiting(self, queue: str) -> int:
-        """How many calls wait for something to come into this work queue."""
-        return sum(queue in queues for queues in self._waiting.values())
 
     @property
     def is_awaited(self) -> bool:

@@ -8,7 +8,6 @@ import time
 import structlog
 
 from coordinator.broker.management import Management
-from coordinator.domain.tally import Durations
 from coordinator.errors import ManagementError
 from coordinator.node.figures import bound_by_capacity
 from coordinator.node.leases import Leases
@@ -20,16 +19,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 0.5
 ASK_EVERY = 2.0
-LAG_EVERY = 0.5
-
-
-async def watch_loop(lag: Durations) -> None:
-    """Sleep, and count how late the event loop woke this task, until cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + LAG_EVERY
-        await asyncio.sleep(LAG_EVERY)
-        lag.add(max(0.0, loop.time() - due))
 
 
 async def watch_queues(work: Work, leases: Leases, roster: Roster) -> None:

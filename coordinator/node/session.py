@@ -17,13 +17,13 @@ from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
-from coordinator.domain.registry import Event, SeedSet
+from coordinator.domain.entries import Event, SeedSet
 from coordinator.domain.returns import Memory
 from coordinator.domain.tally import Tally
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.assembly import Links, Session, assemble, trusted
 from coordinator.node.commands import CommandReader
-from coordinator.node.monitor import watch_loop, watch_queues, watch_workers
+from coordinator.node.monitor import watch_queues, watch_workers
 from coordinator.node.presence import tags_notice
 from coordinator.node.registry import Registry
 from coordinator.node.returns import Returns
@@ -116,6 +116,7 @@ async def _loops(
     intake = Intake(session.seeds, session.available, session.dead, trusted(settings, links))
     return {
         "callbacks": session.callbacks.run(),
+        "pulse": session.pulse.run(),
         "connections": _until_closed(links.reader, links.writer),
         "coordinators": session.peers.run(),
         "snapshots": session.registry.keep_snapshots(lambda: session.peers.owns("snapshots")),
@@ -129,7 +130,6 @@ async def _loops(
         "presence": session.roster.run(channel),
         "commands": CommandReader(session.commands, links.publishing, session.dead).run(channel),
         "queues": watch_queues(session.work, session.leases, session.roster),
-        "lag": watch_loop(session.work.tally.lag),
         "workers": watch_workers(
             work=session.work,
             workers=session.workers,
