@@ -23,8 +23,8 @@ MOST_WARNINGS: Final = 6
 YIELDING: Final = frozenset({"holds", "why", "warning"})
 """Columns that get what width the others leave; of those, `MOST_KEPT` letters are kept."""
 MOST_KEPT: Final = 24
-FRAME: Final = 4
-"""Lines of a table beside its rows: title, head, a rule, and how many are left out."""
+FRAME: Final = 3
+"""Lines of a table beside its rows: title, head, and how many are left out."""
 
 
 @dataclass(frozen=True, slots=True)
