@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.domain.history import Ring
 from coordinator.domain.tally import Tally
 from coordinator.node.available import Available
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.commands import Commands
 from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.events import Events
 from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
 from coordinator.node.overview import Overview
@@ -46,6 +48,7 @@ class Session:
     suspects: Suspects
     figures: Figures
     pulse: Pulse
+    events: Events
     overview: Overview
     workers: Workers
     callbacks: Callbacks
@@ -66,12 +69,21 @@ class Links:
 
 
 async def assemble(
-    settings: Settings, instance: str, links: Links, registry: Registry, broker_tick: float, tally: Tally
+    settings: Settings, instance: str, links: Links, registry: Registry, *, ring: Ring, broker_tick: float, tally: Tally
 ) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
     peers = Peers(instance, publishing, links.management)
-    work = Work(links.writer, publishing, registry, peers, settings.window, tally)
+    events = Events(ring=ring, registry=registry, peers=peers)
+    work = Work(
+        connection=links.writer,
+        publishing=publishing,
+        registry=registry,
+        peers=peers,
+        events=events,
+        most=settings.window,
+        tally=tally,
+    )
     available = Available(publishing, links.writer.user)
     dead = DeadLetters(reader, publishing, available, tally)
     seeds = Seeds(reader, publishing, registry, available.pages, peers)
@@ -82,6 +94,7 @@ async def assemble(
         available=available,
         dead=dead,
         peers=peers,
+        events=events,
         trusted=trusted(settings, links),
         linger=settings.linger,
     )
@@ -91,6 +104,7 @@ async def assemble(
         work=work,
         available=available,
         peers=peers,
+        events=events,
         timeout=settings.ack_timeout,
     )
     suspects = Suspects(
@@ -104,7 +118,15 @@ async def assemble(
         patience=settings.last_offer_patience,
         broker_tick=broker_tick,
     )
-    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout, tally)
+    roster = Roster(
+        registry=registry,
+        publishing=publishing,
+        dead=dead,
+        peers=peers,
+        events=events,
+        timeout=settings.worker_timeout,
+        tally=tally,
+    )
     pulse = Pulse(work)
     figures = Figures(
         registry=registry,
@@ -143,7 +165,7 @@ async def assemble(
         seeds=seeds,
         dispatcher=dispatcher,
         work=work,
-        sweeper=Sweeper(reader, registry, work, available),
+        sweeper=Sweeper(reader, registry, work, available, events),
         leases=leases,
         suspects=suspects,
         peers=peers,
@@ -173,6 +195,7 @@ async def assemble(
         suspects=suspects,
         figures=figures,
         pulse=pulse,
+        events=events,
         overview=overview,
         workers=workers,
         callbacks=callbacks,

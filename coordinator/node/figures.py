@@ -277,4 +277,4 @@ def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
         speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
         able = [presence for presence in speaking if tags.issubset(presence.tags)]
         if work.consumers(queue) <= len(able):
-            work.ledger.bound(queue, sum(presence.capacity for presence in able), leased)
+            work.bound(queue, sum(presence.capacity for presence in able), leased)

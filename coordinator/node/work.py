@@ -25,6 +25,7 @@ from coordinator.domain.tags import TagSet
 from coordinator.domain.tally import Tally
 from coordinator.errors import CoordinatorError, QueueSilentError, UnroutableError
 from coordinator.models import Batch
+from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.talk import Body
@@ -105,8 +106,17 @@ class Work:
     """All work queues as one coordinator sees them."""
 
     def __init__(
-        self, connection: Connection, publishing: Channel, registry: Registry, peers: Peers, most: int, tally: Tally
+        self,
+        *,
+        connection: Connection,
+        publishing: Channel,
+        registry: Registry,
+        peers: Peers,
+        events: Events,
+        most: int,
+        tally: Tally,
     ) -> None:
+        self._events = events
         self.tally = tally
         self.ledger = Ledger(tally)
         self.is_open = asyncio.Event()
@@ -178,6 +188,7 @@ class Work:
         self.tally.sent_items += batch.count
         at, others = time.monotonic(), self._published_by_others(queue)
         self.ledger.published(queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, at, others))
+        self._events.batch("batch.sent", batch)
         for listener in self._arrivals:
             listener(queue)
         return publication
@@ -281,7 +292,11 @@ class Work:
         """So many deliveries of the queue are unacked; see `Ledger.saw_unacked`."""
         _, mine = self.ledger.batches(queue)
         others = sum(claim.sent for claim in self._claims(queue))
-        self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before)
+        self._events.acked(self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before))
+
+    def bound(self, queue: str, most: int, leased: Collection[str]) -> None:
+        """The queue's consumers hold so many batches at most; see `Ledger.bound`."""
+        self._events.acked(self.ledger.bound(queue, most, leased))
 
     async def returned(self, publication: str) -> None:
         """A batch came back, whoever had sent it."""
