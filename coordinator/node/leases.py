@@ -217,7 +217,7 @@ class Leases:
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
         leases: list[Lease] = []
         for queue in queues:
-            if not await self._work.answers(queue):
+            if not await self._work.has_some(queue):
                 continue
             while len(leases) < most:
                 delivery = await self._channel.get(queue)

@@ -23,7 +23,8 @@ from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
 from coordinator.domain.tally import Tally
-from coordinator.errors import CoordinatorError, QueueSilentError, UnroutableError
+from coordinator.domain.window import LEAST, LONGEST_LOOK, Window
+from coordinator.errors import CoordinatorError, QueueFullError, QueueSilentError, UnroutableError
 from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.peers import Peers
@@ -32,53 +33,12 @@ from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
 
-LEAST = 4
-"""Batches that a work queue may always hold, so that a consumer that comes finds something."""
 LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
-SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.2
-"""Seconds between two looks at a full work queue: longer and longer while nothing leaves it."""
 
 
 class StaleBatchError(CoordinatorError):
     """The batch's seed was released or purged: it must not be handed out."""
-
-
-@dataclass(slots=True)
-class _Window:
-    """How full a work queue may be, how fast it empties, and how many batches may be added until the next look."""
-
-    waiting: int
-    """Batches that waited at the last look: this coordinator's, where others fill the queue as well."""
-    consumers: int
-    at: float
-    sent: int = 0
-    taken: int = 0
-    """Batches that were fetched here since then: they left as well, and made room at once."""
-    rate: float = 0.0
-    pause: float = SHORTEST_LOOK
-    allowance: int = LEAST
-    published: int = 0
-    strange: int = 0
-    """Batches that waited at the last look and that no coordinator accounts for."""
-    is_silent: bool | None = None
-    """Whether the broker told nothing of it at the last look; None before the first one."""
-
-    def saw(self, waiting: int, consumers: int, now: float) -> None:
-        drained = max(0, self.waiting + self.sent + self.taken - waiting)
-        elapsed = max(now - self.at, 1e-3)
-        weight = min(1.0, elapsed / 0.2)
-        self.rate += weight * (drained / elapsed - self.rate)
-        self.pause = SHORTEST_LOOK if drained else min(LONGEST_LOOK, self.pause * 2)
-        self.waiting, self.consumers, self.at = waiting, consumers, now
-
-    def went_silent(self, now: float) -> None:
-        self.is_silent, self.at, self.pause = True, now, LONGEST_LOOK
-        self.allow(0)
-
-    def allow(self, batches: int) -> None:
-        """Grant so many until the next look."""
-        self.allowance, self.sent, self.taken = max(0, batches), 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +88,7 @@ class Work:
         self._resumption: asyncio.TimerHandle | None = None
         self._most = most
         self._demands: Callable[[], Mapping[str, float]] = dict
-        self._windows: dict[str, _Window] = {}
+        self._windows: dict[str, Window] = {}
         self._leaving: Counter[str] = Counter()
         self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
@@ -153,7 +113,7 @@ class Work:
         name = topology.work_queue_name(tags)
         if name not in self._windows:
             await self._publishing.declare_queue(topology.work_queue(tags))
-            self._windows[name] = _Window(0, 0, time.monotonic())
+            self._windows[name] = Window(0, 0, time.monotonic())
 
     @property
     def queues(self) -> list[str]:
@@ -181,9 +141,12 @@ class Work:
                 await self.declare(batch.tags)
             message = batch_message(batch, publication, redelivered=redelivered, alone=alone)
             await self._put(queue, batch.tags, message)
+        except QueueFullError:
+            self._windows[queue].refused(time.monotonic())
+            raise
         finally:
             self._left(batch.seed)
-        self._windows[queue].published += 1
+        self._windows[queue].took()
         self.tally.sent += 1
         self.tally.sent_items += batch.count
         at, others = time.monotonic(), self._published_by_others(queue)
@@ -248,13 +211,17 @@ class Work:
             listener()
         self.ledger.left_queue(publication, time.monotonic())
 
-    async def answers(self, queue: str) -> bool:
-        """Whether the broker answers for this work queue: to take from one that is silent would hang."""
+    async def has_some(self, queue: str) -> bool:
+        """Whether a batch waits in this work queue, as far as can be known.
+
+        To ask an empty one for a message costs the broker as much as to hand one out. To ask one that is silent would
+        hang, and one that has lost its leader ends the whole connection with an internal error.
+        """
         if queue not in self._windows:  # another coordinator has made it
             await self.declare(topology.tags_of_work_queue(queue))
-        if self._windows[queue].is_silent is None:
-            await self.look(queue)
-        return not self._windows[queue].is_silent
+        window = self._windows[queue]
+        is_fresh = window.is_silent is not None and time.monotonic() - window.at < LONGEST_LOOK
+        return (is_fresh and window.may_hold()) or await self.look(queue) > 0
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
