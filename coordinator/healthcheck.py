@@ -1,4 +1,4 @@
-"""What a container asks to know whether its coordinator or worker is well; of the standard library, for it runs often."""
+"""What a container asks to know whether its program is well; of the standard library alone, for it runs often."""
 
 from __future__ import annotations
 
