@@ -11,6 +11,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+from coordinator.domain.tally import Tally
+
 
 @dataclass(frozen=True, slots=True)
 class Sending:
@@ -45,7 +47,8 @@ class _Lane:
 class Ledger:
     """The account of one coordinator's publications."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally or Tally()
         self._lanes: dict[str, _Lane] = {}
         self._taken: dict[str, int] = {}
 
@@ -171,6 +174,10 @@ class Ledger:
         """Items of a seed that are known or taken to be acked."""
         return self._taken.get(seed, 0)
 
+    def totals(self) -> dict[str, int]:
+        """Items taken by seed, as of now."""
+        return dict(self._taken)
+
     def sent(self) -> list[Sending]:
         """What was delivered and not acked, as far as known; the longest first."""
         return sorted((one for lane in self._lanes.values() for one in lane.sent.values()), key=lambda one: one.at)
@@ -178,4 +185,6 @@ class Ledger:
     def _take(self, lane: _Lane, publication: str) -> None:
         sending = lane.pop(publication)
         if sending is not None:
+            self._tally.acked += 1
+            self._tally.acked_items += sending.count
             self._taken[sending.seed] = self._taken.get(sending.seed, 0) + sending.count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -255,6 +255,18 @@ def count_of(request: Request, name: str, default: int, least: int, most: int) -
     if value != int(value):
         raise InvalidInputError([(name, f"must be a whole number, not {value:g}")])
     return int(value)
+
+
+def choice_of(request: Request, name: str, among: Sequence[str]) -> str | None:
+    """One of several words in the query; None where it is left out.
+
+    Raises:
+        InvalidInputError: it is none of them.
+    """
+    value = request.query_params.get(name)
+    if value is not None and value not in among:
+        raise InvalidInputError([(name, f"must be one of {', '.join(among)}, not {value!r}")])
+    return value
 
 
 async def unless_gone(request: Request, work: Coroutine[object, object, T]) -> T | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.domain.tally import Tally
 from coordinator.node.available import Available
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.commands import Commands
@@ -14,8 +15,10 @@ from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
+from coordinator.node.overview import Overview
 from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster
+from coordinator.node.pulse import Pulse
 from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
@@ -42,11 +45,14 @@ class Session:
     peers: Peers
     suspects: Suspects
     figures: Figures
+    pulse: Pulse
+    overview: Overview
     workers: Workers
     callbacks: Callbacks
     commands: Commands
     publishing: Channel
     writer: Connection
+    reader: Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +65,15 @@ class Links:
     management: Management
 
 
-async def assemble(settings: Settings, instance: str, links: Links, registry: Registry, broker_tick: float) -> Session:
+async def assemble(
+    settings: Settings, instance: str, links: Links, registry: Registry, broker_tick: float, tally: Tally
+) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
     peers = Peers(instance, publishing, links.management)
-    work = Work(links.writer, publishing, registry, peers, settings.window)
+    work = Work(links.writer, publishing, registry, peers, settings.window, tally)
     available = Available(publishing, links.writer.user)
-    dead = DeadLetters(reader, publishing, available)
+    dead = DeadLetters(reader, publishing, available, tally)
     seeds = Seeds(reader, publishing, registry, available.pages, peers)
     dispatcher = Dispatcher(
         connection=reader,
@@ -96,8 +104,28 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         patience=settings.last_offer_patience,
         broker_tick=broker_tick,
     )
-    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
-    figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
+    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout, tally)
+    pulse = Pulse(work)
+    figures = Figures(
+        registry=registry,
+        seeds=seeds,
+        dispatcher=dispatcher,
+        work=work,
+        leases=leases,
+        roster=roster,
+        pulse=pulse,
+        peers=peers,
+    )
+    overview = Overview(
+        registry=registry,
+        dispatcher=dispatcher,
+        figures=figures,
+        peers=peers,
+        pulse=pulse,
+        reader=reader,
+        writer=links.writer,
+        management=links.management,
+    )
     callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
     workers = Workers(
         registry=registry,
@@ -107,6 +135,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         peers=peers,
         figures=figures,
         callbacks=callbacks,
+        publishing=publishing,
         settings=settings,
     )
     recall = Recall(
@@ -128,6 +157,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         workers=workers,
         callbacks=callbacks,
         publishing=publishing,
+        tally=tally,
     )
     return Session(
         instance=instance,
@@ -142,11 +172,14 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         peers=peers,
         suspects=suspects,
         figures=figures,
+        pulse=pulse,
+        overview=overview,
         workers=workers,
         callbacks=callbacks,
         commands=commands,
         publishing=publishing,
         writer=links.writer,
+        reader=links.reader,
     )
 
 

@@ -14,9 +14,10 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.domain.entries import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
 from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
-from coordinator.domain.registry import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
+from coordinator.domain.why import Obstacle
 from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available, settle
@@ -137,6 +138,17 @@ class Dispatcher:
         line = self.lines.get(ident)
         return (line.buffer.items, len(line.buffer)) if line else (0, 0)
 
+    def obstacle(self, ident: str) -> Obstacle | None:
+        """What stands in the way of a seed's next batch; None where another coordinator dispatches it, or nobody."""
+        line = self.lines.get(ident)
+        if line is None:
+            return None
+        if not len(line.buffer):
+            return Obstacle()
+        wait = line.meter.wait(time.monotonic(), line.buffer.next_count(line.spec.largest_batch))
+        until = time.time() + wait if wait > 0 else None
+        return Obstacle(until, is_full=self._work.room(line.next_queue()) <= 0)
+
     async def _close(self, line: Line) -> None:
         """Stop a line and give back what it has at hand.
 
@@ -192,9 +204,11 @@ class Dispatcher:
             parcels = self._plan()
             if parcels:
                 await self._record(parcels)
+                began = time.monotonic()
                 async with asyncio.TaskGroup() as group:
                     for parcel in parcels:
                         group.create_task(self._send(parcel))
+                self._work.tally.bursts.add(time.monotonic() - began)
         for line in [parcel.line for parcel in parcels if not len(parcel.line.buffer)]:
             self._turns.remove(line.id)
         return len(parcels)

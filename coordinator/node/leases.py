@@ -85,7 +85,7 @@ class Leases:
         """Take up to `most` batches that a worker with these tags may get; wait up to `wait` seconds for the first."""
         queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
         deadline = time.monotonic() + wait
-        while True:
+        while not self._registry.state.is_draining(worker):
             woken = asyncio.Event()
             self._waiting[woken] = frozenset(queues)
             try:
@@ -99,6 +99,7 @@ class Leases:
             finally:
                 del self._waiting[woken]
             queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
+        return []
 
     async def ack(self, handles: Sequence[str], worker: str | None = None) -> list[bool]:
         """The worker has taken the batches.
@@ -236,6 +237,7 @@ class Leases:
         if lease.batch.seed in self._registry.state.seeds:
             await self._available.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
         await lease.delivery.ack()
+        self._work.tally.returned["available", False] += 1
         await self._work.returned(lease.publication)
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:

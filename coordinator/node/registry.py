@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
-from coordinator.domain.registry import EVENT, Event, Marker, State
+from coordinator.domain.entries import EVENT, Event, Marker
+from coordinator.domain.registry import State
 from coordinator.errors import BrokerUnavailableError
 
 log = structlog.get_logger(__name__)

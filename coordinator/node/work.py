@@ -22,6 +22,7 @@ from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
+from coordinator.domain.tally import Tally
 from coordinator.errors import CoordinatorError, QueueSilentError, UnroutableError
 from coordinator.models import Batch
 from coordinator.node.peers import Peers
@@ -57,6 +58,8 @@ class _Window:
     pause: float = SHORTEST_LOOK
     allowance: int = LEAST
     published: int = 0
+    strange: int = 0
+    """Batches that waited at the last look and that no coordinator accounts for."""
     is_silent: bool | None = None
     """Whether the broker told nothing of it at the last look; None before the first one."""
 
@@ -102,9 +105,10 @@ class Work:
     """All work queues as one coordinator sees them."""
 
     def __init__(
-        self, connection: Connection, publishing: Channel, registry: Registry, peers: Peers, most: int
+        self, connection: Connection, publishing: Channel, registry: Registry, peers: Peers, most: int, tally: Tally
     ) -> None:
-        self.ledger = Ledger()
+        self.tally = tally
+        self.ledger = Ledger(tally)
         self.is_open = asyncio.Event()
         self.is_open.set()
         self._connection = connection
@@ -170,6 +174,8 @@ class Work:
         finally:
             self._left(batch.seed)
         self._windows[queue].published += 1
+        self.tally.sent += 1
+        self.tally.sent_items += batch.count
         at, others = time.monotonic(), self._published_by_others(queue)
         self.ledger.published(queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, at, others))
         for listener in self._arrivals:
@@ -264,8 +270,8 @@ class Work:
         # Each has its part of the whole window, not of what happens to be free when it looks: else whoever looks most
         # often takes each place that gets free. What nobody accounts for takes up room as well.
         part = share(self._demands().get(queue, 0.0), (claim.demand for claim in claims)) if claims else 1.0
-        strange = max(0, depth.ready - mine - theirs)
-        window.allow(math.ceil(part * (target - strange)) - mine)
+        window.strange = max(0, depth.ready - mine - theirs)
+        window.allow(math.ceil(part * (target - window.strange)) - mine)
         if depth.ready:
             for listener in self._arrivals:
                 listener(queue)
@@ -299,6 +305,13 @@ class Work:
         """How many consumed this queue when it was last looked at."""
         window = self._windows.get(queue)
         return window.consumers if window else 0
+
+    async def strange(self, queue: str) -> int:
+        """Batches that wait in this queue and that no coordinator accounts for, as after all of them ended."""
+        if queue in self._windows and queue not in self.ledger.busy():  # a busy one is looked at all the time
+            await self.look(queue)
+        window = self._windows.get(queue)
+        return window.strange if window else 0
 
     def _claims(self, queue: str) -> list[_Claim]:
         return [_Claim(ago, *body[queue]) for ago, body in self._peers.told("work") if queue in body]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from aiormq.abc import AbstractChannel
 
-from coordinator.domain.registry import WorkerRemoved
+from coordinator.domain.entries import WorkerRemoved
 from coordinator.node.node import Node
 from coordinator.node.workers import worker_user
 from coordinator.settings import Settings
