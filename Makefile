@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-prove clean
+.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-prove clean test-brokers
 
 UV ?= uv
 BIN := .venv/bin
@@ -35,7 +35,14 @@ test: setup ## run all tests, or some: make test TESTS=tests/unit
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto --maxprocesses=4 --dist loadfile $(or $(TESTS),tests) $(PYTEST_ARGS)
 
-test-compose: setup ## build the image, bring compose.yaml up, use it, take it down (needs a Docker engine)
+test-brokers: setup ## the integration tests, or some (TESTS=…), with RabbitMQ in containers: each of IMAGES in turn (needs a Docker engine)
+	@set -e; for image in $(or $(IMAGES),rabbitmq:3-management rabbitmq:4-management); do \
+		echo "test-brokers: $$image"; \
+		CI=true COORDINATOR_TEST_BROKER=container COORDINATOR_TEST_IMAGE=$$image \
+			$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile $(or $(TESTS),tests/integration) $(PYTEST_ARGS); \
+	done
+
+test-compose: setup ## build the image, bring compose.yaml up, use it, break it, take it down (needs a Docker engine)
 	@scripts/test-compose $(PYTEST_ARGS)
 
 fuzz: setup ## random input at length: 20,000 calls over HTTP, 10,000 messages over AMQP (some half an hour)
