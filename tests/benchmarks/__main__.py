@@ -1,0 +1,61 @@
+"""`make bench`: run the benchmarks, and write what came of it to docs/benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.benchmarks import report
+from tests.benchmarks.bed import PEER_PYTHON, ROOT, Bed
+
+BENCHES = ("dispatch", "worker", "end_to_end", "http", "latency", "releases", "growth", "fairness")
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+async def measure(name: str, options: argparse.Namespace) -> list[report.Outcome]:
+    """Run one benchmark on a broker of its own."""
+    say(f"{name}:")
+    module = importlib.import_module(f"tests.benchmarks.benches.{name}")
+    async with Bed.made() as at:
+        outcomes: list[report.Outcome] = await module.run(at, options.rounds, quick=options.quick, say=say)
+        quick = " --quick" if options.quick else ""
+        command = f"make bench BENCH={name} BENCH_ARGS='--rounds {options.rounds}{quick}'"
+        report.write(options.results, name, outcomes, at.version, command)
+    return outcomes
+
+
+def main() -> None:
+    """Read the arguments, measure, draw."""
+    there = [name for name in BENCHES if (Path(__file__).parent / "benches" / f"{name}.py").exists()]
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="BENCH", help=f"which; all by default: {', '.join(there)}")
+    parser.add_argument("--quick", action="store_true", help="smaller runs: all of it in some 15 minutes on 2 cores")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (default 3)")
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "benchmarks", help="folder for the results")
+    options = parser.parse_args()
+    if unknown := set(options.names).difference(there):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for name in options.names or there:
+        for outcome in asyncio.run(measure(name, options)):
+            mark = {True: "met", False: "MISSED", None: ""}[outcome.met]
+            say(
+                f"{outcome.name}: {outcome.ratio:g} ({outcome.lowest:g} – {outcome.highest:g}) {outcome.goal or ''} {mark}"
+            )
+    plot = [str(PEER_PYTHON / "python"), "-m", "tests.benchmarks.plot", str(options.results)]
+    subprocess.run(plot, cwd=ROOT, check=True)  # noqa: S603 - ours
+
+
+if __name__ == "__main__":
+    main()
