@@ -7,10 +7,11 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import httpx
 import orjson
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Message
+from coordinator.broker import ports
+from coordinator.broker.channel import Channel, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import page_message
 from coordinator.broker.private import BrokerUrls, PrivateBroker
@@ -33,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache"
 PEER_PYTHON = CACHE / "bench-venv" / "bin"
 PATIENCE = 60.0
+NOTHING = Depth(0, 0)
 IN_FLIGHT = 200
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -154,10 +157,11 @@ class Site:
             await stop(process)
 
     @contextlib.asynccontextmanager
-    async def coordinator(self) -> AsyncIterator[tuple[Program, str]]:
-        """A coordinator as shipped, ready; and where it answers HTTP."""
+    async def coordinator(self, number: int = 0) -> AsyncIterator[tuple[Program, str]]:
+        """A coordinator as shipped, ready; and where it answers HTTP. Several have a home each."""
         command = (sys.executable, "-m", "coordinator", "serve")
-        async with self.running(*command, environment=self.environment) as program:
+        home = f"{self.environment['COORDINATOR_HOME']}-{number}"
+        async with self.running(*command, environment={**self.environment, "COORDINATOR_HOME": home}) as program:
             url = ""
             async with asyncio.timeout(PATIENCE):
                 while not url:
@@ -174,10 +178,16 @@ class Site:
 
     async def fill(self, exchange: str, key: str, messages: Iterable[Message]) -> None:
         """Publish all, confirmed, many at once."""
+        await self.fill_many(((key, message) for message in messages), exchange)
+
+    async def fill_many(self, messages: Iterable[tuple[str, Message]], exchange: str = topology.ITEMS) -> None:
+        """Publish all by their routing keys, confirmed, many at once."""
         running: set[asyncio.Task[None]] = set()
-        for message in messages:
+        for key, message in messages:
             if len(running) >= IN_FLIGHT:
-                _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
             running.add(asyncio.create_task(self.channel.publish(exchange, key, message, mandatory=True)))
         await asyncio.gather(*running)
 
@@ -186,16 +196,26 @@ class Site:
         inner = payload.text(payload.page(number, size))[1:-1]
         return page_message(inner, size, f"page-{number}", self.connection.user)
 
+    async def drained(self, queue: str) -> None:
+        """Wait until a queue holds nothing, acks included: a worker that is stopped earlier would leave some of it."""
+        async with asyncio.timeout(15):
+            while (await self._seen(queue)).get("messages", 1):
+                await asyncio.sleep(0.2)
+
+    async def _seen(self, queue: str) -> dict[str, Any]:
+        path = f"/api/queues/{quote(self.settings.vhost(), safe='')}/{quote(queue, safe='')}"
+        seen: dict[str, Any] = (await self.http.get(path)).json()
+        return seen
+
     async def terms(self, queue: str, messages: int, size: int = payload.ITEMS) -> Terms:
         """What the broker saw of the run; its counters lag by a second or two.
 
         Raises:
             WrongResultError: the queue did not let so many messages through, each once.
         """
-        path = f"/api/queues/{quote(self.settings.vhost(), safe='')}/{quote(queue, safe='')}"
         begun, seen = time.monotonic(), {}
         while time.monotonic() - begun < 15:
-            seen = (await self.http.get(path)).json()
+            seen = await self._seen(queue)
             stats = seen.get("message_stats", {})
             if stats.get("ack", 0) >= messages and not seen.get("messages", 1):
                 break
@@ -244,6 +264,39 @@ async def result(out: Path, programs: Sequence[Program], items: int, *, patience
     if (told["items"], told["sum"]) != (items, payload.sum_of(items)):
         raise WrongResultError(f"of {items} items there came {told}")
     return told
+
+
+async def eventually_fast(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, looked at each millisecond, since that is what is measured."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+async def listening(port: int) -> None:
+    """Wait until somebody answers on a port of loopback.
+
+    Raises:
+        WrongResultError: nobody does.
+    """
+    begun = time.monotonic()
+    while time.monotonic() - begun < PATIENCE:
+        if await ports.answers(port):
+            return
+        await moment()
+    raise WrongResultError(f"nobody answers on port {port}")
+
+
+async def moment() -> None:
+    """Let other processes go on: they set no event here."""
+    await asyncio.sleep(0.05)
 
 
 def cpu_of(pid: int) -> float:

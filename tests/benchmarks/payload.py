@@ -53,6 +53,7 @@ class Tally:
         self._lock = threading.Lock()
         self.items = self.sum = self.messages = 0
         self._first = 0.0
+        self.latencies: list[float] = []
 
     @classmethod
     def of_environment(cls) -> Tally:
@@ -91,6 +92,8 @@ class Tally:
             "first": self._first,
             "last": time.monotonic(),
         }
+        if self.latencies:
+            self._out.with_suffix(".latencies").write_text(json.dumps(self.latencies))
         draft = self._out.with_suffix(".draft")
         draft.write_text(json.dumps(told))
         draft.rename(self._out)
