@@ -50,9 +50,8 @@ def main() -> None:
     for name in options.names or there:
         for outcome in asyncio.run(measure(name, options)):
             mark = {True: "met", False: "MISSED", None: ""}[outcome.met]
-            say(
-                f"{outcome.name}: {outcome.ratio:g} ({outcome.lowest:g} – {outcome.highest:g}) {outcome.goal or ''} {mark}"
-            )
+            spread = f"{outcome.lowest:g} to {outcome.highest:g}"
+            say(f"{outcome.name}: {outcome.ratio:g} ({spread}) {outcome.goal or ''} {mark}")
     plot = [str(PEER_PYTHON / "python"), "-m", "tests.benchmarks.plot", str(options.results)]
     subprocess.run(plot, cwd=ROOT, check=True)  # noqa: S603 - ours
 

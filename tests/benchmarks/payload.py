@@ -1,4 +1,7 @@
-"""What is sent in all comparisons, and how it is counted; contenders in other environments import it, so it needs nothing."""
+"""What is sent in all comparisons, and how it is counted.
+
+Contenders in other environments import it, so it needs nothing but the standard library.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import matplotlib as mpl
 
 mpl.use("svg")
 
-from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first: there is no screen
+from matplotlib import pyplot as plt
 
 
 def draw(path: Path, title: str, unit: str, figures: dict[str, dict[str, Any]]) -> None:

@@ -16,6 +16,10 @@ from tests.benchmarks.harness import Runs
 
 RESULTS = "results.json"
 PAGE = "README.md"
+INTRODUCTION = """\
+Made by `make bench`; [tests/benchmarks](../../tests/benchmarks/README.md) tells how it measures and how to add to it.
+A ratio is of medians of one run of the program; `range` is from turn to turn, for a figure from least to most.
+Each section says on which machine and commit it was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +105,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Made by `make bench`; [CONTRIBUTING](../../CONTRIBUTING.md) tells how to run it, and"
-        " [tests/benchmarks](../../tests/benchmarks/README.md) how it measures and how to add to it. All figures of a line are of one"
-        " run of the program; `range` is from turn to turn. Figures of different lines may be of different days.",
+        INTRODUCTION,
         "",
         "| what | ratio or figure | range | goal | met |",
         "|---|---|---|---|---|",
@@ -112,7 +114,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     for one in results:
         unit = "" if one["of"] else f" {one['unit']}"
         lines.append(
-            f"| {one['name']} | {one['ratio']:g}{unit} | {one['lowest']:g} – {one['highest']:g} "
+            f"| {one['name']} | {one['ratio']:g}{unit} | {one['lowest']:g} to {one['highest']:g} "
             f"| {one['goal'] or ''} | {marks[one['met']]} |"
         )
     for bench in dict.fromkeys(str(one["bench"]) for one in results):
@@ -140,7 +142,7 @@ def _section(bench: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         for name, figure in figures.items():
             rest = "".join(f" {figure[key]:,.1f} |" if key in figure else " |" for key in further)
-            spread = f"{figure['lowest']:,.0f} – {figure['highest']:,.0f}"
+            spread = f"{figure['lowest']:,.0f} to {figure['highest']:,.0f}"
             lines.append(f"| {name} | {figure['median']:,.0f} | {spread} | {figure['runs']} |{rest}")
     return lines
 

@@ -1,8 +1,8 @@
 """dispatch: pages of a seed's queue become batches in the work queue, through one coordinator as shipped.
 
-Against a relay of bare aio-pika and one in C, which do no more than consume, publish confirmed and ack. The queues, their
-arguments, the messages and the sink that empties the work queue are the same for all. Measured at the sink, from the first
-message to the last.
+Against a relay of bare aio-pika and one in C, which do no more than consume, publish confirmed and ack. The queues,
+their arguments, the messages and the sink that empties the work queue are the same for all. Measured at the sink, from
+the first message to the last.
 """
 
 from __future__ import annotations

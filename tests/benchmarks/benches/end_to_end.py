@@ -1,8 +1,8 @@
 """end_to_end: items are submitted and taken at the same time, through one coordinator and one worker.
 
-Against the peers with a producer and a worker: in batches of 100, and item by item as their users do. Also with pages of 1,
-3 and 10 items, as a crawl's discovered children are. Measured in items, from the start of the submission to the last call of
-the handler; a program's own start is not counted.
+Against the peers with a producer and a worker: in batches of 100, and item by item as their users do. Also with pages
+of 1, 3 and 10 items, as a crawl's discovered children are. Measured in items, up to the handler's last call: ours from
+the start of the submission, a peer's from its handler's first call, so that the start of its producer does not count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""fairness: how long a seed of 10 items takes to be through, behind seeds that have far more than a worker takes meanwhile.
+"""fairness: how long a seed of 10 items takes to be through, behind seeds with far more than a worker takes meanwhile.
 
 Stated in windows: the time in which the worker takes as many batches as may be unsent at once.
 """

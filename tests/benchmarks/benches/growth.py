@@ -1,8 +1,8 @@
 """growth: rate, processor time and memory as seeds, workers, queued items and coordinators grow.
 
-Full pages are checked at the source, and the sink is the same as for dispatch, so what grows is all that differs. For what is
-queued, pages of 1,000 tiny items (12 bytes) spare the disk: 10 million items of 160 bytes would take 1.9 GB. Many workers are
-stock clients on connections of their own, in one process.
+Full pages are checked at the source, and the sink is the same as for dispatch, so what grows is all that differs. For
+what is queued, pages of 1,000 tiny items (14 bytes) spare the disk: 10 million items of 160 bytes would take 1.9 GB.
+Many workers are stock clients on connections of their own, in one process.
 """
 
 from __future__ import annotations

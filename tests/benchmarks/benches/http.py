@@ -100,7 +100,7 @@ async def _beanstalkd(at: Bed, batches: int) -> Run:
 
 @asynccontextmanager
 async def _beanstalk_server(site: Site) -> AsyncIterator[int]:
-    """beanstalkd with its log in a folder of its own, on a free port."""
+    """Beanstalkd with its log in a folder of its own, on a free port."""
     port, folder = bed.free_port(), site.out().with_name("beanstalkd")
     folder.mkdir(parents=True)
     command = ("beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(folder), "-z", "65535")

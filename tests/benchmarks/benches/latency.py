@@ -1,7 +1,7 @@
 """latency: from the submission of an item to the call of its handler, idle and at half of the full rate.
 
-Each item carries the time of its submission, by the clock that all processes of a machine share. A page of one item waits
-`linger` for more, so a part of the latency is chosen. Coordinator and worker are as shipped.
+Each item carries the time of its submission, by the clock that all processes of a machine share. A page of one item
+waits `linger` for more, so a part of the latency is chosen. Coordinator and worker are as shipped.
 """
 
 from __future__ import annotations

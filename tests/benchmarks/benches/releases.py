@@ -1,12 +1,14 @@
 """releases: until a released worker's batches are with another, and until the release of a seed is answered.
 
-The released worker is a stock client that holds its batches unacked; beside it stands the broker's own forced close of such
-a connection. A released seed has 10 thousand to 5 million items available, in pages of 1,000 tiny items to spare the disk, and is
-being dispatched. A call is made over HTTP; the workers run in the program that measures.
+The released worker is a stock client that holds its batches unacked; beside it stands the broker's own forced close of
+such a connection. A released seed has 10 thousand to 5 million items available, in pages of 1,000 tiny items to spare
+the disk, and is being dispatched. A call is made over HTTP; the workers run in the program that measures.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -97,18 +99,12 @@ async def _forced_close(site: Site, held: int) -> float:
     lost = await StockWorker.consume(site.settings, prefetch=held, name=name)
     for begin in range(0, held, 100):  # the work queue takes some 600
         await site.fill("", topology.WORK, messages[begin : begin + 100])
-        await eventually(lambda least=min(held, begin + 100): len(lost.deliveries) >= least, "all")  # type: ignore[misc]
+        least = min(held, begin + 100)
+        await eventually(lambda least=least: len(lost.deliveries) >= least, "all")  # type: ignore[misc]
     other = await StockWorker.consume(site.settings, topology.RETURNS, prefetch=held + 1)
-    found = [one["name"] for one in (await site.http.get("/api/connections?disable_stats=true")).json()]
-    connections = (await site.http.get("/api/connections")).json()
-    known = [one["name"] for one in connections if one.get("client_properties", {}).get("connection_name") == name]
-    begun = time.monotonic()
-    while not known and time.monotonic() - begun < 15:
-        connections = (await site.http.get("/api/connections")).json()
-        known = [one["name"] for one in connections if one.get("client_properties", {}).get("connection_name") == name]
-    assert known, found
+    known = await _connection_named(site, name)
     begun = time.perf_counter()
-    (await site.http.delete(f"/api/connections/{quote(known[0], safe='')}")).raise_for_status()
+    (await site.http.delete(f"/api/connections/{quote(known, safe='')}")).raise_for_status()
     await eventually_fast(lambda: len(other.deliveries) >= held)
     taken = (time.perf_counter() - begun) * 1000
     await other.ack_all()
@@ -116,10 +112,22 @@ async def _forced_close(site: Site, held: int) -> float:
     return taken
 
 
+async def _connection_named(site: Site, name: str) -> str:
+    """The broker's own name of a connection, which its statistics tell after some seconds."""
+    async with asyncio.timeout(15):
+        while True:
+            for one in (await site.http.get("/api/connections")).json():
+                if one.get("client_properties", {}).get("connection_name") == name:
+                    return str(one["name"])
+            await asyncio.sleep(0.1)
+
+
 async def _seed(at: Bed, items: int, rounds: int) -> tuple[list[float], list[float]]:
     """Milliseconds of the release, and from the resume until a batch is with a worker."""
     releases, resumes = [], []
-    async with at.site() as site, site.coordinator() as (_, url):
+    async with contextlib.AsyncExitStack() as stack:
+        site = await stack.enter_async_context(at.site())
+        _, url = await stack.enter_async_context(site.coordinator())
         async with httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=60) as api:
             (await api.put("/seed/large", json={"batchSize": 100})).raise_for_status()
             (await api.put("/release/seed/large")).raise_for_status()

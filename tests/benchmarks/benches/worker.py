@@ -1,7 +1,7 @@
 """worker: receive, decode, hand to a handler that does nothing, ack.
 
-Our worker calls its handler for each item, and publishes each batch's results, confirmed, before it acks; a peer's task is
-called once with the whole batch. All find their queue filled; measured from the first call of the handler to the last.
+Our worker calls its handler for each item, and publishes each batch's results, confirmed, before it acks; a peer's task
+is called once with the whole batch. All find their queue filled; measured from the handler's first call to the last.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bare framework: the same answers by Starlette and uvicorn, made of what is in memory. Nothing behind it is durable."""
+"""The bare framework: the same answers by Starlette and uvicorn, out of memory. Nothing behind it is durable."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Celery: its task gets a batch.
 
 Acks come when the task is through (`task_acks_late`), publications are confirmed (`confirm_publish`), queues are quorum
-queues (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/rabbitmq.html#using-quorum-queues). Results
-are ignored and the prefetch multiplier is raised, as for short tasks
+queues (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/rabbitmq.html#using-quorum-queues).
+Results are ignored and the prefetch multiplier is raised, as for short tasks
 (https://docs.celeryq.dev/en/stable/userguide/optimizing.html). Settings: the pool `solo`, or `prefork` with one child.
 """
 

@@ -2,8 +2,8 @@
 
 Queues are quorum queues by default (https://github.com/taskiq-python/taskiq-aio-pika), acks come when the task is
 executed (`--ack-type when_executed`, https://taskiq-python.github.io/guide/message-acknowledgement.html). One worker
-process; `--no-parse` leaves pydantic out (https://taskiq-python.github.io/guide/cli.html). Settings: a prefetch (`qos`) of
-20 or 100.
+process; `--no-parse` leaves pydantic out (https://taskiq-python.github.io/guide/cli.html). Settings: a prefetch
+(`qos`) of 20 or 100.
 """
 
 from __future__ import annotations
