@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
-import signal
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ import httpx
 import orjson
 
 from coordinator import topology
-from coordinator.broker import ports
 from coordinator.broker.channel import Channel, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import page_message
@@ -29,15 +25,17 @@ from coordinator.broker.private import BrokerUrls, PrivateBroker
 from coordinator.settings import Settings
 from tests.benchmarks import payload
 from tests.benchmarks.harness import Terms, WrongResultError
+from tests.benchmarks.machine import PATIENCE, Program, stop
+from tests.benchmarks.profiles import sampled
 from tests.support import own_vhost
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache"
 PEER_PYTHON = CACHE / "bench-venv" / "bin"
-PATIENCE = 60.0
+ALMOST_ALL = 0.99
 NOTHING = Depth(0, 0)
+OURS = ("coordinator", "worker_stub")
 IN_FLIGHT = 200
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -48,17 +46,19 @@ class Bed:
     pid: int
     version: str
     folder: Path
+    samples: Path | None = None
+    """Where samples of our programs go, if they are to be taken."""
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def made(cls) -> AsyncIterator[Bed]:
+    async def made(cls, samples: Path | None = None) -> AsyncIterator[Bed]:
         """A private broker and a folder for what programs write."""
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             async with PrivateBroker() as broker:
                 at = urlsplit(broker.urls.management)
                 async with management(at.geturl()) as http:
                     version = str((await http.get("/api/overview")).json()["rabbitmq_version"])
-                yield cls(broker.urls, broker.pid, version, Path(folder))
+                yield cls(broker.urls, broker.pid, version, Path(folder), samples)
 
     @contextlib.asynccontextmanager
     async def site(self) -> AsyncIterator[Site]:
@@ -80,27 +80,6 @@ async def management(url: str) -> AsyncIterator[httpx.AsyncClient]:
     base = f"{at.scheme}://{at.hostname}:{at.port}"
     async with httpx.AsyncClient(base_url=base, auth=auth, trust_env=False, timeout=PATIENCE) as http:
         yield http
-
-
-@dataclass(frozen=True)
-class Program:
-    """A process that was started."""
-
-    process: asyncio.subprocess.Process
-    log: Path
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self.process.pid
-
-    def cpu(self) -> float:
-        """Seconds of processor time that it and its children have used."""
-        return cpu_of(self.pid)
-
-    def memory(self) -> float:
-        """Resident memory, in MB."""
-        return memory_of(self.pid)
 
 
 @dataclass(frozen=True)
@@ -151,10 +130,13 @@ class Site:
                 cwd=ROOT,
                 start_new_session=True,
             )
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(stop, process)
+            ours = [name for name in OURS if name in command]
+            if self.bed.samples is not None and ours:
+                out = self.bed.samples / f"{ours[0]}-{time.monotonic_ns()}.samples"
+                await stack.enter_async_context(sampled(PEER_PYTHON / "py-spy", process.pid, out))
             yield Program(process, log)
-        finally:
-            await stop(process)
 
     @contextlib.asynccontextmanager
     async def coordinator(self, number: int = 0) -> AsyncIterator[tuple[Program, str]]:
@@ -228,94 +210,11 @@ class Site:
         return Terms(
             queue_type=str(seen["type"]),
             durable=bool(seen["durable"]),
-            unconfirmed=max(0, int(whole.get("publish", 0)) - int(whole.get("confirm", 0))),
+            confirmed=whole.get("confirm", 0) >= ALMOST_ALL * whole.get("publish", 0),
             unacked=int(stats.get("deliver_no_ack", 0)),
             items=size,
             payload=len(payload.text(payload.page(0, size))),
         )
-
-
-async def stop(process: asyncio.subprocess.Process) -> None:
-    """End a program and its children: politely, then not."""
-    if process.returncode is None:
-        process.terminate()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(15):
-                await process.wait()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-
-
-async def result(out: Path, programs: Sequence[Program], items: int, *, patience: float = PATIENCE) -> dict[str, Any]:
-    """What a sink or a handler wrote down.
-
-    Raises:
-        WrongResultError: it did not come in time, a program has ended, or it is not what was sent.
-    """
-    begun = time.monotonic()
-    while not out.exists():
-        dead = [one for one in programs if one.process.returncode not in {None, 0}]
-        if dead or time.monotonic() - begun > patience:
-            tails = "\n".join(one.log.read_text(errors="replace")[-2000:] for one in programs)
-            raise WrongResultError(f"nothing came in {patience:g} s, or a program ended\n{tails}")
-        await asyncio.sleep(0.05)
-    told: dict[str, Any] = orjson.loads(out.read_bytes())
-    if (told["items"], told["sum"]) != (items, payload.sum_of(items)):
-        raise WrongResultError(f"of {items} items there came {told}")
-    return told
-
-
-async def eventually_fast(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, looked at each millisecond, since that is what is measured."""
-    async with asyncio.timeout(PATIENCE):
-        while not holds():
-            await asyncio.sleep(0.001)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-async def listening(port: int) -> None:
-    """Wait until somebody answers on a port of loopback.
-
-    Raises:
-        WrongResultError: nobody does.
-    """
-    begun = time.monotonic()
-    while time.monotonic() - begun < PATIENCE:
-        if await ports.answers(port):
-            return
-        await moment()
-    raise WrongResultError(f"nobody answers on port {port}")
-
-
-async def moment() -> None:
-    """Let other processes go on: they set no event here."""
-    await asyncio.sleep(0.05)
-
-
-def cpu_of(pid: int) -> float:
-    """Seconds of processor time that a process has used, and its children that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / TICKS
-
-
-def memory_of(pid: int) -> float:
-    """Resident memory of a process, in MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def has(program: str) -> bool:
-    """Whether a program can be run."""
-    return shutil.which(program) is not None
 
 
 def _address(log: Path) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from coordinator import topology
 from tests.benchmarks import payload
-from tests.benchmarks.bed import PEER_PYTHON, Program, Site
+from tests.benchmarks.bed import PEER_PYTHON, Site
 from tests.benchmarks.harness import WrongResultError
+from tests.benchmarks.machine import Program
 
 PEERS = "tests.benchmarks.peers"
 QUEUE = "bench"

@@ -22,8 +22,8 @@ class Terms:
 
     queue_type: str
     durable: bool
-    unconfirmed: int
-    """Messages of which the broker knows no confirm."""
+    confirmed: bool
+    """Whether publications were confirmed: the broker's counters may miss the last of a channel that is closed."""
     unacked: int
     """Deliveries without ack: by consumers that want none, or not settled at the end."""
     items: int
@@ -33,7 +33,7 @@ class Terms:
 
     def differences(self, other: Terms) -> list[str]:
         """What is not equal; the envelope that a library puts around the payload may differ."""
-        names = ("queue_type", "durable", "unconfirmed", "unacked", "items", "payload")
+        names = ("queue_type", "durable", "confirmed", "unacked", "items", "payload")
         return [
             f"{name}: {getattr(self, name)} and {getattr(other, name)}"
             for name in names

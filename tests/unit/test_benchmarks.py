@@ -10,7 +10,7 @@ from tests.benchmarks import payload
 from tests.benchmarks.harness import Run, Runs, Terms, UnequalTermsError, in_turns
 from tests.benchmarks.report import Goal, Outcome, page
 
-TERMS = Terms("quorum", durable=True, unconfirmed=0, unacked=0, items=100, payload=16_000)
+TERMS = Terms("quorum", durable=True, confirmed=True, unacked=0, items=100, payload=16_000)
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ TERMS = Terms("quorum", durable=True, unconfirmed=0, unacked=0, items=100, paylo
     [
         {"queue_type": "classic"},
         {"durable": False},
-        {"unconfirmed": 5},
+        {"confirmed": False},
         {"unacked": 5},
         {"items": 1},
         {"payload": 160},

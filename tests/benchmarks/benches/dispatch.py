@@ -16,9 +16,10 @@ import httpx
 
 from coordinator import topology
 from coordinator.broker.channel import Message
-from tests.benchmarks import bed, payload
-from tests.benchmarks.bed import CACHE, PEER_PYTHON, Bed, Program, Site
+from tests.benchmarks import machine, payload
+from tests.benchmarks.bed import CACHE, PEER_PYTHON, Bed, Site
 from tests.benchmarks.harness import Run, Runs, in_turns
+from tests.benchmarks.machine import Program
 from tests.benchmarks.report import Goal, Outcome
 from tests.support import PREFIX
 
@@ -62,12 +63,12 @@ async def _coordinator(at: Bed, pages: int, *, trusted: bool) -> Run:
             (await api.put(f"/release/seed/{SEED}")).raise_for_status()
             await site.fill(topology.ITEMS, SEED, _messages(site, pages, trusted=trusted))
             async with _sink(site, pages) as (sink, out):
-                before, broker = program.cpu(), bed.cpu_of(at.pid)
+                before, broker = program.cpu(), machine.cpu_of(at.pid)
                 (await api.put(f"/resume/seed/{SEED}")).raise_for_status()
-                told = await bed.result(out, [sink], pages * payload.ITEMS)
+                told = await machine.result(out, [sink], pages * payload.ITEMS)
                 cpu = {
                     "cpu us a batch": (program.cpu() - before) / pages * 1e6,
-                    "broker cpu us a batch": (bed.cpu_of(at.pid) - broker) / pages * 1e6,
+                    "broker cpu us a batch": (machine.cpu_of(at.pid) - broker) / pages * 1e6,
                     "memory MB": program.memory(),
                 }
         terms = await site.terms(topology.WORK, pages)
@@ -79,11 +80,11 @@ async def _once(at: Bed, pages: int, work: Work) -> Run:
         await site.declare(topology.seed_queue(SEED), topology.work_queue(()))
         await site.fill(topology.ITEMS, SEED, _messages(site, pages, trusted=True))
         async with _sink(site, pages) as (sink, out), work(site) as program:
-            before, broker = program.cpu(), bed.cpu_of(at.pid)
-            told = await bed.result(out, [sink, program], pages * payload.ITEMS)
+            before, broker = program.cpu(), machine.cpu_of(at.pid)
+            told = await machine.result(out, [sink, program], pages * payload.ITEMS)
             cpu = {
                 "cpu us a batch": (program.cpu() - before) / pages * 1e6,
-                "broker cpu us a batch": (bed.cpu_of(at.pid) - broker) / pages * 1e6,
+                "broker cpu us a batch": (machine.cpu_of(at.pid) - broker) / pages * 1e6,
                 "memory MB": program.memory(),
             }
         terms = await site.terms(topology.WORK, pages)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from coordinator import topology
-from tests.benchmarks import bed, payload
+from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import Bed, Site
 from tests.benchmarks.contenders import QUEUE, TASK_QUEUES, Peer, worker_stub
 from tests.benchmarks.harness import Run, in_turns
@@ -68,7 +68,7 @@ async def _ours(at: Bed, items: int, size: int) -> Run:
         messages = [site.checked_page(number, size) for number in range(pages)]
         begun = time.monotonic()
         await site.fill(topology.ITEMS, SEED, messages)
-        told = await bed.result(out, [program, worker], pages * size)
+        told = await machine.result(out, [program, worker], pages * size)
         return Run(
             pages * size / (told["last"] - begun),
             extra={"cpu us an item": (program.cpu() + worker.cpu()) / items * 1e6},
@@ -82,7 +82,7 @@ async def _peer(at: Bed, peer: Peer, messages: int, size: int) -> Run:
         async with peer.worker(site, out, items) as worker:
             await consumed(site, QUEUE)
             async with peer.producer(site, site.out("unused"), messages, size) as producer:
-                told = await bed.result(out, [worker, producer], items)
+                told = await machine.result(out, [worker, producer], items)
             # From the first call on, since the start of a peer's producer is not its work.
             return Run(items / (told["last"] - told["first"]), extra={"cpu us an item": worker.cpu() / items * 1e6})
 
@@ -90,9 +90,9 @@ async def _peer(at: Bed, peer: Peer, messages: int, size: int) -> Run:
 async def consumed(site: Site, queue: str) -> None:
     """Wait until a worker consumes its queue."""
     begun = time.monotonic()
-    while time.monotonic() - begun < bed.PATIENCE:
+    while time.monotonic() - begun < machine.PATIENCE:
         depth = await site.connection.depth(queue)
         if depth is not None and depth.consumers:
             return
-        await bed.moment()
+        await machine.moment()
     raise TimeoutError(f"nobody consumes {queue}")

@@ -15,7 +15,7 @@ import orjson
 from coordinator import topology
 from coordinator.broker.channel import Delivery, Message
 from coordinator.broker.connection import Connection
-from tests.benchmarks import bed, payload
+from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import Bed, Site
 from tests.benchmarks.report import Goal, Outcome
 
@@ -68,8 +68,8 @@ async def _behind(at: Bed, large: int, rounds: int) -> tuple[list[float], list[f
         try:
             await _fill(site, large)
             begun = time.monotonic()
-            while worker.taken < 500 and time.monotonic() - begun < bed.PATIENCE:
-                await bed.moment()
+            while worker.taken < 500 and time.monotonic() - begun < machine.PATIENCE:
+                await machine.moment()
             results = [await _small(site, worker, number) for number in range(rounds)]
         finally:
             working.cancel()
@@ -92,7 +92,7 @@ async def _small(site: Site, worker: SlowWorker, number: int) -> tuple[float, fl
     taken, begun = worker.taken, time.monotonic()
     items = [{"id": f"{seed}-{place}"} for place in range(SMALL)]
     await site.channel.publish(topology.ITEMS, seed, Message(payload.text(items)), mandatory=True)
-    async with asyncio.timeout(bed.PATIENCE):
+    async with asyncio.timeout(machine.PATIENCE):
         while worker.seeds.get(seed, 0) < SMALL:
             await asyncio.sleep(0.001)
     return (worker.taken - taken) / site.settings.window, time.monotonic() - begun

@@ -16,9 +16,10 @@ import httpx
 
 from coordinator import topology
 from coordinator.broker.channel import Message
-from tests.benchmarks import bed, payload
-from tests.benchmarks.bed import CACHE, Bed, Program, Site
+from tests.benchmarks import bed, machine, payload
+from tests.benchmarks.bed import CACHE, Bed, Site
 from tests.benchmarks.harness import Contender, Run, WrongResultError, in_turns
+from tests.benchmarks.machine import Program
 from tests.benchmarks.report import Goal, Outcome
 from tests.support import PREFIX
 
@@ -74,14 +75,14 @@ async def _dispatched(at: Bed, batches: int, *, seeds: int, workers: int = 0, no
             await site.fill_many((ids[number % seeds], site.checked_page(number)) for number in range(batches))
             out = site.out()
             sink = await stack.enter_async_context(_sink(site, batches, workers))
-            before, broker = sum(program.cpu() for program in programs), bed.cpu_of(at.pid)
+            before, broker = sum(program.cpu() for program in programs), machine.cpu_of(at.pid)
             await _all(api, "resume", ids)
-            told = await bed.result(out, [sink], batches * payload.ITEMS, patience=180)
+            told = await machine.result(out, [sink], batches * payload.ITEMS, patience=180)
         extra = {
             "cpu us a batch": (sum(program.cpu() for program in programs) - before) / batches * 1e6,
-            "broker cpu us a batch": (bed.cpu_of(at.pid) - broker) / batches * 1e6,
+            "broker cpu us a batch": (machine.cpu_of(at.pid) - broker) / batches * 1e6,
             "memory MB": max(program.memory() for program in programs),
-            "broker memory MB": bed.memory_of(at.pid),
+            "broker memory MB": machine.memory_of(at.pid),
         }
         return Run((batches - 1) / (told["last"] - told["first"]), extra=extra)
 
@@ -104,7 +105,7 @@ async def _sink(site: Site, batches: int, workers: int) -> AsyncIterator[Program
         while begun < max(1, workers):
             depth = await site.connection.depth(topology.WORK)
             begun = depth.consumers if depth else 0
-            await bed.moment()
+            await machine.moment()
         yield program
 
 
@@ -118,7 +119,7 @@ async def _queued(at: Bed, items: int, say: Callable[[str], None]) -> float:
             await site.fill(topology.ITEMS, "large", (Message(body) for _ in range(items // PAGE)))
             await _all(api, "resume", ["large"])
             while not (await site.connection.depth(topology.WORK) or bed.NOTHING).ready:
-                await bed.moment()
+                await machine.moment()
             memory = program.memory()
         say(f"  {items:,} items queued: {memory:.1f} MB")
         return memory

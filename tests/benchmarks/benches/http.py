@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from coordinator import topology
-from tests.benchmarks import bed, payload
-from tests.benchmarks.bed import PEER_PYTHON, Bed, Program, Site
+from tests.benchmarks import machine, payload
+from tests.benchmarks.bed import PEER_PYTHON, Bed, Site
 from tests.benchmarks.harness import Contender, Run, WrongResultError, in_turns
+from tests.benchmarks.machine import Program
 from tests.benchmarks.report import Goal, Outcome
 from tests.support import PREFIX
 
@@ -37,7 +38,7 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) 
         for together in (1, 10)
     }
     contenders[BARE] = partial(_bare, at, batches)
-    has_peer = bed.has("beanstalkd")
+    has_peer = machine.has("beanstalkd")
     if has_peer:
         contenders[BEANSTALKD] = partial(_beanstalkd, at, batches)
     runs = await in_turns(contenders, rounds, say)
@@ -66,12 +67,12 @@ async def _ours(at: Bed, batches: int, clients: int, together: int) -> Run:
 
 
 async def _bare(at: Bed, batches: int) -> Run:
-    port = bed.free_port()
+    port = machine.free_port()
     async with at.site() as site:
         environment = {payload.EXPECTED: str(batches * payload.ITEMS)}
         server = (sys.executable, "-m", "uvicorn", "--no-access-log", "--port", str(port))
         async with site.running(*server, "tests.benchmarks.peers.bare_http:app", environment=environment) as program:
-            await bed.listening(port)
+            await machine.listening(port)
             told = await _fetched(site, f"127.0.0.1:{port}", batches, 16, 10, program)
         return Run((batches - 1) / (told["last"] - told["first"]))
 
@@ -84,7 +85,7 @@ async def _fetched(
     module = "tests.benchmarks.peers.http_clients"
     command = (sys.executable, "-m", module, address, str(clients), str(together))
     async with site.running(*command, environment=environment) as client:
-        return await bed.result(out, [client, program], items)
+        return await machine.result(out, [client, program], items)
 
 
 async def _beanstalkd(at: Bed, batches: int) -> Run:
@@ -94,18 +95,18 @@ async def _beanstalkd(at: Bed, batches: int) -> Run:
         module = "tests.benchmarks.peers.beanstalk_client"
         command = (PEER_PYTHON / "python", "-m", module, str(port), str(batches))
         async with site.running(*command, environment=environment) as client:
-            told = await bed.result(out, [client], items)
+            told = await machine.result(out, [client], items)
         return Run((batches - 1) / (told["last"] - told["first"]))
 
 
 @asynccontextmanager
 async def _beanstalk_server(site: Site) -> AsyncIterator[int]:
     """Beanstalkd with its log in a folder of its own, on a free port."""
-    port, folder = bed.free_port(), site.out().with_name("beanstalkd")
+    port, folder = machine.free_port(), site.out().with_name("beanstalkd")
     folder.mkdir(parents=True)
     command = ("beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(folder), "-z", "65535")
     async with site.running(Path(command[0]), *command[1:]):
-        await bed.listening(port)
+        await machine.listening(port)
         yield port
 
 

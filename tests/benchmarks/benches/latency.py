@@ -17,7 +17,7 @@ import orjson
 
 from coordinator import topology
 from coordinator.broker.channel import Message
-from tests.benchmarks import bed, payload
+from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import Bed, Site
 from tests.benchmarks.benches.end_to_end import consumed
 from tests.benchmarks.contenders import worker_stub
@@ -78,7 +78,7 @@ async def _working(site: Site, items: int) -> AsyncIterator[Path]:
 
 async def _latencies(out: Path, items: int) -> list[float]:
     """Milliseconds of each item."""
-    await bed.result(out, [], items)
+    await machine.result(out, [], items)
     noted: list[float] = orjson.loads(out.with_suffix(".latencies").read_bytes())
     return [1000 * one for one in noted]
 

@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from coordinator import topology
 from coordinator.broker.channel import Message
 from tests.benchmarks import payload
-from tests.benchmarks.bed import Bed, Site, eventually_fast
+from tests.benchmarks.bed import Bed, Site
+from tests.benchmarks.machine import eventually_fast
 from tests.benchmarks.report import Goal, Outcome
 from tests.support import PREFIX, Drain, StockWorker, eventually
 

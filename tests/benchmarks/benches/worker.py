@@ -14,10 +14,11 @@ from pathlib import Path
 from coordinator import topology
 from coordinator.broker.messages import batch_message
 from coordinator.models import Batch
-from tests.benchmarks import bed, payload
-from tests.benchmarks.bed import PEER_PYTHON, Bed, Program, Site
+from tests.benchmarks import machine, payload
+from tests.benchmarks.bed import PEER_PYTHON, Bed, Site
 from tests.benchmarks.contenders import QUEUE, TASK_QUEUES, Peer, worker_stub
 from tests.benchmarks.harness import Run, in_turns
+from tests.benchmarks.machine import Program
 from tests.benchmarks.report import Goal, Outcome
 
 OURS, OURS_MANY = "worker-stub, as it comes", "worker-stub, --concurrency 20"
@@ -73,7 +74,7 @@ async def _measured(site: Site, queue: str, batches: int, start: Start) -> Run:
     items = batches * payload.ITEMS
     out = site.out()
     async with start(site, out, items) as program:
-        told = await bed.result(out, [program], items)
+        told = await machine.result(out, [program], items)
         await site.drained(queue)
     terms = await site.terms(queue, batches)
     return Run((batches - 1) / (told["last"] - told["first"]), terms)
