@@ -60,11 +60,12 @@ def main() -> None:
     there = [name for name in BENCHES if (Path(__file__).parent / "benches" / f"{name}.py").exists()]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="BENCH", help=f"which; all by default: {', '.join(there)}")
-    parser.add_argument("--quick", action="store_true", help="smaller runs: all of it in some 15 minutes on 2 cores")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (default 3)")
+    parser.add_argument("--quick", action="store_true", help="smaller runs, by default of one turn, so without a range")
+    parser.add_argument("--rounds", type=int, help="turns of each contender (default 3)")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "benchmarks", help="folder for the results")
     parser.add_argument("--profile", action="store_true", help="sample our programs instead, into profiles/")
     options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 3)
     if unknown := set(options.names).difference(there):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

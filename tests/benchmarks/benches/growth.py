@@ -7,6 +7,7 @@ Many workers are stock clients on connections of their own, in one process.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +29,7 @@ SEEDS = (1, 10, 100, 1000, 3000)
 WORKERS = (1, 10, 100, 500)
 QUEUED = (10_000, 100_000, 1_000_000, 10_000_000)
 PAGE = 1000
+AT_ONCE = 50
 
 
 async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) -> list[Outcome]:
@@ -69,8 +71,12 @@ async def _dispatched(at: Bed, batches: int, *, seeds: int, workers: int = 0, no
         programs, url = [program for program, _ in started], started[0][1]
         ids = [f"seed-{number}" for number in range(seeds)]
         async with httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=120) as api:
-            for ident in ids:
-                (await api.put(f"/seed/{ident}", json={"batchSize": payload.ITEMS})).raise_for_status()
+            for begin in range(0, seeds, AT_ONCE):
+                calls = [
+                    api.put(f"/seed/{one}", json={"batchSize": payload.ITEMS}) for one in ids[begin : begin + AT_ONCE]
+                ]
+                for answer in await asyncio.gather(*calls):
+                    answer.raise_for_status()
             await _all(api, "release", ids)
             await site.fill_many((ids[number % seeds], site.checked_page(number)) for number in range(batches))
             out = site.out()
