@@ -107,11 +107,11 @@ async def _sink(site: Site, batches: int, workers: int) -> AsyncIterator[Program
     stock = (sys.executable, "-m", "tests.benchmarks.crowd", site.url, str(workers))
     one = (CACHE / "bench-sink", site.url, topology.WORK, str(items), site.out())
     async with site.running(*(stock if workers else one), environment=environment) as program:
-        begun = 0
-        while begun < max(1, workers):
-            depth = await site.connection.depth(topology.WORK)
-            begun = depth.consumers if depth else 0
-            await machine.moment()
+        consumers = 0
+        async with asyncio.timeout(machine.PATIENCE):
+            while consumers < max(1, workers):
+                consumers = (await site.connection.depth(topology.WORK) or bed.NOTHING).consumers
+                await machine.moment()
         yield program
 
 
@@ -124,8 +124,9 @@ async def _queued(at: Bed, items: int, say: Callable[[str], None]) -> float:
             body = payload.text([{"id": f"{number:05}"} for number in range(PAGE)])
             await site.fill(topology.ITEMS, "large", (Message(body) for _ in range(items // PAGE)))
             await _all(api, "resume", ["large"])
-            while not (await site.connection.depth(topology.WORK) or bed.NOTHING).ready:
-                await machine.moment()
+            async with asyncio.timeout(machine.PATIENCE):
+                while not (await site.connection.depth(topology.WORK) or bed.NOTHING).ready:
+                    await machine.moment()
             memory = program.memory()
         say(f"  {items:,} items queued: {memory:.1f} MB")
         return memory
