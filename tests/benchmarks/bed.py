@@ -189,8 +189,13 @@ class Site:
         seen: dict[str, Any] = (await self.http.get(path)).json()
         return seen
 
-    async def terms(self, queue: str, messages: int, size: int = payload.ITEMS) -> Terms:
+    async def terms(self, queue: str, messages: int | None, size: int = payload.ITEMS) -> Terms:
         """What the broker saw of the run; its counters lag by a second or two.
+
+        Args:
+            queue: what the contender consumed.
+            messages: how many it held; None where that is for the contender to choose.
+            size: items of what is compared: a message, or 1 where messages differ in size.
 
         Raises:
             WrongResultError: the queue did not let so many messages through, each once.
@@ -199,10 +204,12 @@ class Site:
         while time.monotonic() - begun < 15:
             seen = await self._seen(queue)
             stats = seen.get("message_stats", {})
-            if stats.get("ack", 0) >= messages and not seen.get("messages", 1):
+            if stats.get("ack", 0) >= (messages or 1) and not seen.get("messages", 1):
                 break
             await asyncio.sleep(0.3)
         stats = seen.get("message_stats", {})
+        if messages is None:
+            messages = stats.get("ack")
         if (stats.get("ack"), seen.get("messages")) != (messages, 0) or stats.get("redeliver", 0):
             raise WrongResultError(f"{queue}: of {messages} messages the broker says {stats}")
         host = (await self.http.get(f"/api/vhosts/{quote(self.settings.vhost(), safe='')}")).json()

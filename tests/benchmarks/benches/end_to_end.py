@@ -69,10 +69,10 @@ async def _ours(at: Bed, items: int, size: int) -> Run:
         begun = time.monotonic()
         await site.fill(topology.ITEMS, SEED, messages)
         told = await machine.result(out, [program, worker], pages * size)
-        return Run(
-            pages * size / (told["last"] - begun),
-            extra={"cpu us an item": (program.cpu() + worker.cpu()) / items * 1e6},
-        )
+        cpu = (program.cpu() + worker.cpu()) / items * 1e6
+        await site.drained(topology.WORK)
+        terms = await site.terms(topology.WORK, None, 1)
+        return Run(pages * size / (told["last"] - begun), terms, {"cpu us an item": cpu})
 
 
 async def _peer(at: Bed, peer: Peer, messages: int, size: int) -> Run:
@@ -83,8 +83,11 @@ async def _peer(at: Bed, peer: Peer, messages: int, size: int) -> Run:
             await consumed(site, QUEUE)
             async with peer.producer(site, site.out("unused"), messages, size) as producer:
                 told = await machine.result(out, [worker, producer], items)
-            # From the first call on, since the start of a peer's producer is not its work.
-            return Run(items / (told["last"] - told["first"]), extra={"cpu us an item": worker.cpu() / items * 1e6})
+            cpu = worker.cpu() / items * 1e6
+            await site.drained(QUEUE)
+        terms = await site.terms(QUEUE, None, 1)
+        # From the first call on, since the start of a peer's producer is not its work.
+        return Run(items / (told["last"] - told["first"]), terms, {"cpu us an item": cpu})
 
 
 async def consumed(site: Site, queue: str) -> None:
