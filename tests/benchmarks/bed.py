@@ -164,14 +164,14 @@ class Site:
 
     async def fill_many(self, messages: Iterable[tuple[str, Message]], exchange: str = topology.ITEMS) -> None:
         """Publish all by their routing keys, confirmed, many at once."""
-        running: set[asyncio.Task[None]] = set()
-        for key, message in messages:
-            if len(running) >= IN_FLIGHT:
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            running.add(asyncio.create_task(self.channel.publish(exchange, key, message, mandatory=True)))
-        await asyncio.gather(*running)
+        left = iter(messages)
+
+        async def lane() -> None:
+            for key, message in left:
+                await self.channel.publish(exchange, key, message, mandatory=True)
+
+        # Lanes that share one iterator: to wait for the first of many tasks costs as much as there are tasks.
+        await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
 
     def checked_page(self, number: int, size: int = payload.ITEMS) -> Message:
         """A page as a producer of the project sends it."""

@@ -42,17 +42,17 @@ def subscribe(setting: str) -> None:
 
 
 async def produce(pages: int, size: int) -> None:
-    """Publish so many pages as batches, confirmed."""
-    async with broker:
-        running: set[asyncio.Task[Any]] = set()
-        for number in range(pages):
+    """Publish so many pages as batches, confirmed, many at once."""
+    numbers = iter(range(pages))
+
+    async def lane() -> None:
+        for number in numbers:
             batch = {"id": str(number), "seed": "s", "epoch": 1, "attempt": 1, "tags": [], "created": ""}
             body = text({**batch, "items": page(number, size)})
-            if len(running) >= WINDOW:
-                _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            send = broker.publish(body, queue=QUEUE, persist=True, content_type="application/json")
-            running.add(asyncio.create_task(send))
-        await asyncio.gather(*running)
+            await broker.publish(body, queue=QUEUE, persist=True, content_type="application/json")
+
+    async with broker:
+        await asyncio.gather(*(lane() for _ in range(WINDOW)))
 
 
 if __name__ == "__main__":

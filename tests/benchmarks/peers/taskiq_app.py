@@ -35,13 +35,14 @@ async def take(items: list[dict[str, Any]]) -> None:
 
 async def produce(pages: int, size: int) -> None:
     """Send so many batches, many at once."""
+    numbers = iter(range(pages))
+
+    async def lane() -> None:
+        for number in numbers:
+            await take.kiq(page(number, size))
+
     await broker.startup()
-    running: set[asyncio.Task[Any]] = set()
-    for number in range(pages):
-        if len(running) >= WINDOW:
-            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        running.add(asyncio.create_task(take.kiq(page(number, size))))
-    await asyncio.gather(*running)
+    await asyncio.gather(*(lane() for _ in range(WINDOW)))
     await broker.shutdown()
 
 
