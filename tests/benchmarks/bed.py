@@ -179,10 +179,16 @@ class Site:
         return page_message(inner, size, f"page-{number}", self.connection.user)
 
     async def drained(self, queue: str) -> None:
-        """Wait until a queue holds nothing, acks included: a worker that is stopped earlier would leave some of it."""
-        async with asyncio.timeout(15):
-            while (await self._seen(queue)).get("messages", 1):
-                await asyncio.sleep(0.2)
+        """Wait until a queue holds nothing, acks included: a worker that is stopped earlier would leave some of it.
+
+        Raises:
+            WrongResultError: it still holds something after 15 s.
+        """
+        begun = time.monotonic()
+        while left := (await self._seen(queue)).get("messages", 1):
+            if time.monotonic() - begun > 15:
+                raise WrongResultError(f"{queue}: {left} messages are still not acked 15 s after the last was handled")
+            await asyncio.sleep(0.2)
 
     async def _seen(self, queue: str) -> dict[str, Any]:
         path = f"/api/queues/{quote(self.settings.vhost(), safe='')}/{quote(queue, safe='')}"

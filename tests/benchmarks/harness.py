@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,8 @@ class Runs:
     """All runs of a comparison, by contender."""
 
     runs: dict[str, list[Run]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Peers of which a run was wrong, and what was wrong."""
 
     def rates(self, name: str) -> list[float]:
         """What a contender reached, run by run."""
@@ -103,22 +105,35 @@ def check_equal(runs: Mapping[str, list[Run]]) -> None:
             raise UnequalTermsError(f"{first} and {name}: {'; '.join(differences)}")
 
 
-async def in_turns(contenders: Mapping[str, Contender], rounds: int, say: Callable[[str], None]) -> Runs:
+async def in_turns(
+    contenders: Mapping[str, Contender], rounds: int, say: Callable[[str], None], peers: Collection[str] = ()
+) -> Runs:
     """Run each in each round, in the same order.
 
     Args:
         contenders: how to run each, by name.
         rounds: how often.
         say: told of each run.
+        peers: those that are left out, with the reason, when a run of theirs is wrong.
 
     Raises:
         UnequalTermsError: they cannot be compared.
-        WrongResultError: a run's output is wrong.
+        WrongResultError: the output of a run of another is wrong.
     """
     result = Runs({name: [] for name in contenders})
     for turn in range(rounds):
         for name, contender in contenders.items():
-            run = await contender()
+            if name in result.left_out:
+                continue
+            try:
+                run = await contender()
+            except WrongResultError as error:
+                if name not in peers:
+                    raise
+                result.left_out[name] = str(error).partition("\n")[0]
+                del result.runs[name]
+                say(f"  {name} is left out: {error}")
+                continue
             result.runs[name].append(run)
             say(f"  round {turn + 1}  {name:<44} {run.rate:12,.1f}")
             check_equal(result.runs)

@@ -50,6 +50,7 @@ class Outcome:
     highest: float
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     of: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_pair(cls, runs: Runs, name: str, ours: str, other: str, goal: Goal | None, unit: str) -> Outcome:
@@ -65,6 +66,7 @@ class Outcome:
             highest=round(max(turns), 3),
             figures=runs.figures(),
             of=f"{ours} ÷ {other}",
+            left_out=runs.left_out,
         )
 
     @classmethod
@@ -130,6 +132,8 @@ def _section(bench: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         f"{first['broker']}, {first['cores']} cores, commit {first['commit']}, {first['date']}: `{first['command']}`",
     ]
+    left_out = {name: why for one in results for name, why in one.get("left_out", {}).items()}
+    lines += ["", *(f"Left out: {name}: {why}." for name, why in left_out.items())] if left_out else []
     if figures:
         unit = next(one["unit"] for one in results if one["figures"])
         further = list(dict.fromkeys(key for figure in figures.values() for key in list(figure)[4:]))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.benchmarks import payload
-from tests.benchmarks.harness import Run, Runs, Terms, UnequalTermsError, in_turns
+from tests.benchmarks.harness import Run, Runs, Terms, UnequalTermsError, WrongResultError, in_turns
 from tests.benchmarks.report import Goal, Outcome, page
 
 TERMS = Terms("quorum", durable=True, confirmed=True, unacked=0, items=100, payload=16_000)
@@ -53,6 +53,23 @@ async def test_contenders_take_turns() -> None:
     assert order == ["a", "b"] * 3
     assert runs.ratio("a", "b") == (3.0, [2.0, 3.0, 1.0]), "of the medians, and turn by turn"
     assert runs.best(["a", "b"]) == "a"
+
+
+async def test_a_peer_whose_run_is_wrong_is_left_out_and_named_but_ours_is_an_error() -> None:
+    """A wrong run makes no figure."""
+
+    async def right() -> Run:
+        return Run(2.0, TERMS)
+
+    async def wrong() -> Run:
+        raise WrongResultError("an item is missing")
+
+    runs = await in_turns({"ours": right, "peer": wrong}, 2, lambda _: None, ["peer"])
+    assert runs.left_out == {"peer": "an item is missing"}
+    assert runs.rates("ours") == [2.0, 2.0]
+    assert "peer" not in runs.figures()
+    with pytest.raises(WrongResultError):
+        await in_turns({"ours": wrong}, 1, lambda _: None)
 
 
 def test_a_missed_goal_is_on_the_page() -> None:

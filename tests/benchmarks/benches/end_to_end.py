@@ -36,7 +36,9 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) 
         **{f"{peer.name}, batches": partial(_peer, at, peer, items // 100, payload.ITEMS) for peer in peers},
         **{f"{peer.name}, one by one": partial(_peer, at, peer, items // 50, 1) for peer in peers},
     }
-    runs = await in_turns(contenders, rounds, say)
+    runs = await in_turns(
+        contenders, rounds, say, [f"{peer.name}, {how}" for peer in peers for how in ("batches", "one by one")]
+    )
     batches = runs.best([f"{peer.name}, batches" for peer in peers])
     single = runs.best([f"{peer.name}, one by one" for peer in peers])
     unit = "items/s"

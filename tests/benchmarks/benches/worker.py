@@ -41,7 +41,7 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) 
         MODELS_TOGETHER: partial(ours, partial(_aio_pika, "models", 20)),
         **{peer.name: partial(_peer, at, batches, peer) for peer in TASK_QUEUES},
     }
-    runs = await in_turns(contenders, rounds, say)
+    runs = await in_turns(contenders, rounds, say, [peer.name for peer in TASK_QUEUES])
     ours_best = runs.best([OURS, OURS_MANY])
     peer = runs.best([one.name for one in TASK_QUEUES])
     models = runs.best([MODELS, MODELS_TOGETHER])
