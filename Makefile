@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-prove clean test-brokers
+.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-prove clean test-brokers bench
 
 UV ?= uv
 BIN := .venv/bin
@@ -26,6 +26,7 @@ lock: ## pin all dependencies anew in requirements/ (needs uv: UV=path)
 	$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(UV_COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(UV_COMPILE) --group bench -c requirements/runtime.txt -o requirements/bench.txt
 
 format: setup ## format the code, and fix what the linter can
 	$(BIN)/ruff check --fix-only .
@@ -47,6 +48,10 @@ test-compose: setup ## build the image, bring compose.yaml up, use it, break it,
 
 fuzz: setup ## random input at length: 20,000 calls over HTTP, 10,000 messages over AMQP (some half an hour)
 	FUZZ=long $(BIN)/python -m pytest tests/integration/fuzz $(PYTEST_ARGS)
+
+bench: setup ## measure against peers and the broker's limit, for a quiet machine: all, or make bench BENCH=dispatch (BENCH_ARGS=--quick)
+	@scripts/setup-bench
+	$(BIN)/python -m tests.benchmarks $(BENCH) $(BENCH_ARGS)
 
 bench-releases: setup ## how quickly releases act, for a quiet machine (BENCH_ARGS=--help tells the options)
 	$(BIN)/python -m tests.benchmarks.releases $(BENCH_ARGS)
