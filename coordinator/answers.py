@@ -7,9 +7,12 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
 
-from coordinator.models import HeldBatch, Item, Policy, Priority, Transport
+from coordinator.domain.history import KINDS
+from coordinator.models import HeldBatch, Item, Policy, Priority, Transport, WorkerState
 
 Count = Annotated[int, Field(ge=0)]
+EventKind = Annotated[str, Field(json_schema_extra={"enum": list(KINDS)})]
+"""A client takes a kind that it does not know for what it is: one of a later version."""
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339."""
 
@@ -66,6 +69,13 @@ class Counts(Answer):
     exact: bool
 
 
+class Progress(Answer):
+    """How far a seed is: drained when nothing is available, queued, sent or in a worker's hands; `inHand` in items."""
+
+    drained: bool
+    in_hand: Count
+
+
 class SeedAnswer(Answer):
     """A seed; `owner` is the coordinator that dispatches it."""
 
@@ -77,6 +87,13 @@ class SeedAnswer(Answer):
     batch_size: Annotated[int, Field(ge=1, le=1000)]
     owner: str | None
     counts: Counts
+    since: Moment
+    """Since when it is in its state."""
+    rate: Annotated[float, Field(ge=0)]
+    """Items taken a second, over some 10 s."""
+    progress: Progress
+    why: str | None
+    """Why its items wait, in a sentence; null where none do, or nothing stands in their way."""
 
 
 class Total(Answer):
@@ -104,6 +121,7 @@ class WorkerAnswer(Answer):
     capacity: Count | None
     last_seen: Moment
     held: list[HeldBatch]
+    state: WorkerState
 
 
 class Registered(WorkerAnswer):
@@ -158,6 +176,97 @@ class DeadList(Answer):
     count: Total
 
 
+class DeadWhole(DeadAnswer):
+    """A dead letter whole: `items` are those of a batch or page, `body` all of what is neither."""
+
+    items: Annotated[SkipValidation[list[Item]], Field()] | None
+
+
+class QueueAnswer(Answer):
+    """A work queue, in batches; `eligible` are the workers that are there and whose tags fit."""
+
+    name: str
+    tags: list[str]
+    ready: Count
+    unacked: Count
+    consumers: Count
+    eligible: Count
+    warning: str | None
+    """What is wrong with it, in a sentence."""
+
+
+class QueueList(Answer):
+    """A part of the work queues, by tags."""
+
+    queues: list[QueueAnswer]
+    count: Total
+
+
+class CoordinatorAnswer(Answer):
+    """A coordinator: how many seeds it dispatches, and by how many seconds its event loop was late of late."""
+
+    instance: str
+    version: str
+    host: str
+    since: Moment
+    seeds: Count
+    lag: Annotated[float, Field(ge=0)]
+    you: bool
+    """Whether it is the one that answers."""
+
+
+class CoordinatorList(Answer):
+    """A part of the coordinators, the one that answers first."""
+
+    coordinators: list[CoordinatorAnswer]
+    count: Total
+
+
+class NodeAnswer(Answer):
+    """A node of the broker: memory used and disk free, in bytes."""
+
+    name: str
+    running: bool
+    memory_alarm: bool
+    disk_alarm: bool
+    memory: Count
+    disk_free: Count
+
+
+class BrokerAnswer(Answer):
+    """The broker: `blocked` while it takes no messages, `known` while its management API answers."""
+
+    product: str
+    version: str
+    nodes: list[NodeAnswer]
+    blocked: bool
+    known: bool
+
+
+class Event(Answer):
+    """Something that happened; what does not apply is left out, and `reason` says why, or what of it."""
+
+    id: str
+    """Its place among all: to be named in `after`, or as `Last-Event-ID`."""
+    at: Moment
+    kind: EventKind
+    seed: str | None = None
+    worker: str | None = None
+    batch: str | None = None
+    items: Count | None = None
+    attempt: Annotated[int, Field(ge=1)] | None = None
+    reason: str | None = None
+    coordinator: str
+    """The one that noted it; empty for what was noted by an earlier version."""
+
+
+class EventList(Answer):
+    """A part of the events, newest last."""
+
+    events: list[Event]
+    count: Total
+
+
 class FetchedBatch(Answer):
     """A batch in the hands of an HTTP worker: `id` is the handle to settle it with, `batch` the batch's own id."""
 
@@ -178,6 +287,8 @@ class Fetched(Answer):
     """The batches that were fetched; none where there is nothing to hand out."""
 
     batches: list[FetchedBatch]
+    draining: bool = False
+    """Whether this worker was asked to take no more; left out when not."""
 
 
 class Result(Answer):
@@ -214,6 +325,12 @@ class WorkerReleased(Result):
     batches: Count = 0
 
 
+class WorkerDraining(Result):
+    """A worker that was asked to drain, and how many batches it holds as far as is known."""
+
+    batches: Count = 0
+
+
 class SeedPurged(Result):
     """A purged seed, and how many items were discarded."""
 
@@ -244,6 +361,10 @@ class SeedsReleased(Results[SeedReleased]):
 
 class WorkersReleased(Results[WorkerReleased]):
     """What became of each worker that was to be released."""
+
+
+class WorkersDraining(Results[WorkerDraining]):
+    """What became of each worker that was asked to drain."""
 
 
 class SeedsPurged(Results[SeedPurged]):

@@ -27,6 +27,8 @@ WORKER_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 Priority = Literal["low", "medium", "high"]
 Transport = Literal["amqp", "http"]
+WorkerState = Literal["live", "silent", "fenced", "draining"]
+"""A worker is heard of, or not any more; it was cut off for its silence; or it was asked to take no more."""
 
 
 def _no_control(text: str) -> str:
@@ -189,6 +191,8 @@ class Presence(BaseModel):
     capacity: Number = 1
     held: tuple[HeldBatch, ...] = ()
     taken: dict[str, Number] = {}
+    draining: bool = False
+    """Whether it takes no more."""
 
 
 class ItemResult(BaseModel):

@@ -78,11 +78,14 @@ class Worker:
         self._places = asyncio.Semaphore(identity.capacity)
         self._epochs: dict[str, int] = {}
         self._draining = False
+        self._asked = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish what is begun and give back the rest.
+
+        Where a manager asks for it, take no more, finish all there is, and set `stop`.
 
         Raises:
             SpoolBusyError: another worker uses the same spool.
@@ -97,6 +100,7 @@ class Worker:
                     for number in range(self._identity.concurrency)
                 ),
                 group.create_task(self._serve(self._leaving), name="give-back"),
+                group.create_task(self._finish(stop), name="finish"),
             ]
             await stop.wait()
             await self._drain()
@@ -106,7 +110,7 @@ class Worker:
     @property
     def room(self) -> int:
         """How many more batches it would like to have."""
-        return 0 if self._draining else max(0, self._identity.capacity - len(self._jobs))
+        return 0 if self._is_quiet else max(0, self._identity.capacity - len(self._jobs))
 
     @property
     def seeds(self) -> frozenset[str]:
@@ -125,6 +129,10 @@ class Worker:
             if job.batch.seed == seed and job.batch.epoch < epoch:
                 job.recall = job.recall or "released"
         self._sort_out()
+
+    def drain(self) -> None:
+        """A manager asks to finish what is here and take no more."""
+        self._asked.set()
 
     def lost(self) -> None:
         """The connection is gone, and with it all that was not acked: others get it."""
@@ -285,7 +293,24 @@ class Worker:
             capacity=self._identity.capacity,
             held=tuple(job.report() for job in self._jobs if not job.taken and not job.void),
             taken=dict(taken),
+            draining=self._is_quiet,
         )
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether it takes no more."""
+        return self._draining or self._asked.is_set()
+
+    async def _finish(self, stop: asyncio.Event) -> None:
+        """Once asked to: take no more, finish what is here, tell so, and end."""
+        await self._asked.wait()
+        log.info("worker.finishing", batches=len(self._jobs))
+        with contextlib.suppress(BrokerUnavailableError):
+            await self._transport.stop_taking()
+        await self._empty.wait()
+        with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError):
+            await self._transport.say(self.presence())
+        stop.set()
 
     async def _drain(self) -> None:
         log.info("worker.draining", batches=len(self._jobs))

@@ -8,8 +8,9 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -37,6 +38,26 @@ class Totals:
 
     ready: int
     unacked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the broker is: its name and version."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerNode:
+    """A node of the broker: `memory` used and `disk_free`, in bytes."""
+
+    name: str
+    running: bool
+    memory_alarm: bool
+    disk_alarm: bool
+    memory: int
+    disk_free: int
 
 
 class Management:
@@ -73,6 +94,18 @@ class Management:
         """
         answer = (await self._call("GET", "/api/overview")).json()
         return str(answer["rabbitmq_version"])
+
+    async def read(self, path: str) -> tuple[Any, float | None]:
+        """What the API says at a path, and the broker's clock then: Unix time in seconds, None where it tells none.
+
+        `{vhost}` in the path is this virtual host.
+        """
+        answer = await self._call("GET", path.replace("{vhost}", self._vhost))
+        try:
+            clock = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except (KeyError, ValueError):
+            clock = None
+        return answer.json(), clock
 
     async def keep_unrouted_items(self) -> None:
         """Let what `items` cannot route go to its alternate exchange.
@@ -142,18 +175,40 @@ class Management:
             await self._call("DELETE", path, headers={"X-Reason": reason})
 
     async def totals(self) -> dict[str, Totals]:
-        """Ready and unacked messages by queue."""
+        """Ready and unacked messages by queue; one that has lost its leader is left out, since nobody can say."""
         query = "disable_stats=true&enable_queue_totals=true"
         answer = (await self._call("GET", f"/api/queues/{self._vhost}?{query}")).json()
         return {
-            str(one["name"]): Totals(int(one.get("messages_ready", 0)), int(one.get("messages_unacknowledged", 0)))
+            str(one["name"]): Totals(int(one["messages_ready"]), int(one.get("messages_unacknowledged", 0)))
             for one in answer
+            if "messages_ready" in one
         }
 
     async def running_nodes(self) -> set[str]:
         """The names of the cluster's nodes that run, as the node that is asked sees it."""
         answer = (await self._call("GET", "/api/nodes?columns=name,running")).json()
         return {str(one["name"]) for one in answer if one["running"]}
+
+    async def product(self) -> Product:
+        """What the broker is."""
+        answer = (await self._call("GET", "/api/overview")).json()
+        return Product(str(answer.get("product_name", "RabbitMQ")), str(answer["rabbitmq_version"]))
+
+    async def nodes(self) -> list[BrokerNode]:
+        """The cluster's nodes; one that does not run tells no figures."""
+        columns = "name,running,mem_alarm,disk_free_alarm,mem_used,disk_free"
+        answer = (await self._call("GET", f"/api/nodes?columns={columns}")).json()
+        return [
+            BrokerNode(
+                name=str(one["name"]),
+                running=bool(one.get("running")),
+                memory_alarm=bool(one.get("mem_alarm")),
+                disk_alarm=bool(one.get("disk_free_alarm")),
+                memory=_figure(one.get("mem_used")),
+                disk_free=_figure(one.get("disk_free")),
+            )
+            for one in answer
+        ]
 
     async def _call(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
@@ -198,6 +253,11 @@ def _client(url: str, ca_file: Path | None) -> httpx.AsyncClient:
         trust_env=False,
         verify=verification(url, ca_file),
     )
+
+
+def _figure(value: object) -> int:
+    """A figure; a node that cannot tell one says so in words."""
+    return int(value) if isinstance(value, int | float) else 0
 
 
 class _MissingError(ManagementError):

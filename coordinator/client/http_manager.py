@@ -11,6 +11,7 @@ from coordinator.answers import (
     SeedAnswer,
     SeedsPurged,
     SeedsReleased,
+    WorkersDraining,
     WorkersReleased,
 )
 from coordinator.client.http import path_of
@@ -43,6 +44,10 @@ class HttpManager(Reader):
     async def release_workers(self, ids: Iterable[str]) -> WorkersReleased:
         """Have every batch that these workers hold unacked go to others."""
         return await self.call("PUT", "/release/worker", WorkersReleased, content={"id": list(ids)})
+
+    async def drain_worker(self, ident: str) -> WorkersDraining:
+        """Ask a worker to finish what it has and take no more, until it registers again."""
+        return await self.call("POST", path_of("/drain/worker", ident), WorkersDraining)
 
     async def register_worker(self, ident: str, spec: WorkerSpec) -> Registered:
         """Register a worker, which lifts an earlier release; the AMQP URL of its own broker user is told this once."""

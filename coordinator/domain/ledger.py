@@ -8,8 +8,10 @@ hold; what else is unacked is with stock clients, and the latest delivered are t
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+
+from coordinator.domain.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class _Lane:
 class Ledger:
     """The account of one coordinator's publications."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally or Tally()
         self._lanes: dict[str, _Lane] = {}
         self._taken: dict[str, int] = {}
 
@@ -81,8 +84,10 @@ class Ledger:
             lane.queued[publication] = lane.sent.pop(publication)
             lane.queued.move_to_end(publication, last=False)
 
-    def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
+    def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> list[Sending]:
         """So many deliveries of the queue are unacked, and the batches `held` are with workers that say so.
+
+        What is not among those is taken to be acked: returns it.
 
         Args:
             queue: the work queue.
@@ -92,15 +97,16 @@ class Ledger:
         """
         lane = self._lanes.get(queue)
         if lane is None:
-            return
+            return []
         named = {publication for publication, sending in lane.sent.items() if sending.batch in held}
         others = [one for one, sending in lane.sent.items() if one not in named and sending.at <= before]
         strangers = max(0, unacked - len(named))
-        for publication in others[: len(others) - strangers]:
-            self._take(lane, publication)
+        return self._take_all(lane, others[: max(0, len(others) - strangers)])
 
-    def bound(self, queue: str, most: int, leased: Collection[str]) -> None:
+    def bound(self, queue: str, most: int, leased: Collection[str]) -> list[Sending]:
         """The consumers of the queue cannot hold more than so many batches: the earlier ones have been acked.
+
+        Returns those.
 
         Args:
             queue: the work queue.
@@ -108,10 +114,10 @@ class Ledger:
             leased: ids of the batches held for HTTP workers, which do not count among those.
         """
         lane = self._lanes.get(queue)
-        if lane is not None:
-            others = [one for one, sending in lane.sent.items() if sending.batch not in leased]
-            for publication in others[: max(0, len(others) - most)]:
-                self._take(lane, publication)
+        if lane is None:
+            return []
+        others = [one for one, sending in lane.sent.items() if sending.batch not in leased]
+        return self._take_all(lane, others[: max(0, len(others) - most)])
 
     def left_queue(self, publication: str, now: float) -> None:
         """This very publication was delivered (an HTTP lease)."""
@@ -171,11 +177,21 @@ class Ledger:
         """Items of a seed that are known or taken to be acked."""
         return self._taken.get(seed, 0)
 
+    def totals(self) -> dict[str, int]:
+        """Items taken by seed, as of now."""
+        return dict(self._taken)
+
     def sent(self) -> list[Sending]:
         """What was delivered and not acked, as far as known; the longest first."""
         return sorted((one for lane in self._lanes.values() for one in lane.sent.values()), key=lambda one: one.at)
 
-    def _take(self, lane: _Lane, publication: str) -> None:
+    def _take_all(self, lane: _Lane, publications: Iterable[str]) -> list[Sending]:
+        return [sending for one in publications if (sending := self._take(lane, one)) is not None]
+
+    def _take(self, lane: _Lane, publication: str) -> Sending | None:
         sending = lane.pop(publication)
         if sending is not None:
+            self._tally.acked += 1
+            self._tally.acked_items += sending.count
             self._taken[sending.seed] = self._taken.get(sending.seed, 0) + sending.count
+        return sending

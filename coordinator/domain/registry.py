@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-
+from coordinator.domain.entries import (
+    Event,
+    SeedCreated,
+    SeedEntry,
+    SeedPurged,
+    SeedReleased,
+    SeedResumed,
+    SeedSet,
+    SeedsSpent,
+    Snapshot,
+    Standing,
+    WorkerDrained,
+    WorkerDraining,
+    WorkerEntry,
+    WorkerRegistered,
+    WorkerReleased,
+    WorkerRemoved,
+    WorkerSeen,
+)
 from coordinator.domain.tags import TagSet
 from coordinator.domain.throttle import SECONDS, Spending, is_recorded, keep_spending
-from coordinator.models import SeedSpec, Transport, WorkerSpec
+from coordinator.models import SeedSpec, WorkerSpec
 
 WORKER_MEMORY = 7 * 86_400.0
 """Seconds of silence after which a worker is no longer known."""
@@ -17,147 +34,16 @@ FORGOTTEN_SEEDS = 10_000
 """Of how many purged seeds the epoch is remembered, so that a batch of theirs that comes back late stays stale."""
 
 
-class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    at: float
-    """Unix time in seconds."""
-
-
-class SeedCreated(_Event):
-    """A seed came into being with its first items."""
-
-    type: Literal["seed.created"] = "seed.created"
-    seed: str
-
-
-class SeedSet(_Event):
-    """A manager set a seed's policies; it comes into being if need be."""
-
-    type: Literal["seed.set"] = "seed.set"
-    seed: str
-    spec: SeedSpec
-
-
-class SeedReleased(_Event):
-    """Its epoch goes up, and nothing of it is handed out until it is resumed."""
-
-    type: Literal["seed.released"] = "seed.released"
-    seed: str
-
-
-class SeedResumed(_Event):
-    """A released seed runs again."""
-
-    type: Literal["seed.resumed"] = "seed.resumed"
-    seed: str
-
-
-class SeedPurged(_Event):
-    """A seed is forgotten, all but its epoch."""
-
-    type: Literal["seed.purged"] = "seed.purged"
-    seed: str
-
-
-class SeedsSpent(_Event):
-    """Items about to be dispatched under throttles that outlive a change of owner."""
-
-    type: Literal["seeds.spent"] = "seeds.spent"
-    items: dict[str, int]
-
-
-class WorkerSeen(_Event):
-    """A sign of life of a worker: the first one, and then now and again."""
-
-    type: Literal["worker.seen"] = "worker.seen"
-    worker: str
-    tags: tuple[str, ...] = ()
-    transport: Transport = "amqp"
-
-
-class WorkerRegistered(_Event):
-    """A worker registered, from the IP address `address`; `user` is its own broker user."""
-
-    type: Literal["worker.registered"] = "worker.registered"
-    worker: str
-    spec: WorkerSpec
-    user: str | None = None
-    address: str | None = None
-
-
-class WorkerRemoved(_Event):
-    """A worker is no longer known."""
-
-    type: Literal["worker.removed"] = "worker.removed"
-    worker: str
-
-
-class Marker(_Event):
-    """Written to be read back: whoever reads it has read all that came before."""
-
-    type: Literal["marker"] = "marker"
-
-
-class SeedEntry(BaseModel):
-    """A seed as a snapshot holds it."""
-
-    id: str
-    state: Literal["running", "released"]
-    epoch: int
-    spec: SeedSpec
-    spent: tuple[Spending, ...] = ()
-
-
-class WorkerEntry(BaseModel):
-    """A worker as a snapshot holds it."""
-
-    id: str
-    spec: WorkerSpec
-    user: str | None
-    registered: bool
-    seen: float
-    address: str | None = None
-
-
-class Snapshot(_Event):
-    """The whole state after the event at offset `upto`; what lies between it and the snapshot still counts."""
-
-    type: Literal["snapshot"] = "snapshot"
-    upto: int
-    seeds: tuple[SeedEntry, ...]
-    workers: tuple[WorkerEntry, ...]
-    tag_sets: tuple[TagSet, ...]
-    forgotten: dict[str, int]
-
-
-Event = Annotated[
-    SeedCreated
-    | SeedSet
-    | SeedReleased
-    | SeedResumed
-    | SeedPurged
-    | SeedsSpent
-    | WorkerSeen
-    | WorkerRegistered
-    | WorkerRemoved
-    | Marker
-    | Snapshot,
-    Field(discriminator="type"),
-]
-EVENT: TypeAdapter[Event] = TypeAdapter(Event)
-
-
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """One configured crawl start."""
+    """One configured crawl start; it has been in its state `since` (Unix time in seconds)."""
 
     id: str
     state: Literal["running", "released"] = "running"
     epoch: int = 1
     spec: SeedSpec = field(default_factory=SeedSpec)
     spent: tuple[Spending, ...] = ()
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +56,12 @@ class Worker:
     registered: bool = False
     seen: float = 0.0
     address: str | None = None
+    standing: Standing = "free"
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it was asked to take no more."""
+        return self.standing in {"draining", "drained"}
 
 
 class State:
@@ -217,7 +109,14 @@ class State:
             at=at,
             upto=self.offset,
             seeds=tuple(
-                SeedEntry(id=seed.id, state=seed.state, epoch=seed.epoch, spec=seed.spec, spent=seed.spent)
+                SeedEntry(
+                    id=seed.id,
+                    state=seed.state,
+                    epoch=seed.epoch,
+                    spec=seed.spec,
+                    spent=seed.spent,
+                    since=seed.since,
+                )
                 for seed in self.seeds.values()
             ),
             workers=tuple(
@@ -228,6 +127,7 @@ class State:
                     registered=one.registered,
                     seen=one.seen,
                     address=one.address,
+                    standing=one.standing,
                 )
                 for one in self.workers.values()
                 if at - one.seen < WORKER_MEMORY
@@ -246,14 +146,21 @@ class State:
         found = self.workers.get(ident)
         return found if found is not None and now - found.seen < WORKER_MEMORY else None
 
+    def is_draining(self, worker: str) -> bool:
+        """Whether a worker was asked to take no more."""
+        found = self.workers.get(worker)
+        return found is not None and found.is_draining
+
     def _begin_at(self, snapshot: Snapshot) -> None:
         if self._first is None or self._first > snapshot.upto + 1:
             return  # what lay between the snapshot's last event and the first that is there was cut off with the head
         early, self._early = self._early, []
         self.is_complete = True
-        self.seeds = {one.id: Seed(one.id, one.state, one.epoch, one.spec, one.spent) for one in snapshot.seeds}
+        self.seeds = {
+            one.id: Seed(one.id, one.state, one.epoch, one.spec, one.spent, one.since) for one in snapshot.seeds
+        }
         self.workers = {
-            one.id: Worker(one.id, one.spec, one.user, one.registered, one.seen, one.address)
+            one.id: Worker(one.id, one.spec, one.user, one.registered, one.seen, one.address, one.standing)
             for one in snapshot.workers
         }
         self.tag_sets = {(), *snapshot.tag_sets}
@@ -264,16 +171,17 @@ class State:
 
     def _apply(self, event: Event) -> None:
         match event:
-            case SeedCreated(seed=ident):
-                self.seeds.setdefault(ident, self._new(ident))
-            case SeedSet(seed=ident, spec=spec):
-                self.seeds[ident] = replace(self.seeds.get(ident) or self._new(ident), spec=spec)
+            case SeedCreated(seed=ident, at=at):
+                self.seeds.setdefault(ident, self._new(ident, at))
+            case SeedSet(seed=ident, spec=spec, at=at):
+                self.seeds[ident] = replace(self.seeds.get(ident) or self._new(ident, at), spec=spec)
                 self.tag_sets.add(spec.tags)
-            case SeedReleased(seed=ident) if ident in self.seeds:
+            case SeedReleased(seed=ident, at=at) if ident in self.seeds:
                 seed = self.seeds[ident]
-                self.seeds[ident] = replace(seed, state="released", epoch=seed.epoch + 1)
-            case SeedResumed(seed=ident) if ident in self.seeds:
-                self.seeds[ident] = replace(self.seeds[ident], state="running")
+                since = seed.since if seed.state == "released" else at
+                self.seeds[ident] = replace(seed, state="released", epoch=seed.epoch + 1, since=since)
+            case SeedResumed(seed=ident, at=at) if ident in self.seeds:
+                self.seeds[ident] = replace(self.seeds[ident], state="running", since=at)
             case SeedPurged(seed=ident) if ident in self.seeds:
                 self.forgotten[ident] = self.seeds.pop(ident).epoch
                 while len(self.forgotten) > FORGOTTEN_SEEDS:
@@ -282,11 +190,27 @@ class State:
                 self._spend(items, at)
             case WorkerSeen() | WorkerRegistered() | WorkerRemoved():
                 self._apply_worker(event)
+            case WorkerReleased() | WorkerDraining() | WorkerDrained():
+                self._stand(event)
             case _:
                 pass
 
-    def _new(self, ident: str) -> Seed:
-        return Seed(ident, epoch=self.forgotten.pop(ident, 0) + 1)
+    def _new(self, ident: str, at: float) -> Seed:
+        return Seed(ident, epoch=self.forgotten.pop(ident, 0) + 1, since=at)
+
+    def _stand(self, event: WorkerReleased | WorkerDraining | WorkerDrained) -> None:
+        known = self.workers.get(event.worker)
+        if known is None:
+            return
+        standing: Standing
+        match event:
+            case WorkerReleased(fenced=fenced):
+                standing = "fenced" if fenced else "free"
+            case WorkerDraining():
+                standing = "draining"
+            case WorkerDrained():
+                standing = "drained"
+        self.workers[event.worker] = replace(known, standing=standing)
 
     def _spend(self, items: dict[str, int], at: float) -> None:
         for ident, count in items.items():
@@ -302,10 +226,11 @@ class State:
         # One that was silent for too long begins anew, as it does for whoever starts from a snapshot without it.
         known = self.worker(event.worker, event.at) or Worker(event.worker)
         match event:
-            case WorkerSeen(worker=ident, tags=tags, transport=transport, at=at):
+            case WorkerSeen(worker=ident, tags=tags, transport=transport, at=at, back=back):
                 said = {"tags": tags, "transport": transport}
                 spec = known.spec if known.registered else known.spec.model_copy(update=said)
-                self.workers[ident] = replace(known, spec=spec, seen=max(known.seen, at))
+                standing = "free" if back else known.standing
+                self.workers[ident] = replace(known, spec=spec, seen=max(known.seen, at), standing=standing)
             case WorkerRegistered(worker=ident, spec=spec, user=user, at=at, address=address):
                 seen = max(known.seen, at)
                 self.workers[ident] = Worker(ident, spec, user, registered=True, seen=seen, address=address)

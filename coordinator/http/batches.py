@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator import topology
 from coordinator.broker.channel import Message
+from coordinator.domain.lists import HELD_SORTS, both_ways, ordered
 from coordinator.errors import NotFoundError
 from coordinator.http.answers import Json
 from coordinator.http.gates import gates_of
 from coordinator.http.guard import caller_of, check_worker
 from coordinator.http.requests import (
     acting_session,
+    choice_of,
     count_of,
     ids_of,
     model_of,
@@ -27,6 +31,8 @@ from coordinator.node.assembly import Session
 from coordinator.parsing import check_tags, check_worker_id
 
 MAX_WAIT = 60.0
+MOST_PATIENCE = 1.0
+"""Seconds that a worker waits which gets nothing because it was asked to drain: it should learn so soon."""
 
 
 async def fetch(request: Request) -> Response:
@@ -49,7 +55,12 @@ async def fetch(request: Request) -> Response:
         await session.leases.give_back([lease.handle for lease in leases])
     leases = [lease for lease in leases if session.leases.is_held(lease)]  # a release may have come in between
     batches = [lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases]
-    body = b'{"batches":[%b]}' % b",".join(batches)
+    draining = b""
+    if not leases and session.registry.state.is_draining(worker):
+        draining = b',"draining":true'
+        await session.workers.note_drained(worker)
+        await unless_gone(request, asyncio.sleep(min(wait, MOST_PATIENCE)))
+    body = b'{"batches":[%b]%b}' % (b",".join(batches), draining)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -79,7 +90,10 @@ async def results(request: Request) -> Response:
 async def held(request: Request) -> Response:
     """Which worker holds which batch, and since when."""
     session: Session = session_of(request)
-    return Json(page_of(request, "batches", await held_batches(session)))
+    sort = choice_of(request, "sort", both_ways(HELD_SORTS)) or "since"
+    wanted = {name: one for name in ("worker", "seed", "batch") if (one := request.query_params.get(name))}
+    found = [one for one in await held_batches(session) if all(one[name] == is_ for name, is_ in wanted.items())]
+    return Json(page_of(request, "batches", ordered(found, sort)))
 
 
 def _default_worker(request: Request) -> str:

@@ -26,6 +26,10 @@ ONE_SEED: Final = {
     **SPEC,
     "owner": "1f2e3d4c",
     "counts": {"available": 1200, "queued": 400, "sent": 100, "taken": 300, "exact": True},
+    "since": NOW,
+    "rate": 12.5,
+    "progress": {"drained": False, "inHand": 40},
+    "why": "the work queue is full: 1 worker holds 4 batches",
 }
 HELD: Final = {"batch": BATCH, "seed": SEED, "count": 1, "since": NOW, "begun": True}
 ONE_WORKER: Final = {
@@ -38,6 +42,7 @@ ONE_WORKER: Final = {
     "capacity": None,
     "lastSeen": NOW,
     "held": [HELD],
+    "state": "live",
 }
 DEAD: Final = {
     "id": BATCH,
@@ -84,6 +89,67 @@ EXAMPLES: Final[dict[str, object]] = {
     "Registered": {**ONE_WORKER, "held": [], "amqpUrl": None},
     "WorkerList": {"workers": [ONE_WORKER], "count": {"totalItems": 1}},
     "HoldingList": {"batches": [{"worker": WORKER, **HELD}], "count": {"totalItems": 1}},
+    "DeadWhole": {**DEAD, "items": [ITEM]},
+    "QueueList": {
+        "queues": [
+            {
+                "name": "work.web",
+                "tags": ["web"],
+                "ready": 4,
+                "unacked": 2,
+                "consumers": 1,
+                "eligible": 1,
+                "warning": None,
+            }
+        ],
+        "count": {"totalItems": 1},
+    },
+    "CoordinatorList": {
+        "coordinators": [
+            {
+                "instance": "1f2e3d4c",
+                "version": "0.1.0",
+                "host": "crawl-1",
+                "since": NOW,
+                "seeds": 3,
+                "lag": 0.002,
+                "you": True,
+            }
+        ],
+        "count": {"totalItems": 1},
+    },
+    "EventList": {
+        "events": [
+            {
+                "id": "63c8e5d5a1b40-1f2e3d4c-2a",
+                "at": NOW,
+                "kind": "batch.held",
+                "seed": SEED,
+                "worker": WORKER,
+                "batch": BATCH,
+                "items": 1,
+                "attempt": 1,
+                "coordinator": "1f2e3d4c",
+            }
+        ],
+        "count": {"totalItems": 1},
+    },
+    "BrokerAnswer": {
+        "product": "RabbitMQ",
+        "version": "4.1.0",
+        "nodes": [
+            {
+                "name": "rabbit@broker-1",
+                "running": True,
+                "memoryAlarm": False,
+                "diskAlarm": False,
+                "memory": 150_000_000,
+                "diskFree": 50_000_000_000,
+            }
+        ],
+        "blocked": False,
+        "known": True,
+    },
     "DeadList": {"dead": [DEAD], "count": {"totalItems": 1}},
     "Fetched": {
         "batches": [
@@ -107,6 +173,10 @@ EXAMPLES: Final[dict[str, object]] = {
     "WorkersReleased": {
         "message": "1 done",
         "results": [{"id": WORKER, "status": 200, "message": "released", "batches": 1}],
+    },
+    "WorkersDraining": {
+        "message": "1 done",
+        "results": [{"id": WORKER, "status": 200, "message": "asked to finish what it holds", "batches": 1}],
     },
     "SeedsPurged": _results(purged=1600),
     "Ready": {"message": "ready", "instance": "1f2e3d4c", "seeds": 3},

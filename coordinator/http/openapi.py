@@ -36,6 +36,11 @@ cached: even a `GET` may act. A call repeated is harmless.
 GROUPS: Final = {
     "batch": "batches",
     "results": "batches",
+    "drain": "seeds and workers",
+    "queue": "what there is",
+    "coordinator": "what there is",
+    "broker": "what there is",
+    "event": "what there is",
     "release": "seeds and workers",
     "resume": "seeds and workers",
     "seed": "seeds and workers",

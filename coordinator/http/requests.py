@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -114,13 +114,18 @@ def hold(request: Request, amount: int) -> None:
     share.take(amount)
 
 
+def media_type(request: Request) -> str:
+    """What the body is said to be, without parameters; empty when nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def check_content(request: Request) -> None:
     """Refuse what a body says of itself, unless it may be JSON as it is.
 
     Raises:
         InvalidInputError: it is something else, or compressed.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind and not JSON_TYPES.fullmatch(kind):
         raise InvalidInputError([("Content-Type", f"must be application/json, not {kind}")])
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -255,6 +260,18 @@ def count_of(request: Request, name: str, default: int, least: int, most: int) -
     if value != int(value):
         raise InvalidInputError([(name, f"must be a whole number, not {value:g}")])
     return int(value)
+
+
+def choice_of(request: Request, name: str, among: Sequence[str]) -> str | None:
+    """One of several words in the query; None where it is left out.
+
+    Raises:
+        InvalidInputError: it is none of them.
+    """
+    value = request.query_params.get(name)
+    if value is not None and value not in among:
+        raise InvalidInputError([(name, f"must be one of {', '.join(among)}, not {value!r}")])
+    return value
 
 
 async def unless_gone(request: Request, work: Coroutine[object, object, T]) -> T | None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from coordinator import answers
-from coordinator.http import batches, operations, seeds, workers
+from coordinator.domain.history import GROUPS, KINDS
+from coordinator.domain.lists import HELD_SORTS, SEED_SORTS, WORKER_SORTS, both_ways
+from coordinator.http import batches, events, operations, overview, seeds, workers
 from coordinator.http.answers import Json
+from coordinator.http.dashboard import live
+from coordinator.http.dashboard.shell import serve_shell
 from coordinator.http.docs import page
 from coordinator.http.openapi import CALLER, TAGS, Endpoint, Link, Parameter, Schema, describe
 from coordinator.http.views import FAR, PAGE
-from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
+from coordinator.node.commands import DRAIN_WORKER, RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
 from coordinator.settings import Settings
 from coordinator.tokens import ROLES, Roles
 
@@ -28,6 +35,7 @@ READ_SEED = OPERATOR | WORKER
 OK = {200: "done"}
 INVALID = {406: "the input does not validate"}
 UNKNOWN = {404: "an id is not known"}
+BUSY = {429: "too many requests"}
 AWAY = {503: "the broker is away or blocked: nothing was done"}
 LARGE = {408: "a body that did not come in time", 413: "over a limit, which is named"}
 ONE_ID = OK | UNKNOWN | INVALID | AWAY
@@ -44,6 +52,50 @@ def list_query(settings: Settings) -> dict[str, Parameter]:
         "offset": Parameter("how many to leave out", {"type": "integer", "minimum": 0, "maximum": FAR, "default": 0}),
         "limit": Parameter("how many at most", limit),
     }
+
+
+def _sorted(sorts: Sequence[str]) -> Parameter:
+    return Parameter("what to sort by; a leading `-` turns it round", {"type": "string", "enum": both_ways(sorts)})
+
+
+PART = Parameter("a part of the id, in whatever case", {"type": "string"})
+
+
+def seed_query(settings: Settings) -> dict[str, Parameter]:
+    """Which seeds, and in which order."""
+    state = Parameter("only those in this state", {"type": "string", "enum": list(seeds.STATES)})
+    return {"state": state, "q": PART, "sort": _sorted(SEED_SORTS), **list_query(settings)}
+
+
+def worker_query(settings: Settings) -> dict[str, Parameter]:
+    """Which workers, and in which order."""
+    return {"q": PART, "sort": _sorted(WORKER_SORTS), **list_query(settings)}
+
+
+def _event_filter(_: Settings) -> dict[str, Parameter]:
+    """Which events."""
+    only = {name: Parameter(f"only of this {name}", {"type": "string"}) for name in ("seed", "worker", "batch")}
+    words = "|".join(re.escape(word) for word in (*GROUPS, *KINDS))
+    kind = Parameter(
+        "only of these kinds, with commas between; `batch` stands for all that begin so",
+        {"type": "string", "pattern": f"^(({words})(,({words}))*)?$"},
+    )
+    return {**only, "kind": kind}
+
+
+def event_query(settings: Settings) -> dict[str, Parameter]:
+    """Which events, and how many."""
+    after = Parameter(
+        "only what came after the event with this id, and then the first ones",
+        {"type": "string", "pattern": "^([0-9a-f]{1,16}-[0-9a-z]{1,16}-[0-9a-f]{1,16})?$"},
+    )
+    return {**_event_filter(settings), "after": after, "limit": list_query(settings)["limit"]}
+
+
+def held_query(settings: Settings) -> dict[str, Parameter]:
+    """Which held batches, and in which order."""
+    only = {name: Parameter(f"only of this {name}", {"type": "string"}) for name in ("worker", "seed", "batch")}
+    return {**only, "sort": _sorted(HELD_SORTS), **list_query(settings)}
 
 
 def fetch_query(settings: Settings) -> dict[str, Parameter]:
@@ -81,11 +133,12 @@ OF_DEAD = {
 }
 
 release_worker, release_seed = seeds.command(RELEASE_WORKER), seeds.command(RELEASE_SEED)
+drain_worker = seeds.command(DRAIN_WORKER)
 resume_seed = seeds.command(RESUME_SEED)
 
 ENDPOINTS = [
     Endpoint("/batch", ("GET",), WORKER, batches.fetch, "fetch batches", ONE_ID, answers.Fetched, query=fetch_query, links=OF_FETCH),
-    Endpoint("/batch/held", ("GET",), OPERATOR, batches.held, "who holds what", READ, answers.HoldingList, query=list_query),
+    Endpoint("/batch/held", ("GET",), OPERATOR, batches.held, "who holds what", READ, answers.HoldingList, query=held_query),
     Endpoint("/batch/ack/{id:ident}", BY_ID, WORKER, batches.ack, "ack a batch by its handle", ONE_ID, answers.Settled),
     Endpoint("/batch/ack", BY_BODY, WORKER, batches.ack, "ack batches by handle", ALL_IDS, answers.Settled, body="Handles"),
     Endpoint("/batch/return", ("POST",), WORKER, batches.give_back, "give batches back without fault", ALL_IDS, answers.Settled, body="Handles"),
@@ -100,12 +153,19 @@ ENDPOINTS = [
     Endpoint("/seed/{id:seed}", ("GET",), READ_SEED, seeds.read, "read a seed", ONE_ID, answers.SeedAnswer),
     Endpoint("/seed/{id:seed}", ("PUT",), MANAGER, seeds.put, "create a seed or replace its policies", READ | LARGE, answers.SeedAnswer, body="SeedSpec", links=OF_SEED),
     Endpoint("/seed/{id:seed}", ("DELETE",), MANAGER, seeds.purge, "purge a seed", ONE_ID, answers.SeedsPurged),
-    Endpoint("/seed", ("GET",), OPERATOR, seeds.all_seeds, "list seeds", READ, answers.SeedList, query=list_query),
+    Endpoint("/seed", ("GET",), OPERATOR, seeds.all_seeds, "list seeds", READ, answers.SeedList, query=seed_query),
     Endpoint("/worker/{id:ident}", ("GET",), OPERATOR, workers.read, "read a worker", ONE_ID, answers.WorkerAnswer),
     Endpoint("/worker/{id:ident}", ("PUT",), WORKER, workers.register, "register a worker", READ | LARGE, answers.Registered, body="WorkerSpec", links=OF_WORKER),
     Endpoint("/worker/{id:ident}", ("DELETE",), MANAGER, workers.remove, "remove a worker", ONE_ID, answers.Said),
-    Endpoint("/worker", ("GET",), OPERATOR, workers.all_workers, "list workers", READ, answers.WorkerList, query=list_query),
+    Endpoint("/worker", ("GET",), OPERATOR, workers.all_workers, "list workers", READ, answers.WorkerList, query=worker_query),
     Endpoint("/dead/{id:ident}/retry", ("POST",), MANAGER, workers.retry_dead, "send a dead batch again", ONE_ID, answers.Said),
+    Endpoint("/drain/worker/{id:ident}", ("POST",), MANAGER, drain_worker, "have a worker finish what it holds and take no more", ONE_ID, answers.WorkersDraining, links=OF_WORKER),
+    Endpoint("/event", ("GET",), OPERATOR, events.events, "tell what happened, newest last", READ, answers.EventList, query=event_query),
+    Endpoint("/event/stream", ("GET",), OPERATOR, events.stream, "tell what happens, as server-sent events", READ, "text/event-stream", query=_event_filter),
+    Endpoint("/queue", ("GET",), OPERATOR, overview.queues, "list work queues", READ, answers.QueueList, query=list_query),
+    Endpoint("/coordinator", ("GET",), OPERATOR, overview.coordinators, "list coordinators", READ, answers.CoordinatorList, query=list_query),
+    Endpoint("/broker", ("GET",), OPERATOR, overview.broker, "tell of the broker", OK | AWAY, answers.BrokerAnswer),
+    Endpoint("/dead/{id:dead}", ("GET",), OPERATOR, workers.read_dead, "read a dead letter whole", ONE_ID, answers.DeadWhole),
     Endpoint("/dead/{id:dead}", ("DELETE",), MANAGER, workers.drop_dead, "drop a dead letter", ONE_ID, answers.Said),
     Endpoint("/dead", ("GET",), OPERATOR, workers.all_dead, "list dead letters", READ, answers.DeadList, query=list_query, links=OF_DEAD),
 ]  # fmt: skip
@@ -126,9 +186,22 @@ OTHERS = [
     Endpoint("/health/ready", ("GET",), None, operations.ready, "whether it can do its work", OK | AWAY, answers.Ready),
     Endpoint("/metrics", ("GET",), OPERATOR, operations.metrics, "figures for Prometheus", OK, "text/plain"),
     Endpoint("/docs", ("GET",), frozenset(ROLES), _docs, "this description, to read", OK, "text/html"),
-    Endpoint("/", ("GET",), OPERATOR, operations.home, "a page to begin with", OK, "text/html"),
+    Endpoint("/", ("GET",), None, serve_shell, "the dashboard, without its data", OK | BUSY, "text/html"),
 ]
 """The routes below none."""
+
+DASHBOARD_READS = [
+    Endpoint(
+        "/dashboard/summary", ("GET",), OPERATOR, live.summary, "everything in a few figures", OK, "application/json"
+    ),
+]
+"""What the dashboard watches besides the API. These and the next are its own, and so in no description of the API."""
+
+DASHBOARD = [
+    Endpoint("/dashboard/live", ("GET",), OPERATOR, live.live, "what changes, as it does", OK, "text/event-stream"),
+    Endpoint("/dashboard/who", ("GET",), frozenset(ROLES), live.who, "who calls", OK, "application/json"),
+    Endpoint("/dashboard/{file}", ("GET",), None, serve_shell, "a file of the page", OK, "text/javascript"),
+]
 
 
 def description(settings: Settings, *, asks_for_tokens: bool) -> Schema:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from coordinator.domain.lists import SEED_SORTS, both_ways, named, ordered
 from coordinator.errors import CoordinatorError
 from coordinator.http.answers import Json, answer_to
 from coordinator.http.gates import gates_of
@@ -15,8 +16,10 @@ from coordinator.http.requests import (
     acting_session,
     bounds_of,
     check_content,
+    choice_of,
     id_of,
     ids_of,
+    media_type,
     model_of,
     session_of,
     settings_of,
@@ -26,7 +29,8 @@ from coordinator.models import SeedSpec
 from coordinator.node.commands import PURGE_SEED
 from coordinator.parsing import check_seed_id
 
-READ_ONLY = frozenset({"id", "state", "epoch", "owner", "counts", "message"})
+STATES = ("running", "released")
+READ_ONLY = frozenset({"id", "state", "epoch", "owner", "counts", "since", "rate", "progress", "why", "message"})
 """What a client may send back as it read it."""
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -85,7 +89,7 @@ async def add_items(request: Request) -> Response:
     )
     ingest = Ingest(session, ident, limits, request.state.body, gates_of(request).array)
     try:
-        await ingest.run(request.stream())
+        await ingest.run(request.stream(), is_one_value=media_type(request) == "application/json")
     except CoordinatorError as error:
         return answer_to(error, accepted=ingest.confirmed)
     return Json({"message": f"{ingest.confirmed} items accepted", "accepted": ingest.confirmed}, 202)
@@ -95,6 +99,12 @@ async def all_seeds(request: Request) -> Response:
     """List seeds."""
     session = session_of(request)
     offset, limit = page_bounds(request)
-    seeds = session.seeds.all()
-    views = await seed_views(session, seeds[offset : offset + limit])
+    sort = choice_of(request, "sort", both_ways(SEED_SORTS)) or "id"
+    state, part = choice_of(request, "state", STATES), request.query_params.get("q", "")
+    seeds = [seed for seed in session.seeds.all() if state in {None, seed.state} and named(seed.id, part)]
+    if sort.removeprefix("-") == "id":  # then only the part that is shown need be counted
+        seeds = seeds[::-1] if sort.startswith("-") else seeds
+        views = await seed_views(session, seeds[offset : offset + limit])
+    else:
+        views = ordered(await seed_views(session, seeds), sort)[offset : offset + limit]
     return Json({"seeds": views, "count": {"totalItems": len(seeds)}})

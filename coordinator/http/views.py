@@ -9,10 +9,15 @@ from collections.abc import Sequence
 from starlette.requests import Request
 
 from coordinator.domain.registry import Seed
+from coordinator.domain.why import rfc3339
+from coordinator.errors import InvalidInputError
 from coordinator.http.requests import count_of, settings_of
+from coordinator.models import Item
 from coordinator.node.assembly import Session
-from coordinator.node.figures import Counts
+from coordinator.node.figures import SeedView
+from coordinator.node.overview import Broker, WorkQueue
 from coordinator.node.workers import WorkerView
+from coordinator.parsing import decode_batch, parse_items
 
 PAGE = 100
 FAR = 10**9
@@ -34,11 +39,11 @@ def page_of(request: Request, name: str, entries: Sequence[View]) -> View:
 
 async def seed_views(session: Session, seeds: Sequence[Seed]) -> list[View]:
     """Seeds, with their counts."""
-    counts = await session.figures.of([seed.id for seed in seeds])
-    return [_seed_view(session, seed, counts[seed.id]) for seed in seeds]
+    return [_seed_view(session, view) for view in await session.figures.views(seeds)]
 
 
-def _seed_view(session: Session, seed: Seed, counts: Counts) -> View:
+def _seed_view(session: Session, view: SeedView) -> View:
+    seed = view.seed
     return {
         "id": seed.id,
         "state": seed.state,
@@ -47,7 +52,11 @@ def _seed_view(session: Session, seed: Seed, counts: Counts) -> View:
         "policies": [policy.model_dump(by_alias=True) for policy in seed.spec.policies],
         "batchSize": seed.spec.batch_size,
         "owner": session.peers.owner(seed.id) if seed.state == "running" else None,
-        "counts": dataclasses.asdict(counts),
+        "counts": dataclasses.asdict(view.counts),
+        "since": rfc3339(seed.since),
+        "rate": round(view.rate, 2),
+        "progress": {"drained": view.is_drained, "inHand": view.standing.in_hand},
+        "why": view.why,
     }
 
 
@@ -64,12 +73,46 @@ def worker_view(view: WorkerView) -> View:
         "capacity": view.capacity,
         "lastSeen": dt.datetime.fromtimestamp(view.last_seen, dt.UTC).isoformat(timespec="milliseconds"),
         "held": [held.model_dump() for held in view.held],
+        "state": view.state,
     }
 
 
 async def held_batches(session: Session) -> list[View]:
     """Who holds which batch: `worker` is None for what a client holds that does not say."""
     return [{"worker": one.worker, **one.held.model_dump()} for one in await session.figures.held()]
+
+
+async def dead_view(session: Session, ident: str) -> View:
+    """A dead letter whole."""
+    letter, body = await session.dead.get(ident)
+    items: list[Item] | None = None
+    try:
+        items = decode_batch(body).load_items() if letter.kind == "batch" else parse_items(body)
+    except InvalidInputError:
+        items = None
+    text = None if letter.kind == "batch" else body.decode(errors="replace")
+    return {**dataclasses.asdict(letter), "body": text, "items": items}
+
+
+def queue_view(queue: WorkQueue) -> View:
+    """A work queue."""
+    return dataclasses.asdict(queue)
+
+
+def broker_view(broker: Broker) -> View:
+    """The broker."""
+    nodes = [
+        {
+            "name": node.name,
+            "running": node.running,
+            "memoryAlarm": node.memory_alarm,
+            "diskAlarm": node.disk_alarm,
+            "memory": node.memory,
+            "diskFree": node.disk_free,
+        }
+        for node in broker.nodes
+    ]
+    return {**dataclasses.asdict(broker), "nodes": nodes}
 
 
 async def dead_views(session: Session, offset: int, limit: int) -> View:

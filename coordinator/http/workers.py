@@ -5,14 +5,15 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from coordinator.domain.lists import WORKER_SORTS, both_ways, named, ordered
 from coordinator.http.answers import Json
 from coordinator.http.guard import caller_of, check_worker
-from coordinator.http.requests import acting_session, id_of, model_of, session_of
-from coordinator.http.views import dead_views, page_bounds, worker_view
+from coordinator.http.requests import acting_session, choice_of, id_of, model_of, session_of
+from coordinator.http.views import dead_view, dead_views, page_bounds, page_of, worker_view
 from coordinator.models import WorkerSpec
 from coordinator.parsing import check_worker_id
 
-READ_ONLY = frozenset({"id", "registered", "connected", "capacity", "lastSeen", "held", "message", "amqpUrl"})
+READ_ONLY = frozenset({"id", "registered", "connected", "capacity", "lastSeen", "held", "state", "message", "amqpUrl"})
 
 
 async def read(request: Request) -> Response:
@@ -41,16 +42,21 @@ async def remove(request: Request) -> Response:
 async def all_workers(request: Request) -> Response:
     """List workers."""
     workers = session_of(request).workers
-    known = workers.known()
-    offset, limit = page_bounds(request)
-    views = [worker_view(view) for view in await workers.views(known[offset : offset + limit])]
-    return Json({"workers": views, "count": {"totalItems": len(known)}})
+    sort = choice_of(request, "sort", both_ways(WORKER_SORTS)) or "id"
+    part = request.query_params.get("q", "")
+    views = await workers.views(one for one in workers.known() if named(one.id, part))
+    return Json(page_of(request, "workers", ordered([worker_view(view) for view in views], sort)))
 
 
 async def all_dead(request: Request) -> Response:
     """List dead letters."""
     offset, limit = page_bounds(request)
     return Json(await dead_views(session_of(request), offset, limit))
+
+
+async def read_dead(request: Request) -> Response:
+    """Read a dead letter whole."""
+    return Json(await dead_view(session_of(request), id_of(request)))
 
 
 async def retry_dead(request: Request) -> Response:

@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.domain.history import Ring
+from coordinator.domain.tally import Tally
 from coordinator.node.available import Available
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.commands import Commands
 from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.events import Events
 from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
+from coordinator.node.overview import Overview
 from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster
+from coordinator.node.progress import Progress
+from coordinator.node.pulse import Pulse
 from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
@@ -42,11 +48,16 @@ class Session:
     peers: Peers
     suspects: Suspects
     figures: Figures
+    pulse: Pulse
+    progress: Progress
+    events: Events
+    overview: Overview
     workers: Workers
     callbacks: Callbacks
     commands: Commands
     publishing: Channel
     writer: Connection
+    reader: Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +70,24 @@ class Links:
     management: Management
 
 
-async def assemble(settings: Settings, instance: str, links: Links, registry: Registry, broker_tick: float) -> Session:
+async def assemble(
+    settings: Settings, instance: str, links: Links, registry: Registry, *, ring: Ring, broker_tick: float, tally: Tally
+) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
     peers = Peers(instance, publishing, links.management)
-    work = Work(links.writer, publishing, registry, peers, settings.window)
+    events = Events(ring=ring, registry=registry, peers=peers)
+    work = Work(
+        connection=links.writer,
+        publishing=publishing,
+        registry=registry,
+        peers=peers,
+        events=events,
+        most=settings.window,
+        tally=tally,
+    )
     available = Available(publishing, links.writer.user)
-    dead = DeadLetters(reader, publishing, available)
+    dead = DeadLetters(reader, publishing, available, tally)
     seeds = Seeds(reader, publishing, registry, available.pages, peers)
     dispatcher = Dispatcher(
         connection=reader,
@@ -74,6 +96,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         available=available,
         dead=dead,
         peers=peers,
+        events=events,
         trusted=trusted(settings, links),
         linger=settings.linger,
     )
@@ -83,6 +106,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         work=work,
         available=available,
         peers=peers,
+        events=events,
         timeout=settings.ack_timeout,
     )
     suspects = Suspects(
@@ -96,8 +120,36 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         patience=settings.last_offer_patience,
         broker_tick=broker_tick,
     )
-    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
-    figures = Figures(seeds=seeds, dispatcher=dispatcher, work=work, leases=leases, roster=roster, peers=peers)
+    roster = Roster(
+        registry=registry,
+        publishing=publishing,
+        dead=dead,
+        peers=peers,
+        events=events,
+        timeout=settings.worker_timeout,
+        tally=tally,
+    )
+    pulse = Pulse(work)
+    figures = Figures(
+        registry=registry,
+        seeds=seeds,
+        dispatcher=dispatcher,
+        work=work,
+        leases=leases,
+        roster=roster,
+        pulse=pulse,
+        peers=peers,
+    )
+    overview = Overview(
+        registry=registry,
+        dispatcher=dispatcher,
+        figures=figures,
+        peers=peers,
+        pulse=pulse,
+        reader=reader,
+        writer=links.writer,
+        management=links.management,
+    )
     callbacks = Callbacks(registry, settings.callback_hosts, settings.ca_file)
     workers = Workers(
         registry=registry,
@@ -107,6 +159,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         peers=peers,
         figures=figures,
         callbacks=callbacks,
+        publishing=publishing,
         settings=settings,
     )
     recall = Recall(
@@ -114,7 +167,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         seeds=seeds,
         dispatcher=dispatcher,
         work=work,
-        sweeper=Sweeper(reader, registry, work, available),
+        sweeper=Sweeper(reader, registry, work, available, events),
         leases=leases,
         suspects=suspects,
         peers=peers,
@@ -128,6 +181,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         workers=workers,
         callbacks=callbacks,
         publishing=publishing,
+        tally=tally,
     )
     return Session(
         instance=instance,
@@ -142,11 +196,23 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         peers=peers,
         suspects=suspects,
         figures=figures,
+        pulse=pulse,
+        progress=Progress(
+            registry=registry,
+            dispatcher=dispatcher,
+            available=available,
+            work=work,
+            figures=figures,
+            events=events,
+        ),
+        events=events,
+        overview=overview,
         workers=workers,
         callbacks=callbacks,
         commands=commands,
         publishing=publishing,
         writer=links.writer,
+        reader=links.reader,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,7 +12,8 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
-from coordinator.domain.registry import SeedPurged, SeedReleased, SeedResumed
+from coordinator.domain.entries import SeedPurged, SeedReleased, SeedResumed
+from coordinator.domain.tally import Tally
 from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.dead import DeadLetters
@@ -29,6 +31,7 @@ OK, NOT_FOUND, INVALID, UNAVAILABLE = 200, 404, 406, 503
 PREFETCH = 50
 
 RELEASE_WORKER: Final = "release.worker"
+DRAIN_WORKER: Final = "drain.worker"
 RELEASE_SEED: Final = "release.seed"
 RESUME_SEED: Final = "resume.seed"
 PURGE_SEED: Final = "purge.seed"
@@ -50,7 +53,9 @@ class Commands:
         workers: Workers,
         callbacks: Callbacks,
         publishing: Channel,
+        tally: Tally,
     ) -> None:
+        self._tally = tally
         self._registry = registry
         self._seeds = seeds
         self._recall = recall
@@ -61,10 +66,15 @@ class Commands:
         self._publishing = publishing
         self._acts: dict[str, tuple[Callable[[str], str], Callable[[str], Awaitable[Answer]]]] = {
             RELEASE_WORKER: (check_worker_id, self._release_worker),
+            DRAIN_WORKER: (check_worker_id, self._drain_worker),
             RELEASE_SEED: (check_seed_id, self._release_seed),
             RESUME_SEED: (check_seed_id, self._resume_seed),
             PURGE_SEED: (check_seed_id, self._purge_seed),
         }
+
+    def knows(self, name: str) -> bool:
+        """Whether there is such a command."""
+        return name in self._acts
 
     async def carry_out(self, name: str, ids: list[str]) -> tuple[int, Answer]:
         """Carry a command out on these ids; returns the HTTP status and the answer's JSON.
@@ -74,9 +84,12 @@ class Commands:
             BrokerUnavailableError: nothing, or not all, is known to be done; calling again is harmless.
         """
         check, act = self._acts[name]
+        began = time.monotonic()
         for ident in ids:
             check(ident)
         results = await asyncio.gather(*(self._one(act, ident) for ident in ids))
+        if name in (RELEASE_WORKER, RELEASE_SEED):
+            self._tally.releases[name].add(time.monotonic() - began)
         missing = sum(result["status"] == NOT_FOUND for result in results)
         message = f"{name}: {len(results) - missing} done" + (f", {missing} not found" if missing else "")
         return (NOT_FOUND if missing else OK), {"message": message, "results": results}
@@ -91,6 +104,10 @@ class Commands:
     async def _release_worker(self, ident: str) -> Answer:
         batches = await self._workers.release(ident)
         return {"message": "released; what it had not acked goes to others", "batches": batches}
+
+    async def _drain_worker(self, ident: str) -> Answer:
+        held = await self._workers.drain(ident)
+        return {"message": "asked to finish what it holds and take no more", "batches": held}
 
     async def _release_seed(self, ident: str) -> Answer:
         """Stop the seed, then take its items back from wherever no worker has begun them."""
@@ -167,7 +184,7 @@ class CommandReader:
 
     async def _carry_out(self, delivery: Delivery) -> tuple[int, Answer]:
         name = delivery.routing_key
-        if name not in {RELEASE_WORKER, RELEASE_SEED, RESUME_SEED, PURGE_SEED}:
+        if not self._commands.knows(name):
             raise InvalidInputError([("routing key", f"{name!r} is no command")])
         try:
             body = orjson.loads(delivery.body)

@@ -14,13 +14,15 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.domain.entries import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
 from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
-from coordinator.domain.registry import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
+from coordinator.domain.why import Obstacle
 from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
+from coordinator.node.events import Events
 from coordinator.node.lines import Channels, Line, read_page
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
@@ -51,11 +53,13 @@ class Dispatcher:
         available: Available,
         dead: DeadLetters,
         peers: Peers,
+        events: Events,
         trusted: frozenset[str],
         linger: float,
     ) -> None:
         self.lines: dict[str, Line] = {}
         self._peers = peers
+        self._events = events
         self._channels = Channels(connection)
         self._registry = registry
         self._work = work
@@ -117,6 +121,7 @@ class Dispatcher:
                     await self._close(line)
             elif line is None:
                 await self._work.declare(seed.spec.tags)
+                self._events.seed("seed.owner", ident)
                 self.lines[ident] = line = Line(seed, self._on_page, self._on_loss)
                 await line.open(self._channels)
             elif line.is_lost:
@@ -136,6 +141,17 @@ class Dispatcher:
         """Items of a seed that are at hand here, and the pages they came in."""
         line = self.lines.get(ident)
         return (line.buffer.items, len(line.buffer)) if line else (0, 0)
+
+    def obstacle(self, ident: str) -> Obstacle | None:
+        """What stands in the way of a seed's next batch; None where another coordinator dispatches it, or nobody."""
+        line = self.lines.get(ident)
+        if line is None:
+            return None
+        if not len(line.buffer):
+            return Obstacle()
+        wait = line.meter.wait(time.monotonic(), line.buffer.next_count(line.spec.largest_batch))
+        until = time.time() + wait if wait > 0 else None
+        return Obstacle(until, is_full=self._work.room(line.next_queue()) <= 0)
 
     async def _close(self, line: Line) -> None:
         """Stop a line and give back what it has at hand.
@@ -192,9 +208,11 @@ class Dispatcher:
             parcels = self._plan()
             if parcels:
                 await self._record(parcels)
+                began = time.monotonic()
                 async with asyncio.TaskGroup() as group:
                     for parcel in parcels:
                         group.create_task(self._send(parcel))
+                self._work.tally.bursts.add(time.monotonic() - began)
         for line in [parcel.line for parcel in parcels if not len(parcel.line.buffer)]:
             self._turns.remove(line.id)
         return len(parcels)

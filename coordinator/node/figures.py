@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator import topology
 from coordinator.domain.pages import Traffic
+from coordinator.domain.registry import Seed
+from coordinator.domain.tags import TagSet
+from coordinator.domain.why import Crew, Obstacle, Standing, is_drained, why
 from coordinator.models import HeldBatch
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster
+from coordinator.node.pulse import Pulse
+from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
 from coordinator.node.talk import Body
 from coordinator.node.work import Work
@@ -29,6 +35,22 @@ class Counts:
     sent: int
     taken: int
     exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeedView:
+    """A seed as it is read: `rate` in items taken a second, `why` it does not move, if it does not."""
+
+    seed: Seed
+    counts: Counts
+    rate: float
+    standing: Standing
+    why: str | None
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all of it is done."""
+        return is_drained(self.standing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +71,28 @@ class _Share:
     taken: int
     exact: bool
     traffic: tuple[int, int, int, int]
+    leased: int
+    rate: float
+    obstacle: tuple[float | None, bool] | None
 
 
 class Figures:
     """Asks all coordinators, this one included."""
 
     def __init__(
-        self, *, seeds: Seeds, dispatcher: Dispatcher, work: Work, leases: Leases, roster: Roster, peers: Peers
+        self,
+        *,
+        registry: Registry,
+        seeds: Seeds,
+        dispatcher: Dispatcher,
+        work: Work,
+        leases: Leases,
+        roster: Roster,
+        pulse: Pulse,
+        peers: Peers,
     ) -> None:
+        self._registry = registry
+        self._pulse = pulse
         self._seeds = seeds
         self._dispatcher = dispatcher
         self._work = work
@@ -68,21 +104,95 @@ class Figures:
 
     async def of(self, seeds: Sequence[str]) -> dict[str, Counts]:
         """The counts of these seeds."""
+        found, _ = await self._ask(seeds)
+        return {seed: counts for seed, (counts, _) in found.items()}
+
+    async def views(self, seeds: Sequence[Seed]) -> list[SeedView]:
+        """These seeds, with all that is known of how they go."""
+        asked, leases = await self._ask([seed.id for seed in seeds])
+        tag_sets = {seed.spec.tags for seed in seeds}
+        consumers = {tags: self._work.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
+        crews = self._crews(consumers, leases)
+        strange = {tags: await self._work.strange(topology.work_queue_name(tags)) for tags in tag_sets}
+        in_hand, held = self._roster.items_by_seed()
+        views = []
+        for seed in seeds:
+            counts, parts = asked[seed.id]
+            leased = sum(part.leased for part in parts)
+            tags = seed.spec.tags
+            standing = Standing(
+                state=seed.state,
+                available=counts.available,
+                queued=counts.queued,
+                sent=counts.sent,
+                in_hand=in_hand[seed.id],
+                held=held[seed.id] + leased,
+                is_certain=not strange[tags],
+            )
+            obstacle = next((Obstacle(*part.obstacle) for part in parts if part.obstacle is not None), None)
+            rate = sum(part.rate for part in parts)
+            views.append(SeedView(seed, counts, rate, standing, why(standing, tags, crews[tags], obstacle)))
+        return views
+
+    async def crews(self, consumers: Mapping[TagSet, int]) -> dict[TagSet, Crew]:
+        """Who may take batches with these tags, where so many consume each of their queues."""
+        _, leases = await self._ask([])
+        return self._crews(consumers, leases)
+
+    def _crews(self, consumers: Mapping[TagSet, int], leases: Mapping[str, int]) -> dict[TagSet, Crew]:
+        state = self._registry.state
+        able = [
+            (heard.presence.tags, len(heard.presence.held))
+            for heard in self._roster.present()
+            if not heard.presence.draining
+        ]
+        callers = (state.workers.get(ident) for ident in leases)
+        able += [(one.spec.tags, leases[one.id]) for one in callers if one is not None and not one.is_draining]
+        return {
+            tags: Crew(len(fit), sum(fit), count)
+            for tags, count in consumers.items()
+            for fit in [[held for own, held in able if set(tags).issubset(own)]]
+        }
+
+    async def callers(self) -> tuple[list[Holding], dict[str, float]]:
+        """What HTTP workers hold, and when each fetched last (Unix time in seconds), if that is recent."""
+        answers = await self._peers.ask("figures.held", {})
+        called = self._roster.called()
+        for body in answers.given.values():
+            for worker, at in body.get("called", {}).items():
+                called[worker] = max(at, called.get(worker, 0.0))
+        return [*self._leased_here(), *_read(answers.given.values(), "leases")], called
+
+    async def _ask(self, seeds: Sequence[str]) -> tuple[dict[str, tuple[Counts, list[_Share]]], Mapping[str, int]]:
+        """The counts and shares of these seeds; and of each worker that speaks HTTP, how many batches it holds."""
         answers = await self._peers.ask("figures.seeds", {"seeds": list(seeds)})
         shares = self._shares(seeds)
-        counts = {}
-        for seed in seeds:
+        found = {}
+        for seed, pages in (await self._waiting_pages(seeds)).items():
             parts = [shares[seed], *(_Share(*body["seeds"][seed]) for body in answers.given.values())]
             traffic = sum((Traffic(*part.traffic) for part in parts), Traffic())
-            waiting, is_counted = traffic.waiting(await self._seeds.waiting_pages(seed))
-            counts[seed] = Counts(
+            waiting, is_counted = traffic.waiting(pages)
+            counts = Counts(
                 available=waiting + sum(part.at_hand for part in parts),
                 queued=sum(part.queued for part in parts),
                 sent=sum(part.sent for part in parts),
                 taken=sum(part.taken for part in parts),
                 exact=is_counted and all(part.exact for part in parts) and not answers.missing,
             )
-        return counts
+            found[seed] = (counts, parts)
+        leases = self._callers_here()
+        for body in answers.given.values():
+            leases.update(body["callers"])
+        return found, leases
+
+    def _callers_here(self) -> Counter[str]:
+        """How many batches are held here for each worker that speaks HTTP; those that hold none count too."""
+        leases = Counter(lease.worker for lease in self._leases.held())
+        leases.update(dict.fromkeys(self._roster.called(), 0))
+        return leases
+
+    async def _waiting_pages(self, seeds: Sequence[str]) -> dict[str, int]:
+        return {seed: await self._seeds.waiting_pages(seed) for seed in seeds}
 
     async def held(self) -> list[Holding]:
         """Who holds which batch, the longest first."""
@@ -98,13 +208,16 @@ class Figures:
 
     async def leased(self) -> list[Holding]:
         """What HTTP workers hold."""
-        answers = await self._peers.ask("figures.held", {})
-        return [*self._leased_here(), *_read(answers.given.values(), "leases")]
+        leases, _ = await self.callers()
+        return leases
 
     def _shares(self, seeds: Sequence[str]) -> dict[str, _Share]:
         bound_by_capacity(self._work, self._leases, self._roster)
         counts = self._work.ledger.counts()
         known = self._roster.held() | {lease.batch.id for lease in self._leases.held()}
+        leased: Counter[str] = Counter()
+        for lease in self._leases.held():
+            leased[lease.batch.seed] += lease.batch.count
         strangers = {one.seed for one in self._work.ledger.sent() if one.batch not in known}
         return {
             seed: _Share(
@@ -113,16 +226,21 @@ class Figures:
                 self._work.ledger.taken(seed),
                 seed not in strangers,
                 dataclasses.astuple(self._seeds.traffic(seed)),
+                leased[seed],
+                self._pulse.rate(seed),
+                _tuple(self._dispatcher.obstacle(seed)),
             )
             for seed in seeds
         }
 
     async def _shares_for_peer(self, body: Body) -> Body:
         shares = self._shares([str(seed) for seed in body["seeds"]])
-        return {"seeds": {seed: dataclasses.astuple(share) for seed, share in shares.items()}}
+        told = {seed: dataclasses.astuple(share) for seed, share in shares.items()}
+        return {"seeds": told, "callers": self._callers_here()}
 
     async def _held_for_peer(self, _: Body) -> Body:
-        return {"leases": _write(self._leased_here()), "sent": _write(self._sent_here())}
+        called = self._roster.called()
+        return {"leases": _write(self._leased_here()), "sent": _write(self._sent_here()), "called": called}
 
     def _leased_here(self) -> list[Holding]:
         return [
@@ -150,6 +268,10 @@ class Figures:
         ]
 
 
+def _tuple(obstacle: Obstacle | None) -> tuple[float | None, bool] | None:
+    return None if obstacle is None else (obstacle.throttled_until, obstacle.is_full)
+
+
 def _write(holdings: Iterable[Holding]) -> list[Body]:
     return [{"worker": one.worker, **one.held.model_dump()} for one in holdings]
 
@@ -170,4 +292,4 @@ def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
         speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
         able = [presence for presence in speaking if tags.issubset(presence.tags)]
         if work.consumers(queue) <= len(able):
-            work.ledger.bound(queue, sum(presence.capacity for presence in able), leased)
+            work.bound(queue, sum(presence.capacity for presence in able), leased)

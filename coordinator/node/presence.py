@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -13,12 +14,15 @@ from pydantic import ValidationError
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.domain.entries import WorkerDrained, WorkerSeen
 from coordinator.domain.membership import Silence
-from coordinator.domain.registry import WORKER_MEMORY, WorkerSeen
-from coordinator.domain.tags import eligible
+from coordinator.domain.registry import WORKER_MEMORY
+from coordinator.domain.tags import TagSet, eligible
+from coordinator.domain.tally import Tally
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence, Transport
 from coordinator.node.dead import DeadLetters
+from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.parsing import check_worker_id, invalid
@@ -28,6 +32,8 @@ log = structlog.get_logger(__name__)
 TICK = 0.5
 LONG_TICK = 2.0
 """Seconds between two ticks after which this process was held up itself, and may have missed what was said."""
+LONGEST_FETCH = 60.0
+"""Seconds that a fetch may wait: a worker that speaks HTTP may be silent for as long."""
 NOTED_EVERY = 3600.0
 """Seconds between entries in the registry of a worker that stays as it is, or as it registered."""
 CHANGES_NOTED_EVERY = 10.0
@@ -48,7 +54,15 @@ class Roster:
     """Which workers there are and what they hold."""
 
     def __init__(
-        self, registry: Registry, publishing: Channel, dead: DeadLetters, peers: Peers, timeout: float
+        self,
+        *,
+        registry: Registry,
+        publishing: Channel,
+        dead: DeadLetters,
+        peers: Peers,
+        events: Events,
+        timeout: float,
+        tally: Tally,
     ) -> None:
         """Make an empty roster.
 
@@ -57,16 +71,21 @@ class Roster:
             publishing: what answers to workers are published on.
             dead: where malformed presence goes.
             peers: the other coordinators; one of them deals with a silent worker.
+            events: where it is noted what a worker holds.
             timeout: seconds of silence after which a worker that sent presence counts as failed.
+            tally: counts the silent.
         """
         self._peers = peers
+        self._events = events
         self._timeout = timeout
         self._silence = Silence()
         self._on_silence: Callable[[str], Awaitable[None]] | None = None
         self._registry = registry
         self._publishing = publishing
         self._dead = dead
+        self._tally = tally
         self._heard: dict[str, Heard] = {}
+        self._called: dict[str, float] = {}
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
 
     async def run(self, channel: Channel) -> None:
@@ -103,6 +122,7 @@ class Roster:
             self._silence.passed(elapsed)
             for worker in self._silence.longer_than(self._timeout):
                 if self._on_silence is not None and self._peers.owns(f"worker {worker}"):
+                    self._tally.silent += 1
                     log.warning("worker.silent", worker=worker, seconds=self._timeout)
                     await self._on_silence(worker)
 
@@ -124,9 +144,26 @@ class Roster:
         """Items of a seed that workers have taken and not finished."""
         return sum(heard.presence.taken.get(seed, 0) for heard in self.present())
 
+    def items_by_seed(self) -> tuple[Counter[str], Counter[str]]:
+        """Items that workers have taken and not finished, and those that they hold unacked, by seed."""
+        taken: Counter[str] = Counter()
+        held: Counter[str] = Counter()
+        for heard in self.present():
+            taken.update(heard.presence.taken)
+            for batch in heard.presence.held:
+                held[batch.seed] += batch.count
+        return taken, held
+
+    def called(self) -> dict[str, float]:
+        """When each worker that speaks HTTP has fetched here last (Unix time in seconds), if that is recent."""
+        limit = time.time() - max(self._timeout, LONGEST_FETCH)
+        self._called = {worker: at for worker, at in self._called.items() if at >= limit}
+        return dict(self._called)
+
     def forget(self, worker: str) -> None:
         """Drop what a removed worker said."""
         self._heard.pop(worker, None)
+        self._called.pop(worker, None)
         self._silence.forget(worker)
 
     async def note(self, worker: str, tags: tuple[str, ...], transport: Transport) -> None:
@@ -135,6 +172,8 @@ class Roster:
         Raises:
             InvalidInputError: the id is none.
         """
+        if transport == "http":
+            self._called[worker] = time.time()
         known = self._registry.state.workers.get(worker)
         silence = time.time() - known.seen if known is not None else WORKER_MEMORY
         is_same = known is not None and (
@@ -146,11 +185,28 @@ class Roster:
                 log.info("worker.seen", worker=worker, tags=list(tags), transport=transport)
 
     async def _hear(self, presence: Presence, delivery: Delivery) -> None:
+        before = self._heard.get(presence.worker)
+        mine = self._peers.owns(f"worker {presence.worker}")
+        self._events.held(presence.worker, before.presence.held if before else (), presence.held, is_mine=mine)
         self._heard[presence.worker] = Heard(presence, time.time(), time.monotonic())
         self._silence.heard(presence.worker)
-        await self.note(presence.worker, tuple(sorted(presence.tags)), presence.transport)
+        tags = tuple(sorted(presence.tags))
+        await self.note(presence.worker, tags, presence.transport)
+        await self._note_standing(presence, tags, is_new=bool(delivery.reply_to))
         if delivery.reply_to:
             await self._bring_up_to_date(presence, delivery.reply_to)
+
+    async def _note_standing(self, presence: Presence, tags: TagSet, *, is_new: bool) -> None:
+        """Record that a worker has drained, or that one that was cut off or drained has begun anew."""
+        known = self._registry.state.workers.get(presence.worker)
+        if known is None or known.standing == "free" or not self._peers.owns(f"worker {presence.worker}"):
+            return
+        if presence.draining and known.standing == "draining" and not presence.held and not presence.taken:
+            await self._registry.append(WorkerDrained, worker=presence.worker)
+        elif is_new and not presence.draining:
+            await self._registry.append(
+                WorkerSeen, worker=presence.worker, tags=tags, transport=presence.transport, back=True
+            )
 
     async def _bring_up_to_date(self, presence: Presence, reply_to: str) -> None:
         """A worker that has just connected asks which work queues its tags allow, and what was released meanwhile."""
@@ -171,6 +227,11 @@ def tags_notice(tags: tuple[str, ...]) -> Message:
     """The notice that there is a work queue for these tags."""
     notice = {"type": "tags.added", "tags": tags, "queue": topology.work_queue_name(tags)}
     return Message(orjson.dumps(notice))
+
+
+def drain_notice(worker: str) -> Message:
+    """The notice that a worker should finish what it has and take no more."""
+    return Message(orjson.dumps({"type": "worker.drain", "worker": worker}))
 
 
 def released_notice(seed: str, epoch: int) -> Message:

@@ -12,8 +12,9 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
+from coordinator.domain.entries import SeedCreated, SeedSet
 from coordinator.domain.pages import Pages, Traffic
-from coordinator.domain.registry import Seed, SeedCreated, SeedSet
+from coordinator.domain.registry import Seed
 from coordinator.errors import InvalidInputError, NotFoundError, UnroutableError
 from coordinator.models import MAX_ITEMS, SeedSpec
 from coordinator.node.available import Available

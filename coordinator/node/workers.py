@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from secrets import token_urlsafe
-from urllib.parse import quote
 
 import structlog
 
 from coordinator import topology
+from coordinator.broker.channel import Channel
 from coordinator.broker.management import BrokerConnection, Management
-from coordinator.domain.registry import Worker, WorkerRegistered, WorkerRemoved
+from coordinator.domain.entries import WorkerDrained, WorkerDraining, WorkerRegistered, WorkerReleased, WorkerRemoved
+from coordinator.domain.registry import Worker
+from coordinator.domain.why import state_of
 from coordinator.errors import ManagementError, NotFoundError
-from coordinator.models import HeldBatch, WorkerSpec
+from coordinator.models import HeldBatch, WorkerSpec, WorkerState
+from coordinator.node.accounts import permissions, worker_user
 from coordinator.node.callbacks import Callbacks
-from coordinator.node.figures import Figures, Holding
+from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Peers
-from coordinator.node.presence import Roster, read_worker_name
+from coordinator.node.presence import Roster, drain_notice, read_worker_name
 from coordinator.node.registry import Registry
 from coordinator.node.talk import Body
 from coordinator.parsing import check_worker_id
@@ -45,6 +48,7 @@ class WorkerView:
     is_connected: bool
     capacity: int | None
     held: tuple[HeldBatch, ...]
+    state: WorkerState
 
 
 class Workers:
@@ -60,8 +64,10 @@ class Workers:
         peers: Peers,
         figures: Figures,
         callbacks: Callbacks,
+        publishing: Channel,
         settings: Settings,
     ) -> None:
+        self._publishing = publishing
         self._peers = peers
         self._figures = figures
         self._callbacks = callbacks
@@ -135,8 +141,30 @@ class Workers:
         await self._registry.append(WorkerRemoved, worker=ident)
         self._roster.forget(ident)
 
-    async def release(self, ident: str) -> int:
+    async def drain(self, ident: str) -> int:
+        """Ask a worker to finish what it has and take no more; returns how many batches it holds.
+
+        Raises:
+            NotFoundError: it is not known.
+        """
+        view = await self.get(ident)
+        await self._registry.append(WorkerDraining, worker=ident)
+        await self._publishing.publish(topology.CONTROL, "", drain_notice(ident))
+        log.info("worker.draining", worker=ident, held=len(view.held))
+        return len(view.held)
+
+    async def note_drained(self, ident: str) -> None:
+        """Record that a worker that speaks HTTP has drained, if it was asked to and nothing is held for it."""
+        known = self._registry.state.workers.get(ident)
+        if known is None or known.standing != "draining":
+            return
+        if not any(lease.worker == ident for lease in await self._figures.leased()):
+            await self._registry.append(WorkerDrained, worker=ident)
+
+    async def release(self, ident: str, *, fenced: bool = False) -> int:
         """Cut a worker off, so that all it holds unacked goes to others; returns how many batches it said it held.
+
+        `fenced` says that this is for its silence, and not by command.
 
         Raises:
             NotFoundError: it is not known.
@@ -154,6 +182,8 @@ class Workers:
             await self._peers.cut_off(instance)
         leases += answers.total("leases")
         self._roster.forget(ident)
+        if worker is not None:
+            await self._registry.append(WorkerReleased, worker=ident, fenced=fenced)
         log.info("worker.released", worker=ident, connections=connections, held=held, leases=leases)
         return held + leases
 
@@ -182,7 +212,7 @@ class Workers:
     async def _fence(self, ident: str) -> None:
         """Release a worker whose presence has stopped."""
         try:
-            await self.release(ident)
+            await self.release(ident, fenced=True)
         except NotFoundError:
             self._roster.forget(ident)
         except ManagementError as error:  # it stays silent, so it is tried again
@@ -213,7 +243,8 @@ class Workers:
         worker = self._registry.state.worker(ident, time.time())
         if worker is None:
             raise NotFoundError("worker", ident)
-        return self._view(worker, await self._figures.leased())
+        [view] = await self.views([worker])
+        return view
 
     def is_known(self, ident: str) -> bool:
         """Whether a worker is known: neither removed nor silent for a week."""
@@ -227,34 +258,24 @@ class Workers:
 
     async def views(self, workers: Iterable[Worker]) -> list[WorkerView]:
         """These workers, each with what it holds."""
-        leases = await self._figures.leased()
-        return [self._view(worker, leases) for worker in workers]
+        leases, called = await self._figures.callers()
+        held: defaultdict[str | None, list[HeldBatch]] = defaultdict(list)
+        for lease in leases:
+            held[lease.worker].append(lease.held)
+        return [self._view(worker, held[worker.id], called.get(worker.id)) for worker in workers]
 
-    def _view(self, worker: Worker, leases: Iterable[Holding]) -> WorkerView:
+    def _view(self, worker: Worker, leased: list[HeldBatch], called: float | None) -> WorkerView:
         heard = self._roster.heard(worker.id)
-        leased = [lease.held for lease in leases if lease.worker == worker.id]
+        connected = heard is not None or worker.id in self._connected or bool(leased)
         return WorkerView(
             worker=worker,
-            last_seen=max(worker.seen, heard.at) if heard else worker.seen,
-            is_connected=heard is not None or worker.id in self._connected or bool(leased),
+            last_seen=max(worker.seen, heard.at if heard else 0.0, called or 0.0),
+            is_connected=connected,
             capacity=heard.presence.capacity if heard else None,
             held=(*(heard.presence.held if heard else ()), *leased),
+            state=state_of(
+                is_draining=worker.is_draining or (heard is not None and heard.presence.draining),
+                is_there=connected or called is not None,
+                is_fenced=worker.standing == "fenced",
+            ),
         )
-
-
-def worker_user(vhost: str, ident: str) -> str:
-    """The broker user of a worker: users are the whole broker's, so the virtual host is part of the name."""
-    return f"worker:{vhost}:{ident}"
-
-
-def permissions(ident: str, tags: tuple[str, ...]) -> dict[str, str]:
-    """The least that a worker needs, as regular expressions over names of queues and exchanges."""
-    own = re.escape(topology.worker_queue_name(ident))
-    names = "|".join(re.escape(quote(tag, safe="")) for tag in tags)
-    tagged = rf"(\.({names})(\+({names}))*)?" if names else ""
-    writable = (topology.RETURNS, topology.ITEMS, topology.RESULTS, topology.PRESENCE)
-    return {
-        "configure": f"^{own}$",
-        "write": f"^({own}|{'|'.join(writable)})$",
-        "read": f"^({own}|{topology.CONTROL}|{topology.WORK}{tagged})$",
-    }

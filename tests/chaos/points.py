@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coordinator.domain.registry import Event, Snapshot
+from coordinator.domain.entries import Event, Snapshot
 from coordinator.node import dispatcher, registry
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.lines import Line

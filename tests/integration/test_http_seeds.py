@@ -94,6 +94,13 @@ async def test_a_json_array_of_items(api: httpx.AsyncClient) -> None:
     assert (await api.post("/seed/s/items", content=b" [ ] ")).json()["accepted"] == 0
 
 
+async def test_a_blank_body(api: httpx.AsyncClient) -> None:
+    """It is no JSON value, and 406 where it is said to be one; of lines, there are none."""
+    for kind, status in (("application/json", 406), ("application/x-ndjson", 202)):
+        answer = await api.post("/seed/s/items", content=b" \t\r\n", headers={"content-type": kind})
+        assert (answer.status_code, answer.json()["accepted"]) == (status, 0)
+
+
 async def test_items_as_lines(api: httpx.AsyncClient) -> None:
     """One item a line, streamed in any chunks, with empty lines, CRLF and no last line end, is accepted whole."""
 

@@ -10,13 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.domain.registry import (
+from coordinator.domain.entries import (
     EVENT,
-    FORGOTTEN_SEEDS,
-    WORKER_MEMORY,
     Event,
     Marker,
-    Seed,
     SeedCreated,
     SeedPurged,
     SeedReleased,
@@ -24,12 +21,11 @@ from coordinator.domain.registry import (
     SeedSet,
     SeedsSpent,
     Snapshot,
-    State,
-    Worker,
     WorkerRegistered,
     WorkerRemoved,
     WorkerSeen,
 )
+from coordinator.domain.registry import FORGOTTEN_SEEDS, WORKER_MEMORY, Seed, State, Worker
 from coordinator.models import Route, SeedSpec, Throttle, WorkerSpec
 
 NOW = 1_700_000_000.0
@@ -179,7 +175,7 @@ def test_a_snapshot_that_misses_what_was_cut_off_does_not_do() -> None:
     assert not fold([created(), old], start=5).is_complete
     assert not fold([old], start=5).is_complete, "offset 4 was cut off"
     assert fold([old], start=4).is_complete
-    assert fold([created(), old], start=4).seeds == {"s": Seed("s")}
+    assert fold([created(), old], start=4).seeds == {"s": Seed("s", since=NOW)}
 
 
 def test_what_came_before_a_useless_snapshot_still_counts() -> None:
@@ -188,7 +184,7 @@ def test_what_came_before_a_useless_snapshot_still_counts() -> None:
     usable = useless.model_copy(update={"upto": 4})
     state = fold([created(), useless, usable], start=5)
     assert state.is_complete
-    assert state.seeds == {"s": Seed("s")}
+    assert state.seeds == {"s": Seed("s", since=NOW)}
     assert not fold([useless, useless.model_copy(update={"upto": 2})], start=5).is_complete
 
 
@@ -209,7 +205,7 @@ def test_a_release_raises_the_epoch() -> None:
     assert state.is_stale("s", 1)
     assert state.is_stale("s", 2), "nothing of a released seed is handed out"
     state.fold(2, SeedResumed(id="e", at=NOW, seed="s"))
-    assert state.seeds["s"] == Seed("s", epoch=2)
+    assert state.seeds["s"] == Seed("s", epoch=2, since=NOW)
     assert state.is_stale("s", 1)
     assert not state.is_stale("s", 2)
     state.fold(3, released())
@@ -223,7 +219,7 @@ def test_a_purge_remembers_the_epoch() -> None:
     assert state.seeds == {}
     assert state.is_stale("s", 2)
     state.fold(3, created())
-    assert state.seeds == {"s": Seed("s", epoch=3)}
+    assert state.seeds == {"s": Seed("s", epoch=3, since=NOW)}
     assert state.is_stale("s", 2)
     assert not state.is_stale("s", 3)
     state.fold(4, purged())

@@ -1,0 +1,26 @@
+"""Routes of what there is beside seeds and workers: work queues, coordinators, the broker."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from coordinator.http.answers import Json
+from coordinator.http.requests import session_of
+from coordinator.http.views import broker_view, page_of, queue_view
+
+
+async def queues(request: Request) -> Response:
+    """List the work queues."""
+    found = await session_of(request).overview.queues()
+    return Json(page_of(request, "queues", [queue_view(queue) for queue in found]))
+
+
+async def coordinators(request: Request) -> Response:
+    """List the coordinators."""
+    return Json(page_of(request, "coordinators", session_of(request).overview.coordinators()))
+
+
+async def broker(request: Request) -> Response:
+    """Tell of the broker."""
+    return Json(broker_view(await session_of(request).overview.broker()))

@@ -1,0 +1,44 @@
+"""The pulse: how late this process is, and how fast items are taken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Final
+
+from coordinator.domain.pace import Pace
+from coordinator.node.work import Work
+
+BEAT: Final = 0.5
+REMEMBERED: Final = 10
+"""Beats of which the slowest is told."""
+
+
+class Pulse:
+    """Looks at the clock and at the ledger twice a second."""
+
+    def __init__(self, work: Work) -> None:
+        self.since = time.time()
+        self._work = work
+        self._pace = Pace()
+        self._lags: deque[float] = deque([0.0], maxlen=REMEMBERED)
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            begun = time.monotonic()
+            self._pace.saw(begun, self._work.ledger.totals())
+            await asyncio.sleep(BEAT)
+            lag = max(0.0, time.monotonic() - begun - BEAT)
+            self._lags.append(lag)
+            self._work.tally.lag.add(lag)
+
+    @property
+    def lag(self) -> float:
+        """By how many seconds the event loop was late at the worst of the last beats."""
+        return max(self._lags)
+
+    def rate(self, seed: str) -> float:
+        """Items of a seed that were taken a second, of those that this coordinator sent."""
+        return self._pace.rate(seed)
