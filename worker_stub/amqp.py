@@ -242,6 +242,8 @@ class AmqpTransport:
             match notice["type"]:
                 case "seed.released":
                     inbox.released(str(notice["seed"]), int(notice["epoch"]))
+                case "worker.drain" if notice["worker"] == self._identity.id:
+                    inbox.drain()
                 case "tags.added" if set(self._identity.tags).issuperset(notice["tags"]):
                     self._wanted.put_nowait(str(notice["queue"]))
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:

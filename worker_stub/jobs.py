@@ -66,6 +66,9 @@ class Inbox(Protocol):
     def released(self, seed: str, epoch: int) -> None:
         """A seed was released: what is older than this epoch and has not begun goes back."""
 
+    def drain(self) -> None:
+        """The worker was asked to finish what it has and take no more."""
+
     def lost(self) -> None:
         """The connection is gone, and with it everything that was not acked."""
 

@@ -78,6 +78,8 @@ class Worker:
         self._places = asyncio.Semaphore(identity.capacity)
         self._epochs: dict[str, int] = {}
         self._draining = False
+        self._asked_to_drain = asyncio.Event()
+        self._takes_no_more = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -97,6 +99,7 @@ class Worker:
                     for number in range(self._identity.concurrency)
                 ),
                 group.create_task(self._serve(self._leaving), name="give-back"),
+                group.create_task(self._drain_when_asked(), name="drain"),
             ]
             await stop.wait()
             await self._drain()
@@ -125,6 +128,10 @@ class Worker:
             if job.batch.seed == seed and job.batch.epoch < epoch:
                 job.recall = job.recall or "released"
         self._sort_out()
+
+    def drain(self) -> None:
+        """An operator wants the worker to finish what it has and take no more, until it is started anew."""
+        self._asked_to_drain.set()
 
     def lost(self) -> None:
         """The connection is gone, and with it all that was not acked: others get it."""
@@ -285,7 +292,16 @@ class Worker:
             capacity=self._identity.capacity,
             held=tuple(job.report() for job in self._jobs if not job.taken and not job.void),
             taken=dict(taken),
+            draining=self._draining or self._takes_no_more,
         )
+
+    async def _drain_when_asked(self) -> None:
+        """Take no more from when an operator asks for it: what is here already is finished, not given back."""
+        await self._asked_to_drain.wait()
+        log.info("worker.draining", batches=len(self._jobs))
+        with contextlib.suppress(BrokerUnavailableError):  # a new connection takes nothing up either
+            await self._transport.stop_taking()
+        self._takes_no_more = True
 
     async def _drain(self) -> None:
         log.info("worker.draining", batches=len(self._jobs))

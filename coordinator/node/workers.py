@@ -267,19 +267,20 @@ class Workers:
     def _view(self, worker: Worker, leased: list[HeldBatch], called: float | None) -> WorkerView:
         heard = self._roster.heard(worker.id)
         connected = heard is not None or worker.id in self._connected or bool(leased)
+        draining = worker.is_draining or (heard is not None and heard.presence.draining)
         return WorkerView(
             worker=worker,
             last_seen=max(worker.seen, heard.at if heard else 0.0, called or 0.0),
             is_connected=connected,
             capacity=heard.presence.capacity if heard else None,
             held=(*(heard.presence.held if heard else ()), *leased),
-            state=state_of(worker, is_there=connected or called is not None),
+            state=state_of(worker, is_there=connected or called is not None, is_draining=draining),
         )
 
 
-def state_of(worker: Worker, *, is_there: bool) -> WorkerState:
-    """How a worker is; `is_there` says whether anything is heard of it."""
-    if worker.is_draining:
+def state_of(worker: Worker, *, is_there: bool, is_draining: bool) -> WorkerState:
+    """How a worker is: whether anything is heard of it, and whether it was asked to drain or says that it does."""
+    if is_draining:
         return "draining"
     if is_there:
         return "live"

@@ -118,6 +118,10 @@ class RecordingInbox:
         """Pass it on."""
         self._inner.released(seed, epoch)
 
+    def drain(self) -> None:
+        """Pass it on."""
+        self._inner.drain()
+
     def lost(self) -> None:
         """Write down what is lost; the worker marks its jobs first, for it may have taken some meanwhile."""
         self._inner.lost()
