@@ -7,9 +7,12 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
 
+from coordinator.domain.history import KINDS
 from coordinator.models import HeldBatch, Item, Policy, Priority, Transport, WorkerState
 
 Count = Annotated[int, Field(ge=0)]
+EventKind = Annotated[str, Field(json_schema_extra={"enum": list(KINDS)})]
+"""A client takes a kind that it does not know for what it is: one of a later version."""
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339."""
 
@@ -238,6 +241,30 @@ class BrokerAnswer(Answer):
     nodes: list[NodeAnswer]
     blocked: bool
     known: bool
+
+
+class Event(Answer):
+    """Something that happened; what does not apply is left out, and `reason` says why, or what of it."""
+
+    id: str
+    """Its place among all: to be named in `after`, or as `Last-Event-ID`."""
+    at: Moment
+    kind: EventKind
+    seed: str | None = None
+    worker: str | None = None
+    batch: str | None = None
+    items: Count | None = None
+    attempt: Annotated[int, Field(ge=1)] | None = None
+    reason: str | None = None
+    coordinator: str
+    """The one that noted it; empty for what was noted by an earlier version."""
+
+
+class EventList(Answer):
+    """A part of the events, newest last."""
+
+    events: list[Event]
+    count: Total
 
 
 class FetchedBatch(Answer):

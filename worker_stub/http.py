@@ -121,6 +121,8 @@ class HttpTransport:
                 continue
             for one in await self._api.fetch(room, LONG_POLL):
                 inbox.arrived(_job(one))
+            if self._api.is_draining:
+                inbox.drain()
 
     async def _ask(self, inbox: Inbox) -> None:
         """Learn of releases."""

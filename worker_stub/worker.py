@@ -78,13 +78,14 @@ class Worker:
         self._places = asyncio.Semaphore(identity.capacity)
         self._epochs: dict[str, int] = {}
         self._draining = False
-        self._asked_to_drain = asyncio.Event()
-        self._takes_no_more = False
+        self._asked = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish what is begun and give back the rest.
+
+        Where a manager asks for it, take no more, finish all there is, and set `stop`.
 
         Raises:
             SpoolBusyError: another worker uses the same spool.
@@ -99,7 +100,7 @@ class Worker:
                     for number in range(self._identity.concurrency)
                 ),
                 group.create_task(self._serve(self._leaving), name="give-back"),
-                group.create_task(self._drain_when_asked(), name="drain"),
+                group.create_task(self._finish(stop), name="finish"),
             ]
             await stop.wait()
             await self._drain()
@@ -109,7 +110,7 @@ class Worker:
     @property
     def room(self) -> int:
         """How many more batches it would like to have."""
-        return 0 if self._draining else max(0, self._identity.capacity - len(self._jobs))
+        return 0 if self._is_quiet else max(0, self._identity.capacity - len(self._jobs))
 
     @property
     def seeds(self) -> frozenset[str]:
@@ -130,8 +131,8 @@ class Worker:
         self._sort_out()
 
     def drain(self) -> None:
-        """An operator wants the worker to finish what it has and take no more, until it is started anew."""
-        self._asked_to_drain.set()
+        """A manager asks to finish what is here and take no more."""
+        self._asked.set()
 
     def lost(self) -> None:
         """The connection is gone, and with it all that was not acked: others get it."""
@@ -292,16 +293,24 @@ class Worker:
             capacity=self._identity.capacity,
             held=tuple(job.report() for job in self._jobs if not job.taken and not job.void),
             taken=dict(taken),
-            draining=self._draining or self._takes_no_more,
+            draining=self._is_quiet,
         )
 
-    async def _drain_when_asked(self) -> None:
-        """Take no more from when an operator asks for it: what is here already is finished, not given back."""
-        await self._asked_to_drain.wait()
-        log.info("worker.draining", batches=len(self._jobs))
-        with contextlib.suppress(BrokerUnavailableError):  # a new connection takes nothing up either
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether it takes no more."""
+        return self._draining or self._asked.is_set()
+
+    async def _finish(self, stop: asyncio.Event) -> None:
+        """Once asked to: take no more, finish what is here, tell so, and end."""
+        await self._asked.wait()
+        log.info("worker.finishing", batches=len(self._jobs))
+        with contextlib.suppress(BrokerUnavailableError):
             await self._transport.stop_taking()
-        self._takes_no_more = True
+        await self._empty.wait()
+        with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError):
+            await self._transport.say(self.presence())
+        stop.set()
 
     async def _drain(self) -> None:
         log.info("worker.draining", batches=len(self._jobs))

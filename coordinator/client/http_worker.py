@@ -59,6 +59,8 @@ class HttpWorker(HttpProducer):
         super().__init__(url, token=token, timeout=timeout, ca_file=ca_file)
         self.worker = check_worker_id(worker, "worker")
         self.tags = tuple(tags)
+        self.is_draining = False
+        """Whether it was asked to take no more, as the last fetch told: it gets nothing until it registers again."""
 
     async def register(self, transport: Transport = "http", callback: str | None = None) -> Registered:
         """Register; over `amqp` the answer holds the URL of the worker's own broker user, told this once."""
@@ -73,7 +75,9 @@ class HttpWorker(HttpProducer):
         """
         params = {"batches": str(most), "worker": self.worker, "wait": str(wait), "tags": ",".join(self.tags)}
         about = ("worker", self.worker)
-        return (await self.call("GET", "/batch", Fetched, params=params, wait=wait, about=about)).batches
+        fetched = await self.call("GET", "/batch", Fetched, params=params, wait=wait, about=about)
+        self.is_draining = fetched.draining
+        return fetched.batches
 
     async def batches(self, most: int = 1) -> AsyncIterator[FetchedBatch]:
         """Batches one after another, without end; `most` is how many are fetched at once."""

@@ -17,6 +17,8 @@ class _Event(BaseModel):
     id: str
     at: float
     """Unix time in seconds."""
+    by: str = ""
+    """The coordinator that wrote it."""
 
 
 class SeedCreated(_Event):

@@ -8,7 +8,7 @@ hold; what else is unacked is with stock clients, and the latest delivered are t
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 
@@ -81,8 +81,10 @@ class Ledger:
             lane.queued[publication] = lane.sent.pop(publication)
             lane.queued.move_to_end(publication, last=False)
 
-    def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
+    def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> list[Sending]:
         """So many deliveries of the queue are unacked, and the batches `held` are with workers that say so.
+
+        What is not among those is taken to be acked: returns it.
 
         Args:
             queue: the work queue.
@@ -92,15 +94,16 @@ class Ledger:
         """
         lane = self._lanes.get(queue)
         if lane is None:
-            return
+            return []
         named = {publication for publication, sending in lane.sent.items() if sending.batch in held}
         others = [one for one, sending in lane.sent.items() if one not in named and sending.at <= before]
         strangers = max(0, unacked - len(named))
-        for publication in others[: len(others) - strangers]:
-            self._take(lane, publication)
+        return self._take_all(lane, others[: max(0, len(others) - strangers)])
 
-    def bound(self, queue: str, most: int, leased: Collection[str]) -> None:
+    def bound(self, queue: str, most: int, leased: Collection[str]) -> list[Sending]:
         """The consumers of the queue cannot hold more than so many batches: the earlier ones have been acked.
+
+        Returns those.
 
         Args:
             queue: the work queue.
@@ -108,10 +111,10 @@ class Ledger:
             leased: ids of the batches held for HTTP workers, which do not count among those.
         """
         lane = self._lanes.get(queue)
-        if lane is not None:
-            others = [one for one, sending in lane.sent.items() if sending.batch not in leased]
-            for publication in others[: max(0, len(others) - most)]:
-                self._take(lane, publication)
+        if lane is None:
+            return []
+        others = [one for one, sending in lane.sent.items() if sending.batch not in leased]
+        return self._take_all(lane, others[: max(0, len(others) - most)])
 
     def left_queue(self, publication: str, now: float) -> None:
         """This very publication was delivered (an HTTP lease)."""
@@ -179,7 +182,11 @@ class Ledger:
         """What was delivered and not acked, as far as known; the longest first."""
         return sorted((one for lane in self._lanes.values() for one in lane.sent.values()), key=lambda one: one.at)
 
-    def _take(self, lane: _Lane, publication: str) -> None:
+    def _take_all(self, lane: _Lane, publications: Iterable[str]) -> list[Sending]:
+        return [sending for one in publications if (sending := self._take(lane, one)) is not None]
+
+    def _take(self, lane: _Lane, publication: str) -> Sending | None:
         sending = lane.pop(publication)
         if sending is not None:
             self._taken[sending.seed] = self._taken.get(sending.seed, 0) + sending.count
+        return sending

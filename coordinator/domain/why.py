@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coordinator.domain.tags import TagSet
+from coordinator.models import WorkerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,21 @@ def warning(tags: TagSet, ready: int | None, crew: Crew, seeds: int) -> str | No
     if crew.is_missing and (ready or seeds):
         return missing(tags)
     return None
+
+
+def state_of(*, is_draining: bool, is_there: bool, is_fenced: bool) -> WorkerState:
+    """How a worker is.
+
+    Args:
+        is_draining: whether it was asked to take no more, or says so itself.
+        is_there: whether anything is heard of it.
+        is_fenced: whether it was cut off for its silence.
+    """
+    if is_draining:
+        return "draining"
+    if is_there:
+        return "live"
+    return "fenced" if is_fenced else "silent"
 
 
 def missing(tags: Iterable[str]) -> str:

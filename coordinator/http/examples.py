@@ -118,6 +118,22 @@ EXAMPLES: Final[dict[str, object]] = {
         ],
         "count": {"totalItems": 1},
     },
+    "EventList": {
+        "events": [
+            {
+                "id": "63c8e5d5a1b40-1f2e3d4c-2a",
+                "at": NOW,
+                "kind": "batch.held",
+                "seed": SEED,
+                "worker": WORKER,
+                "batch": BATCH,
+                "items": 1,
+                "attempt": 1,
+                "coordinator": "1f2e3d4c",
+            }
+        ],
+        "count": {"totalItems": 1},
+    },
     "BrokerAnswer": {
         "product": "RabbitMQ",
         "version": "4.1.0",

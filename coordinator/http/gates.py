@@ -41,6 +41,15 @@ class Gate:
         """Whether this much may come in now."""
         return self.used + amount <= self._limit
 
+    def check(self, amount: int) -> None:
+        """See that this much may come in now.
+
+        Raises:
+            BusyError: it would be too much.
+        """
+        self.take(amount)
+        self.give(amount)
+
     def take(self, amount: int) -> None:
         """Let this much in.
 

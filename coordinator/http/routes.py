@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from coordinator import answers
+from coordinator.domain.history import GROUPS, KINDS
 from coordinator.domain.lists import HELD_SORTS, SEED_SORTS, WORKER_SORTS, both_ways
-from coordinator.http import batches, operations, overview, seeds, workers
+from coordinator.http import batches, events, operations, overview, seeds, workers
 from coordinator.http.answers import Json
 from coordinator.http.docs import page
 from coordinator.http.openapi import CALLER, TAGS, Endpoint, Link, Parameter, Schema, describe
@@ -65,6 +67,26 @@ def seed_query(settings: Settings) -> dict[str, Parameter]:
 def worker_query(settings: Settings) -> dict[str, Parameter]:
     """Which workers, and in which order."""
     return {"q": PART, "sort": _sorted(WORKER_SORTS), **list_query(settings)}
+
+
+def _event_filter(_: Settings) -> dict[str, Parameter]:
+    """Which events."""
+    only = {name: Parameter(f"only of this {name}", {"type": "string"}) for name in ("seed", "worker", "batch")}
+    words = "|".join(re.escape(word) for word in (*GROUPS, *KINDS))
+    kind = Parameter(
+        "only of these kinds, with commas between; `batch` stands for all that begin so",
+        {"type": "string", "pattern": f"^(({words})(,({words}))*)?$"},
+    )
+    return {**only, "kind": kind}
+
+
+def event_query(settings: Settings) -> dict[str, Parameter]:
+    """Which events, and how many."""
+    after = Parameter(
+        "only what came after the event with this id, and then the first ones",
+        {"type": "string", "pattern": "^([0-9a-f]{1,16}-[0-9a-z]{1,16}-[0-9a-f]{1,16})?$"},
+    )
+    return {**_event_filter(settings), "after": after, "limit": list_query(settings)["limit"]}
 
 
 def held_query(settings: Settings) -> dict[str, Parameter]:
@@ -135,6 +157,8 @@ ENDPOINTS = [
     Endpoint("/worker", ("GET",), OPERATOR, workers.all_workers, "list workers", READ, answers.WorkerList, query=worker_query),
     Endpoint("/dead/{id:ident}/retry", ("POST",), MANAGER, workers.retry_dead, "send a dead batch again", ONE_ID, answers.Said),
     Endpoint("/drain/worker/{id:ident}", ("POST",), MANAGER, drain_worker, "have a worker finish what it holds and take no more", ONE_ID, answers.WorkersDraining, links=OF_WORKER),
+    Endpoint("/event", ("GET",), OPERATOR, events.events, "tell what happened, newest last", READ, answers.EventList, query=event_query),
+    Endpoint("/event/stream", ("GET",), OPERATOR, events.stream, "tell what happens, as server-sent events", READ, "text/event-stream", query=_event_filter),
     Endpoint("/queue", ("GET",), OPERATOR, overview.queues, "list work queues", READ, answers.QueueList, query=list_query),
     Endpoint("/coordinator", ("GET",), OPERATOR, overview.coordinators, "list coordinators", READ, answers.CoordinatorList, query=list_query),
     Endpoint("/broker", ("GET",), OPERATOR, overview.broker, "tell of the broker", OK | AWAY, answers.BrokerAnswer),

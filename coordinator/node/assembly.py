@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.domain.history import Ring
 from coordinator.node.available import Available
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.commands import Commands
 from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.events import Events
 from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
 from coordinator.node.overview import Overview
 from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster
+from coordinator.node.progress import Progress
 from coordinator.node.pulse import Pulse
 from coordinator.node.recall import Recall
 from coordinator.node.registry import Registry
@@ -45,6 +48,8 @@ class Session:
     suspects: Suspects
     figures: Figures
     pulse: Pulse
+    progress: Progress
+    events: Events
     overview: Overview
     workers: Workers
     callbacks: Callbacks
@@ -63,11 +68,21 @@ class Links:
     management: Management
 
 
-async def assemble(settings: Settings, instance: str, links: Links, registry: Registry, broker_tick: float) -> Session:
+async def assemble(
+    settings: Settings, instance: str, links: Links, registry: Registry, *, ring: Ring, broker_tick: float
+) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
     peers = Peers(instance, publishing, links.management)
-    work = Work(links.writer, publishing, registry, peers, settings.window)
+    events = Events(ring=ring, registry=registry, peers=peers)
+    work = Work(
+        connection=links.writer,
+        publishing=publishing,
+        registry=registry,
+        peers=peers,
+        events=events,
+        most=settings.window,
+    )
     available = Available(publishing, links.writer.user)
     dead = DeadLetters(reader, publishing, available)
     seeds = Seeds(reader, publishing, registry, available.pages, peers)
@@ -78,6 +93,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         available=available,
         dead=dead,
         peers=peers,
+        events=events,
         trusted=trusted(settings, links),
         linger=settings.linger,
     )
@@ -87,6 +103,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         work=work,
         available=available,
         peers=peers,
+        events=events,
         timeout=settings.ack_timeout,
     )
     suspects = Suspects(
@@ -100,7 +117,14 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         patience=settings.last_offer_patience,
         broker_tick=broker_tick,
     )
-    roster = Roster(registry, publishing, dead, peers, settings.worker_timeout)
+    roster = Roster(
+        registry=registry,
+        publishing=publishing,
+        dead=dead,
+        peers=peers,
+        events=events,
+        timeout=settings.worker_timeout,
+    )
     pulse = Pulse(work)
     figures = Figures(
         registry=registry,
@@ -139,7 +163,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         seeds=seeds,
         dispatcher=dispatcher,
         work=work,
-        sweeper=Sweeper(reader, registry, work, available),
+        sweeper=Sweeper(reader, registry, work, available, events),
         leases=leases,
         suspects=suspects,
         peers=peers,
@@ -168,6 +192,15 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         suspects=suspects,
         figures=figures,
         pulse=pulse,
+        progress=Progress(
+            registry=registry,
+            dispatcher=dispatcher,
+            available=available,
+            work=work,
+            figures=figures,
+            events=events,
+        ),
+        events=events,
         overview=overview,
         workers=workers,
         callbacks=callbacks,

@@ -22,6 +22,7 @@ from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
+from coordinator.node.events import Events
 from coordinator.node.lines import Channels, Line, read_page
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
@@ -52,11 +53,13 @@ class Dispatcher:
         available: Available,
         dead: DeadLetters,
         peers: Peers,
+        events: Events,
         trusted: frozenset[str],
         linger: float,
     ) -> None:
         self.lines: dict[str, Line] = {}
         self._peers = peers
+        self._events = events
         self._channels = Channels(connection)
         self._registry = registry
         self._work = work
@@ -118,6 +121,7 @@ class Dispatcher:
                     await self._close(line)
             elif line is None:
                 await self._work.declare(seed.spec.tags)
+                self._events.seed("seed.owner", ident)
                 self.lines[ident] = line = Line(seed, self._on_page, self._on_loss)
                 await line.open(self._channels)
             elif line.is_lost:

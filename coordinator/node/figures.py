@@ -104,13 +104,15 @@ class Figures:
 
     async def of(self, seeds: Sequence[str]) -> dict[str, Counts]:
         """The counts of these seeds."""
-        return {seed: counts for seed, (counts, _) in (await self._ask(seeds)).items()}
+        found, _ = await self._ask(seeds)
+        return {seed: counts for seed, (counts, _) in found.items()}
 
     async def views(self, seeds: Sequence[Seed]) -> list[SeedView]:
         """These seeds, with all that is known of how they go."""
-        asked = await self._ask([seed.id for seed in seeds])
+        asked, leases = await self._ask([seed.id for seed in seeds])
         tag_sets = {seed.spec.tags for seed in seeds}
-        crews = await self.crews({tags: self._work.consumers(topology.work_queue_name(tags)) for tags in tag_sets})
+        consumers = {tags: self._work.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
+        crews = self._crews(consumers, leases)
         strange = {tags: await self._work.strange(topology.work_queue_name(tags)) for tags in tag_sets}
         in_hand, held = self._roster.items_by_seed()
         views = []
@@ -134,16 +136,18 @@ class Figures:
 
     async def crews(self, consumers: Mapping[TagSet, int]) -> dict[TagSet, Crew]:
         """Who may take batches with these tags, where so many consume each of their queues."""
-        leases, called = await self.callers()
-        leased = Counter(lease.worker for lease in leases)
+        _, leases = await self._ask([])
+        return self._crews(consumers, leases)
+
+    def _crews(self, consumers: Mapping[TagSet, int], leases: Mapping[str, int]) -> dict[TagSet, Crew]:
         state = self._registry.state
         able = [
             (heard.presence.tags, len(heard.presence.held))
             for heard in self._roster.present()
             if not heard.presence.draining
         ]
-        callers = (state.workers.get(ident) for ident in {*called, *leased} if ident is not None)
-        able += [(one.spec.tags, leased[one.id]) for one in callers if one is not None and not one.is_draining]
+        callers = (state.workers.get(ident) for ident in leases)
+        able += [(one.spec.tags, leases[one.id]) for one in callers if one is not None and not one.is_draining]
         return {
             tags: Crew(len(fit), sum(fit), count)
             for tags, count in consumers.items()
@@ -159,7 +163,8 @@ class Figures:
                 called[worker] = max(at, called.get(worker, 0.0))
         return [*self._leased_here(), *_read(answers.given.values(), "leases")], called
 
-    async def _ask(self, seeds: Sequence[str]) -> dict[str, tuple[Counts, list[_Share]]]:
+    async def _ask(self, seeds: Sequence[str]) -> tuple[dict[str, tuple[Counts, list[_Share]]], Mapping[str, int]]:
+        """The counts and shares of these seeds; and of each worker that speaks HTTP, how many batches it holds."""
         answers = await self._peers.ask("figures.seeds", {"seeds": list(seeds)})
         shares = self._shares(seeds)
         found = {}
@@ -175,7 +180,16 @@ class Figures:
                 exact=is_counted and all(part.exact for part in parts) and not answers.missing,
             )
             found[seed] = (counts, parts)
-        return found
+        leases = self._callers_here()
+        for body in answers.given.values():
+            leases.update(body["callers"])
+        return found, leases
+
+    def _callers_here(self) -> Counter[str]:
+        """How many batches are held here for each worker that speaks HTTP; those that hold none count too."""
+        leases = Counter(lease.worker for lease in self._leases.held())
+        leases.update(dict.fromkeys(self._roster.called(), 0))
+        return leases
 
     async def _waiting_pages(self, seeds: Sequence[str]) -> dict[str, int]:
         return {seed: await self._seeds.waiting_pages(seed) for seed in seeds}
@@ -221,7 +235,8 @@ class Figures:
 
     async def _shares_for_peer(self, body: Body) -> Body:
         shares = self._shares([str(seed) for seed in body["seeds"]])
-        return {"seeds": {seed: dataclasses.astuple(share) for seed, share in shares.items()}}
+        told = {seed: dataclasses.astuple(share) for seed, share in shares.items()}
+        return {"seeds": told, "callers": self._callers_here()}
 
     async def _held_for_peer(self, _: Body) -> Body:
         called = self._roster.called()
@@ -277,4 +292,4 @@ def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
         speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
         able = [presence for presence in speaking if tags.issubset(presence.tags)]
         if work.consumers(queue) <= len(able):
-            work.ledger.bound(queue, sum(presence.capacity for presence in able), leased)
+            work.bound(queue, sum(presence.capacity for presence in able), leased)

@@ -20,6 +20,7 @@ from coordinator.domain.tags import eligible
 from coordinator.errors import BrokerUnavailableError, InvalidInputError
 from coordinator.models import Batch
 from coordinator.node.available import Available
+from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.talk import Body
@@ -58,7 +59,15 @@ class Leases:
     """
 
     def __init__(
-        self, *, channel: Channel, registry: Registry, work: Work, available: Available, peers: Peers, timeout: float
+        self,
+        *,
+        channel: Channel,
+        registry: Registry,
+        work: Work,
+        available: Available,
+        peers: Peers,
+        events: Events,
+        timeout: float,
     ) -> None:
         """Make an empty table.
 
@@ -68,6 +77,7 @@ class Leases:
             work: the work queues.
             available: where batches of released seeds go.
             peers: the other coordinators, which have tables of their own; a handle begins with its coordinator's id.
+            events: where it is noted who got what.
             timeout: seconds that a batch may go without ack.
         """
         self._channel = channel
@@ -75,6 +85,7 @@ class Leases:
         self._work = work
         self._available = available
         self._peers = peers
+        self._events = events
         self._timeout = timeout
         self._leases: dict[str, Lease] = {}
         self._waiting: dict[asyncio.Event, frozenset[str]] = {}
@@ -121,13 +132,13 @@ class Leases:
         """Take what is held of a released seed from the workers; returns how many items."""
         mine = self._pop(lease for lease in self._leases.values() if lease.batch.seed == seed)
         for lease in mine:
-            await self._put_back(lease, is_seen=True)
+            await self._put_back(lease, "released", is_seen=True)
         return sum(lease.batch.count for lease in mine)
 
     async def give_all_back(self) -> None:
         """Take back all that is held, without fault: this coordinator stops, and its handles end with it."""
         for lease in self._pop(self._leases.values()):
-            await self._put_back(lease, is_seen=True)
+            await self._put_back(lease, "the coordinator stops", is_seen=True)
 
     async def _settle(self, handles: Sequence[str], how: Settlement, worker: str | None) -> list[bool]:
         """Settle what is held here, and have the others settle what they hold; if one is gone, so are its leases."""
@@ -154,9 +165,10 @@ class Leases:
         del self._leases[handle]
         if how == "ack":
             await lease.delivery.ack()
+            self._events.batch("batch.acked", lease.batch, lease.worker)
             await self._work.taken(lease.publication)
         else:
-            await self._put_back(lease)
+            await self._put_back(lease, "given back")
         return True
 
     async def _settle_for_peer(self, body: Body) -> Body:
@@ -205,7 +217,7 @@ class Leases:
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
         leases: list[Lease] = []
         for queue in queues:
-            if not await self._work.answers(queue):
+            if not await self._work.has_some(queue):
                 continue
             while len(leases) < most:
                 delivery = await self._channel.get(queue)
@@ -227,16 +239,18 @@ class Leases:
         now = time.monotonic()
         lease = Lease(handle, worker, batch, publication_of(delivery), delivery, time.time(), now + self._timeout)
         if self._registry.state.is_stale(batch.seed, batch.epoch):
-            await self._put_back(lease)
+            await self._put_back(lease, "stale")
             return None
         self._leases[handle] = lease
+        self._events.batch("batch.held", batch, worker)
         return lease
 
-    async def _put_back(self, lease: Lease, *, is_seen: bool = False) -> None:
+    async def _put_back(self, lease: Lease, reason: str, *, is_seen: bool = False) -> None:
         """Make a batch available again; it is marked if a worker has seen it, and did not give it back itself."""
         if lease.batch.seed in self._registry.state.seeds:
             await self._available.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
         await lease.delivery.ack()
+        self._events.batch("batch.returned", lease.batch, lease.worker, reason)
         await self._work.returned(lease.publication)
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:

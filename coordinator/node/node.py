@@ -7,6 +7,7 @@ from secrets import token_hex
 
 import structlog
 
+from coordinator.domain.history import Ring
 from coordinator.domain.returns import Memory
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.node.assembly import Session
@@ -31,6 +32,7 @@ class Node:
         self.problem = "has not connected yet"
         self._tick = broker_tick
         self._dealt = Memory()
+        self._ring = Ring(token_hex(4), settings.history)
         self._session: Session | None = None
         self._was_ready = False
         self._ready = asyncio.Event()
@@ -82,7 +84,10 @@ class Node:
         self._was_ready = False
         self.instance = token_hex(4)
         try:
-            async with open_session(self.settings, self.instance, self._dealt, self._tick) as session:
+            opened = open_session(
+                self.settings, self.instance, dealt=self._dealt, ring=self._ring, broker_tick=self._tick
+            )
+            async with opened as session:
                 self._session = session
                 self._was_ready = True
                 self._ready.set()

@@ -21,6 +21,7 @@ from coordinator.domain.tags import TagSet, eligible
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence, Transport
 from coordinator.node.dead import DeadLetters
+from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.parsing import check_worker_id, invalid
@@ -52,7 +53,14 @@ class Roster:
     """Which workers there are and what they hold."""
 
     def __init__(
-        self, registry: Registry, publishing: Channel, dead: DeadLetters, peers: Peers, timeout: float
+        self,
+        *,
+        registry: Registry,
+        publishing: Channel,
+        dead: DeadLetters,
+        peers: Peers,
+        events: Events,
+        timeout: float,
     ) -> None:
         """Make an empty roster.
 
@@ -61,9 +69,11 @@ class Roster:
             publishing: what answers to workers are published on.
             dead: where malformed presence goes.
             peers: the other coordinators; one of them deals with a silent worker.
+            events: where it is noted what a worker holds.
             timeout: seconds of silence after which a worker that sent presence counts as failed.
         """
         self._peers = peers
+        self._events = events
         self._timeout = timeout
         self._silence = Silence()
         self._on_silence: Callable[[str], Awaitable[None]] | None = None
@@ -170,6 +180,9 @@ class Roster:
                 log.info("worker.seen", worker=worker, tags=list(tags), transport=transport)
 
     async def _hear(self, presence: Presence, delivery: Delivery) -> None:
+        before = self._heard.get(presence.worker)
+        mine = self._peers.owns(f"worker {presence.worker}")
+        self._events.held(presence.worker, before.presence.held if before else (), presence.held, is_mine=mine)
         self._heard[presence.worker] = Heard(presence, time.time(), time.monotonic())
         self._silence.heard(presence.worker)
         tags = tuple(sorted(presence.tags))

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.domain.entries import EVENT, Event, Marker
+from coordinator.domain.history import DURABLE, Ring, entry_of
 from coordinator.domain.registry import State
 from coordinator.errors import BrokerUnavailableError
 
@@ -31,8 +32,18 @@ E = TypeVar("E")
 class Registry:
     """The state of all seeds and workers, at most a moment behind the stream."""
 
-    def __init__(self, reading: Channel, writing: Channel) -> None:
+    def __init__(self, reading: Channel, writing: Channel, instance: str, past: int) -> None:
+        """Make an empty registry.
+
+        Args:
+            reading: the channel on which the stream is read.
+            writing: the channel on which it is written to.
+            instance: in whose name.
+            past: how many of the events that were read are kept to be told.
+        """
         self.state = State()
+        self.past = Ring(DURABLE, past)
+        self._instance = instance
         self._reading = reading
         self._writing = writing
         self._waiting: dict[str, asyncio.Future[int]] = {}
@@ -69,7 +80,7 @@ class Registry:
         Raises:
             BrokerUnavailableError: it may have been appended or not.
         """
-        event = make(id=uuid4().hex, at=time.time(), **fields)
+        event = make(id=uuid4().hex, at=time.time(), by=self._instance, **fields)
         folded = asyncio.get_running_loop().create_future()
         self._waiting[event.id] = folded
         try:
@@ -130,7 +141,10 @@ class Registry:
         except ValidationError:
             log.exception("registry.unreadable", offset=offset)
             event = Marker(id="", at=0.0)
+        entry = entry_of(event, self.state)
         if isinstance(offset, int) and self.state.fold(offset, event):
+            if entry is not None:
+                self.past.add(entry)
             for listener in self._listeners:
                 listener(event)
         if self.state.since_snapshot >= SNAPSHOT_EVERY:

@@ -15,6 +15,7 @@ from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
+from coordinator.node.events import Events
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
 from coordinator.node.suspects import Suspects
@@ -38,6 +39,7 @@ class Returns:
         seeds: Seeds,
         dead: DeadLetters,
         suspects: Suspects,
+        events: Events,
         dealt: Memory,
         limit: int,
     ) -> None:
@@ -50,6 +52,7 @@ class Returns:
             seeds: makes a seed anew whose batch comes back.
             dead: where batches past the limit go.
             suspects: where batches go that failed often.
+            events: where it is noted what came back.
             dealt: publications that came back before.
             limit: the attempt limit.
         """
@@ -59,6 +62,7 @@ class Returns:
         self._seeds = seeds
         self._dead = dead
         self._suspects = suspects
+        self._events = events
         self._limit = limit
         self._dealt = dealt
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -109,12 +113,15 @@ class Returns:
             reason=why,
             to=verdict.name.lower(),
         )
+        self._events.batch("batch.returned", batch, self._events.holder(batch.id), why)
         if failed:
             batch = batch.again(f"{_now()} attempt {batch.attempt}: {why}")
         again = delivery.redelivered or is_marked(delivery)
         match verdict:
             case Verdict.DEAD:
-                await self._dead.bury_batch(batch, f"failed {batch.attempt - 1} times, the last time alone: {why}")
+                reason = f"failed {batch.attempt - 1} times, the last time alone: {why}"
+                await self._dead.bury_batch(batch, reason)
+                self._events.batch("batch.dead", batch, reason=reason)
             case Verdict.AVAILABLE:
                 await self._available.put_batch(batch, redelivered=again)
             case Verdict.RESEND:

@@ -18,6 +18,7 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.domain.entries import Event, SeedSet
+from coordinator.domain.history import Ring
 from coordinator.domain.returns import Memory
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.assembly import Links, Session, assemble, trusted
@@ -60,22 +61,25 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
 
 
 @contextlib.asynccontextmanager
-async def open_session(settings: Settings, instance: str, dealt: Memory, broker_tick: float) -> AsyncIterator[Session]:
+async def open_session(
+    settings: Settings, instance: str, *, dealt: Memory, ring: Ring, broker_tick: float
+) -> AsyncIterator[Session]:
     """Run a session: ready when entered, and ended as a whole when any part of it ends.
 
     Args:
         settings: the settings.
         instance: this session's id.
         dealt: publications that came back before, in earlier sessions too.
+        ring: what happened, in earlier sessions too.
         broker_tick: seconds by which the broker's figures of unacked messages lag.
 
     Raises:
         BrokerUnavailableError: a connection ended; also every error of `connected`.
     """
     async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
-        registry = Registry(await links.reader.channel(), links.publishing)
+        registry = Registry(await links.reader.channel(), links.publishing, instance, settings.history)
         await registry.start()
-        session = await assemble(settings, instance, links, registry, broker_tick)
+        session = await assemble(settings, instance, links, registry, ring=ring, broker_tick=broker_tick)
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
         await session.peers.join(await links.reader.channel())
         await session.suspects.join()
@@ -106,12 +110,15 @@ async def _loops(
         seeds=session.seeds,
         dead=session.dead,
         suspects=session.suspects,
+        events=session.events,
         dealt=dealt,
         limit=settings.attempt_limit,
     )
     intake = Intake(session.seeds, session.available, session.dead, trusted(settings, links))
     return {
         "callbacks": session.callbacks.run(),
+        "events": session.events.run(),
+        "progress": session.progress.run(),
         "pulse": session.pulse.run(),
         "connections": _until_closed(links.reader, links.writer),
         "coordinators": session.peers.run(),

@@ -212,8 +212,8 @@ class Suspects:
         except ManagementError as error:
             log.warning("management.failed", problem=str(error))
             return False
-        out = [totals[queue] for queue in self._work.queues if queue in totals]
-        return not self._work.is_leaving and all(queue.ready == queue.unacked == 0 for queue in out)
+        out = [totals.get(queue) for queue in self._work.queues]
+        return not self._work.is_leaving and all(queue and queue.ready == queue.unacked == 0 for queue in out)
 
     async def _pause_for_peer(self, body: Body) -> Body:
         self._work.pause(float(body["seconds"]))

@@ -14,6 +14,7 @@ from coordinator.broker.messages import is_marked, publication_of, read_batch
 from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available
+from coordinator.node.events import Events
 from coordinator.node.registry import Registry
 from coordinator.node.work import StaleBatchError, Work
 
@@ -32,7 +33,10 @@ class Swept:
 class Sweeper:
     """Runs sweeps, one at a time; those who ask while one runs share the next."""
 
-    def __init__(self, connection: Connection, registry: Registry, work: Work, available: Available) -> None:
+    def __init__(
+        self, connection: Connection, registry: Registry, work: Work, available: Available, events: Events
+    ) -> None:
+        self._events = events
         self._connection = connection
         self._registry = registry
         self._work = work
@@ -105,3 +109,4 @@ class Sweeper:
         else:
             self._found[batch.seed].discarded += batch.count
         self._found[batch.seed].batches.append(batch.id)
+        self._events.batch("batch.returned", batch, reason=f"epoch {batch.epoch} is over")

@@ -22,61 +22,22 @@ from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
-from coordinator.errors import CoordinatorError, QueueSilentError, UnroutableError
+from coordinator.domain.window import LEAST, LONGEST_LOOK, Window
+from coordinator.errors import CoordinatorError, QueueFullError, QueueSilentError, UnroutableError
 from coordinator.models import Batch
+from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
 
-LEAST = 4
-"""Batches that a work queue may always hold, so that a consumer that comes finds something."""
 LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
-SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.2
-"""Seconds between two looks at a full work queue: longer and longer while nothing leaves it."""
 
 
 class StaleBatchError(CoordinatorError):
     """The batch's seed was released or purged: it must not be handed out."""
-
-
-@dataclass(slots=True)
-class _Window:
-    """How full a work queue may be, how fast it empties, and how many batches may be added until the next look."""
-
-    waiting: int
-    """Batches that waited at the last look: this coordinator's, where others fill the queue as well."""
-    consumers: int
-    at: float
-    sent: int = 0
-    taken: int = 0
-    """Batches that were fetched here since then: they left as well, and made room at once."""
-    rate: float = 0.0
-    pause: float = SHORTEST_LOOK
-    allowance: int = LEAST
-    published: int = 0
-    strange: int = 0
-    """Batches that waited at the last look and that no coordinator accounts for."""
-    is_silent: bool | None = None
-    """Whether the broker told nothing of it at the last look; None before the first one."""
-
-    def saw(self, waiting: int, consumers: int, now: float) -> None:
-        drained = max(0, self.waiting + self.sent + self.taken - waiting)
-        elapsed = max(now - self.at, 1e-3)
-        weight = min(1.0, elapsed / 0.2)
-        self.rate += weight * (drained / elapsed - self.rate)
-        self.pause = SHORTEST_LOOK if drained else min(LONGEST_LOOK, self.pause * 2)
-        self.waiting, self.consumers, self.at = waiting, consumers, now
-
-    def went_silent(self, now: float) -> None:
-        self.is_silent, self.at, self.pause = True, now, LONGEST_LOOK
-        self.allow(0)
-
-    def allow(self, batches: int) -> None:
-        """Grant so many until the next look."""
-        self.allowance, self.sent, self.taken = max(0, batches), 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +65,16 @@ class Work:
     """All work queues as one coordinator sees them."""
 
     def __init__(
-        self, connection: Connection, publishing: Channel, registry: Registry, peers: Peers, most: int
+        self,
+        *,
+        connection: Connection,
+        publishing: Channel,
+        registry: Registry,
+        peers: Peers,
+        events: Events,
+        most: int,
     ) -> None:
+        self._events = events
         self.ledger = Ledger()
         self.is_open = asyncio.Event()
         self.is_open.set()
@@ -116,7 +85,7 @@ class Work:
         self._resumption: asyncio.TimerHandle | None = None
         self._most = most
         self._demands: Callable[[], Mapping[str, float]] = dict
-        self._windows: dict[str, _Window] = {}
+        self._windows: dict[str, Window] = {}
         self._leaving: Counter[str] = Counter()
         self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
@@ -141,7 +110,7 @@ class Work:
         name = topology.work_queue_name(tags)
         if name not in self._windows:
             await self._publishing.declare_queue(topology.work_queue(tags))
-            self._windows[name] = _Window(0, 0, time.monotonic())
+            self._windows[name] = Window(0, 0, time.monotonic())
 
     @property
     def queues(self) -> list[str]:
@@ -169,11 +138,15 @@ class Work:
                 await self.declare(batch.tags)
             message = batch_message(batch, publication, redelivered=redelivered, alone=alone)
             await self._put(queue, batch.tags, message)
+        except QueueFullError:
+            self._windows[queue].refused(time.monotonic())
+            raise
         finally:
             self._left(batch.seed)
-        self._windows[queue].published += 1
+        self._windows[queue].took()
         at, others = time.monotonic(), self._published_by_others(queue)
         self.ledger.published(queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, at, others))
+        self._events.batch("batch.sent", batch)
         for listener in self._arrivals:
             listener(queue)
         return publication
@@ -233,13 +206,17 @@ class Work:
             listener()
         self.ledger.left_queue(publication, time.monotonic())
 
-    async def answers(self, queue: str) -> bool:
-        """Whether the broker answers for this work queue: to take from one that is silent would hang."""
+    async def has_some(self, queue: str) -> bool:
+        """Whether a batch waits in this work queue, as far as can be known.
+
+        To ask an empty one for a message costs the broker as much as to hand one out. To ask one that is silent would
+        hang, and one that has lost its leader ends the whole connection with an internal error.
+        """
         if queue not in self._windows:  # another coordinator has made it
             await self.declare(topology.tags_of_work_queue(queue))
-        if self._windows[queue].is_silent is None:
-            await self.look(queue)
-        return not self._windows[queue].is_silent
+        window = self._windows[queue]
+        is_fresh = window.is_silent is not None and time.monotonic() - window.at < LONGEST_LOOK
+        return (is_fresh and window.may_hold()) or await self.look(queue) > 0
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
@@ -277,7 +254,11 @@ class Work:
         """So many deliveries of the queue are unacked; see `Ledger.saw_unacked`."""
         _, mine = self.ledger.batches(queue)
         others = sum(claim.sent for claim in self._claims(queue))
-        self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before)
+        self._events.acked(self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before))
+
+    def bound(self, queue: str, most: int, leased: Collection[str]) -> None:
+        """The queue's consumers hold so many batches at most; see `Ledger.bound`."""
+        self._events.acked(self.ledger.bound(queue, most, leased))
 
     async def returned(self, publication: str) -> None:
         """A batch came back, whoever had sent it."""

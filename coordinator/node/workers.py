@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from secrets import token_urlsafe
-from urllib.parse import quote
 
 import structlog
 
@@ -18,8 +16,10 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.management import BrokerConnection, Management
 from coordinator.domain.entries import WorkerDrained, WorkerDraining, WorkerRegistered, WorkerReleased, WorkerRemoved
 from coordinator.domain.registry import Worker
+from coordinator.domain.why import state_of
 from coordinator.errors import ManagementError, NotFoundError
 from coordinator.models import HeldBatch, WorkerSpec, WorkerState
+from coordinator.node.accounts import permissions, worker_user
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.figures import Figures
 from coordinator.node.leases import Leases
@@ -267,39 +267,15 @@ class Workers:
     def _view(self, worker: Worker, leased: list[HeldBatch], called: float | None) -> WorkerView:
         heard = self._roster.heard(worker.id)
         connected = heard is not None or worker.id in self._connected or bool(leased)
-        draining = worker.is_draining or (heard is not None and heard.presence.draining)
         return WorkerView(
             worker=worker,
             last_seen=max(worker.seen, heard.at if heard else 0.0, called or 0.0),
             is_connected=connected,
             capacity=heard.presence.capacity if heard else None,
             held=(*(heard.presence.held if heard else ()), *leased),
-            state=state_of(worker, is_there=connected or called is not None, is_draining=draining),
+            state=state_of(
+                is_draining=worker.is_draining or (heard is not None and heard.presence.draining),
+                is_there=connected or called is not None,
+                is_fenced=worker.standing == "fenced",
+            ),
         )
-
-
-def state_of(worker: Worker, *, is_there: bool, is_draining: bool) -> WorkerState:
-    """How a worker is: whether anything is heard of it, and whether it was asked to drain or says that it does."""
-    if is_draining:
-        return "draining"
-    if is_there:
-        return "live"
-    return "fenced" if worker.standing == "fenced" else "silent"
-
-
-def worker_user(vhost: str, ident: str) -> str:
-    """The broker user of a worker: users are the whole broker's, so the virtual host is part of the name."""
-    return f"worker:{vhost}:{ident}"
-
-
-def permissions(ident: str, tags: tuple[str, ...]) -> dict[str, str]:
-    """The least that a worker needs, as regular expressions over names of queues and exchanges."""
-    own = re.escape(topology.worker_queue_name(ident))
-    names = "|".join(re.escape(quote(tag, safe="")) for tag in tags)
-    tagged = rf"(\.({names})(\+({names}))*)?" if names else ""
-    writable = (topology.RETURNS, topology.ITEMS, topology.RESULTS, topology.PRESENCE)
-    return {
-        "configure": f"^{own}$",
-        "write": f"^({own}|{'|'.join(writable)})$",
-        "read": f"^({own}|{topology.CONTROL}|{topology.WORK}{tagged})$",
-    }

@@ -17,7 +17,7 @@ from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
-from coordinator.errors import CoordinatorError
+from coordinator.errors import CoordinatorError, PrivateBrokerError
 from tests.chaos import faults as kinds
 from tests.chaos.broker import Broker
 from tests.chaos.handler import POISON
@@ -52,6 +52,7 @@ async def run(plan: Plan, faults: list[kinds.Fault], broker: Broker, vhost: str)
         world.recorder.write(Phase(name="heal"))
         log.info("chaos.heal")
         world.heal()
+        await _mend_broker(world)
         await _settle(world, managers)
         await _look_at_dead(world)
         world.recorder.write(Phase(name="end"))
@@ -74,6 +75,21 @@ async def _load(world: World, managers: Managers, faults: list[kinds.Fault]) -> 
         times = LANES.get(lane, 1)
         parts += [kinds.keep_striking(world, mine, random.Random(rng.random())) for _ in range(times)]
     await _for_a_while([asyncio.create_task(part) for part in parts], plan.duration)
+
+
+async def _mend_broker(world: World) -> None:
+    """Have all nodes run and see each other: a fault that the end of the load cut short may have left one away."""
+    cluster = world.broker.cluster
+    for node in range(len(world.broker)):
+        if cluster.pid_of(node) is None:
+            await cluster.restart(node)
+    try:
+        await cluster.until_whole()
+    except PrivateBrokerError as error:
+        log.warning("chaos.parted", problem=str(error))
+        for node in range(len(world.broker)):
+            await cluster.restart(node)
+        await cluster.until_whole()
 
 
 async def _for_a_while(tasks: list[asyncio.Task[None]], seconds: float) -> None:

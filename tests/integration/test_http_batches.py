@@ -278,8 +278,8 @@ async def test_strangers_may_be_refused(broker: BrokerUrls) -> None:
 
 async def test_a_fetch_makes_room_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is fetched over HTTP is followed by more without a look at the broker, however seldom these are."""
-    monkeypatch.setattr("coordinator.node.work.SHORTEST_LOOK", 10 * DEADLINE)
-    monkeypatch.setattr("coordinator.node.work.LONGEST_LOOK", 10 * DEADLINE)
+    monkeypatch.setattr("coordinator.domain.window.SHORTEST_LOOK", 10 * DEADLINE)
+    monkeypatch.setattr("coordinator.domain.window.LONGEST_LOOK", 10 * DEADLINE)
     async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
         await put_seed(api, "s", batchSize=1)
         sent = await submit(api, "s", 60)

@@ -12,8 +12,8 @@ import pytest
 from aiormq.abc import AbstractChannel
 
 from coordinator.domain.entries import WorkerRemoved
+from coordinator.node.accounts import worker_user
 from coordinator.node.node import Node
-from coordinator.node.workers import worker_user
 from coordinator.settings import Settings
 from tests.integration.steps import put_seed
 
