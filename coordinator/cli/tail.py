@@ -12,8 +12,6 @@ from coordinator.answers import Event
 from coordinator.cli.common import HttpUrl, examples, known_http, shown
 from coordinator.client.reader import Reader
 
-Only = typer.Option(show_default=False)
-
 
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
@@ -33,9 +31,7 @@ def tail(
     batch: Annotated[str | None, typer.Option(show_default=False, help="Only of this batch.")] = None,
     kind: Annotated[
         str | None,
-        typer.Option(
-            show_default=False, help="Only of these kinds, with commas between; `batch` is all that begin so."
-        ),
+        typer.Option(show_default=False, help="Only of these kinds, with commas between; batch is all of them."),
     ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of those that were.")] = 10,
     follow: Annotated[bool, typer.Option(help="Go on with those that come, until interrupted.")] = True,

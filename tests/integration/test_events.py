@@ -14,8 +14,8 @@ from coordinator.client import HttpManager, Reader
 from coordinator.errors import BrokerUnavailableError, InvalidInputError
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.steps import ack, channel_of, fetch, put_seed, served, submit
-from tests.support import PREFIX, eventually, running_node, serving
+from tests.integration.steps import ack, fetch, put_seed, served, submit, until
+from tests.support import PREFIX, StockWorker, eventually, running_node, serving
 
 
 def url_of(api: httpx.AsyncClient) -> str:
@@ -31,7 +31,7 @@ async def followed(api: httpx.AsyncClient, **wanted: str) -> AsyncIterator[list[
     async def follow() -> None:
         async with Reader(url_of(api)) as reader:
             async for event in reader.follow(**wanted):
-                heard.append(event)
+                heard.append(event)  # noqa: PERF401 - a comprehension would fill it at the end only
 
     task = asyncio.create_task(follow())
     try:
@@ -150,19 +150,17 @@ async def test_a_batch_that_comes_back_dead(settings: Settings) -> None:
     async with served(limited) as api, Reader(url_of(api)) as reader:
         await put_seed(api, "s")
         await submit(api, "s", 1)
-        async with channel_of(limited) as channel:
-            for _ in range(2):
-                async with asyncio.timeout(30):
-                    while (delivery := await channel.get("work")) is None:
-                        await asyncio.sleep(0)
-                await delivery.reject()
+        worker = await StockWorker.consume(limited, prefetch=1)
+        for count in (1, 2):
+            await eventually(lambda: len(worker.deliveries) == count, "the batch")  # noqa: B023 - awaited at once
+            await worker.deliveries[-1].reject()
+        ends: list[Event] = []
 
-            async def dead() -> list[Event]:
-                return await reader.events(seed="s", kind="batch.dead")
+        async def look() -> None:
+            ends[:] = await reader.events(seed="s", kind="batch.dead")
 
-            async with asyncio.timeout(30):
-                while not (ends := await dead()):
-                    pass
+        await until(look, lambda: ends, "the batch's end")
+        await worker.close()
         assert "failed" in str(ends[0].reason)
         assert kinds(await reader.events(seed="s", kind="batch.returned")) == ["batch.returned"] * 2
 

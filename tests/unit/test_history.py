@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from coordinator.domain.entries import (
@@ -98,10 +100,10 @@ def said(*events: Event) -> list[str | None]:
 
 def test_what_the_registry_tells_of_seeds() -> None:
     """Each change once: what changes nothing is nothing."""
-    one = {"id": "e", "at": AT, "by": "c1", "seed": "s"}
-    released, created = SeedReleased(**one), SeedCreated(**one)  # type: ignore[arg-type]
-    changed = SeedSet(**one, spec=SeedSpec())  # type: ignore[arg-type]
-    resumed, purged = SeedResumed(**one), SeedPurged(**one)  # type: ignore[arg-type]
+    one: dict[str, Any] = {"id": "e", "at": AT, "by": "c1", "seed": "s"}
+    released, created = SeedReleased(**one), SeedCreated(**one)
+    changed = SeedSet(**one, spec=SeedSpec())
+    resumed, purged = SeedResumed(**one), SeedPurged(**one)
     assert said(released, created, created, changed, released, resumed, purged, purged, changed) == [
         None,
         "seed.created",
@@ -118,9 +120,9 @@ def test_what_the_registry_tells_of_seeds() -> None:
 
 
 def test_what_the_registry_tells_of_workers() -> None:
-    """That one is seen is told the first time, after a week of silence, and when it is back; and what was done to it."""
-    one = {"id": "e", "at": AT, "worker": "w"}
-    seen = WorkerSeen(**one)  # type: ignore[arg-type]
+    """That one is seen is told the first time, after a week of silence, and when it is back; so is what was done."""
+    one: dict[str, Any] = {"id": "e", "at": AT, "worker": "w"}
+    seen = WorkerSeen(**one)
     late = seen.model_copy(update={"at": AT + WORKER_MEMORY + 1})
     assert said(seen, seen, seen.model_copy(update={"back": True}), late) == [
         "worker.seen",
@@ -129,12 +131,12 @@ def test_what_the_registry_tells_of_workers() -> None:
         "worker.seen",
     ]
     assert said(
-        WorkerRegistered(**one, spec=WorkerSpec()),  # type: ignore[arg-type]
-        WorkerReleased(**one),  # type: ignore[arg-type]
-        WorkerReleased(**one, fenced=True),  # type: ignore[arg-type]
-        WorkerDraining(**one),  # type: ignore[arg-type]
-        WorkerDrained(**one),  # type: ignore[arg-type]
-        WorkerRemoved(**one),  # type: ignore[arg-type]
+        WorkerRegistered(**one, spec=WorkerSpec()),
+        WorkerReleased(**one),
+        WorkerReleased(**one, fenced=True),
+        WorkerDraining(**one),
+        WorkerDrained(**one),
+        WorkerRemoved(**one),
     ) == [
         "worker.registered",
         "worker.released",
