@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from coordinator.domain.lists import both_ways, named, ordered
 from coordinator.domain.pace import Pace
 
-ENTRIES = [
+ENTRIES: list[dict[str, Any]] = [
     {"id": "b", "counts": {"taken": 3}, "held": [1, 2], "worker": None},
     {"id": "a", "counts": {"taken": 9}, "held": [], "worker": "x"},
     {"id": "c", "counts": {"taken": 3}, "held": [1], "worker": "w"},
