@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from coordinator import logs
-from coordinator.cli import broker, commands, demo, lists, serve, submit, tokens
+from coordinator.cli import broker, commands, demo, lists, serve, submit, tail, tokens, waiting
 from coordinator.cli.common import NOT_FOUND_CODE, examples, shown
 from coordinator.errors import CoordinatorError, NotFoundError
 
@@ -51,6 +51,8 @@ broker.add_to(app)
 demo.add_to(app)
 submit.add_to(app)
 lists.add_to(app)
+waiting.add_to(app)
+tail.add_to(app)
 commands.add_to(app)
 tokens.add_to(app)
 

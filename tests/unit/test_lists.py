@@ -1,21 +1,18 @@
-"""Order and filters of lists."""
+"""Lists are sorted by fields, figures and lengths, either way; rates come from totals."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from coordinator.domain.lists import View, both_ways, named, ordered
+from coordinator.domain.lists import both_ways, named, ordered
+from coordinator.domain.pace import Pace
 
-
-def ids(entries: list[View]) -> list[str]:
-    """The entries' ids, in order."""
-    return [str(entry["id"]) for entry in entries]
-
-
-SEEDS: list[View] = [
-    {"id": "b", "rate": 0.5, "counts": {"available": 3, "queued": 0}},
-    {"id": "c", "rate": 2.0, "counts": {"available": 1, "queued": 0}},
-    {"id": "a", "rate": 2.0, "counts": {"available": 2, "queued": 0}},
+ENTRIES: list[dict[str, Any]] = [
+    {"id": "b", "counts": {"taken": 3}, "held": [1, 2], "worker": None},
+    {"id": "a", "counts": {"taken": 9}, "held": [], "worker": "x"},
+    {"id": "c", "counts": {"taken": 3}, "held": [1], "worker": "w"},
 ]
 
 
@@ -24,40 +21,42 @@ SEEDS: list[View] = [
     [
         ("id", "abc"),
         ("-id", "cba"),
-        ("available", "cab"),
-        ("-available", "bac"),
-        ("rate", "bca"),
-        ("-rate", "cab"),
-        ("queued", "bca"),
-        ("-queued", "bca"),
+        ("taken", "bca"),
+        ("-taken", "abc"),
+        ("held", "acb"),
+        ("worker", "cab"),
+        ("-worker", "acb"),
     ],
 )
-def test_the_order(sort: str, expected: str) -> None:
-    """By a field or a count, either way; what is alike stays in the order it came in, either way too."""
-    assert ids(ordered(SEEDS, sort)) == list(expected)
+def test_order(sort: str, expected: str) -> None:
+    """Those that are alike stay as they were, and those without a value come last, either way."""
+    assert "".join(entry["id"] for entry in ordered(ENTRIES, sort)) == expected
 
 
-@pytest.mark.parametrize("sort", ["worker", "-worker"])
-def test_what_has_no_value_comes_last(sort: str) -> None:
-    """Either way."""
-    held: list[View] = [{"id": "1", "worker": None}, {"id": "2", "worker": "w"}, {"id": "3", "worker": None}]
-    assert ids(ordered(held, sort)) == ["2", "1", "3"]
+def test_names() -> None:
+    """A part of an id is found in whatever case; an empty one in all."""
+    assert named("Photos/ß", "HOTOS/SS")
+    assert named("photos", "")
+    assert not named("photos", "video")
+    assert both_ways(["id"]) == ["id", "-id"]
 
 
-def test_a_list_counts_by_its_length() -> None:
-    """A worker that holds more comes later, whatever it holds."""
-    workers: list[View] = [{"id": "x", "held": ["a", "b"]}, {"id": "y", "held": ["z"]}, {"id": "z", "held": []}]
-    assert ids(ordered(workers, "held")) == ["z", "y", "x"]
+def test_rates() -> None:
+    """A rate is what a total grew by over the last ten seconds; one that began anew is no negative one."""
+    pace = Pace()
+    assert pace.rate("s") == 0.0
+    for second in range(20):
+        pace.saw(100.0 + second, {"s": second * 5, "t": 20 - second})
+    assert pace.rate("s") == pytest.approx(5.0)
+    assert pace.rate("t") == pace.rate("unknown") == 0.0
 
 
-def test_a_part_of_an_id() -> None:
-    """In whatever case, anywhere in it; the empty part is in all."""
-    assert named("Photos-1", "TOS")
-    assert named("STRASSE", "straße")
-    assert named("a", "")
-    assert not named("photos", "videos")
-
-
-def test_both_ways() -> None:
-    """Each key and its opposite."""
-    assert both_ways(("id", "rate")) == ["id", "-id", "rate", "-rate"]
+def test_what_was_taken_settles() -> None:
+    """A total that has grown within three seconds is not settled, one that has not is."""
+    pace = Pace()
+    for at, total in ((0.0, 1), (1.0, 2), (2.0, 2), (3.0, 2)):
+        pace.saw(at, {"s": total})
+    assert not pace.is_settled("s", 2)
+    pace.saw(4.0, {"s": 2})
+    assert pace.is_settled("s", 2)
+    assert not pace.is_settled("s", 3)

@@ -1,4 +1,4 @@
-"""Why a seed does not move, whether it is done, and what is wrong with a work queue."""
+"""Why a seed does not move, when it is drained, what is wrong with a work queue, and how a worker is."""
 
 from __future__ import annotations
 
@@ -6,69 +6,75 @@ from dataclasses import replace
 
 import pytest
 
-from coordinator.domain.why import Crew, Obstacle, Standing, is_drained, warning, why
+from coordinator.domain.why import Crew, Obstacle, Standing, is_drained, state_of, warning, why
 
-IDLE = Standing(state="running", available=0, queued=0, sent=0, in_hand=0)
-WAITS = replace(IDLE, available=5)
-QUEUED = replace(IDLE, queued=5)
-ONE = Crew(workers=1, held=2, consumers=1)
-TWO = Crew(workers=2, held=1, consumers=2)
+WAITING = Standing(state="running", available=5, queued=2, sent=1, in_hand=0)
+NOTHING = Standing(state="running", available=0, queued=0, sent=0, in_hand=0)
+CREW = Crew(workers=2, held=7, consumers=2)
 FREE = Obstacle()
-THROTTLED = Obstacle(throttled_until=1_767_268_800.5)
-FULL = Obstacle(is_full=True)
+AT = 1_767_225_600.5
 
 
 @pytest.mark.parametrize(
-    ("standing", "tags", "crew", "obstacle", "expected"),
+    ("standing", "crew", "obstacle", "expected"),
     [
-        (replace(WAITS, state="released"), (), Crew(), None, "released"),
-        (IDLE, ("web",), Crew(), None, None),
-        (replace(IDLE, sent=3), (), Crew(), None, None),
-        (WAITS, (), Crew(), FREE, "no worker is there"),
-        (WAITS, ("web",), Crew(), FREE, "no worker has the tag web"),
-        (QUEUED, ("web", "eu"), Crew(), FREE, "no worker has the tags eu, web"),
-        (WAITS, (), ONE, None, "no coordinator dispatches it now"),
-        (WAITS, (), ONE, THROTTLED, "throttled until 2026-01-01T12:00:00.500Z"),
-        (WAITS, (), ONE, FREE, None),
-        (WAITS, (), ONE, FULL, "the work queue is full: 1 worker holds 2 batches"),
-        (WAITS, (), TWO, FULL, "the work queue is full: 2 workers hold 1 batch"),
-        (QUEUED, (), ONE, FREE, "its batches wait for a worker: 1 worker holds 2 batches"),
-        (QUEUED, (), ONE, THROTTLED, "its batches wait for a worker: 1 worker holds 2 batches"),
-        (WAITS, (), Crew(consumers=1), FREE, None),
+        (replace(NOTHING, state="released"), CREW, None, "released"),
+        (NOTHING, Crew(), None, None),
+        (WAITING, Crew(), FREE, "no worker has the tag web"),
+        (WAITING, CREW, None, "no coordinator dispatches it now"),
+        (WAITING, CREW, Obstacle(AT, is_full=True), "throttled until 2026-01-01T00:00:00.500Z"),
+        (WAITING, CREW, Obstacle(is_full=True), "the work queue is full: 2 workers hold 7 batches"),
+        (WAITING, Crew(1, 1, 0), Obstacle(is_full=True), "the work queue is full: 1 worker holds 1 batch"),
+        (replace(WAITING, available=0), CREW, FREE, "its batches wait for a worker: 2 workers hold 7 batches"),
+        (WAITING, CREW, FREE, None),
+        (WAITING, Crew(consumers=1), FREE, None),
     ],
 )
-def test_why(
-    standing: Standing, tags: tuple[str, ...], crew: Crew, obstacle: Obstacle | None, expected: str | None
-) -> None:
-    """What an operator can change comes first: a release, then missing workers, then throttles, then full queues."""
-    assert why(standing, tags, crew, obstacle) == expected
+def test_why(standing: Standing, crew: Crew, obstacle: Obstacle | None, expected: str | None) -> None:
+    """The first thing that stands in the way is told, and nothing where nothing does."""
+    assert why(standing, ("web",), crew, obstacle) == expected
 
 
-def test_done() -> None:
-    """Only while no place holds anything, and no batch is there that nobody accounts for."""
-    assert is_drained(IDLE)
-    for left in (
-        replace(IDLE, available=1),
-        replace(IDLE, queued=1),
-        replace(IDLE, sent=1),
-        replace(IDLE, in_hand=1),
-        replace(IDLE, held=1),
-        replace(IDLE, is_certain=False),
-    ):
-        assert not is_drained(left), left
+def test_why_names_all_tags() -> None:
+    """In order; and where there are none, that nobody is there at all."""
+    assert why(WAITING, ("a", "b"), Crew(), FREE) == "no worker has the tags a, b"
+    assert why(WAITING, (), Crew(), FREE) == "no worker is there"
+
+
+@pytest.mark.parametrize("left", ["available", "queued", "sent", "in_hand", "held"])
+def test_a_seed_is_drained_when_nothing_is_left(left: str) -> None:
+    """Anything that is left anywhere keeps it from being drained, and so does doubt."""
+    assert is_drained(NOTHING)
+    assert is_drained(replace(NOTHING, state="released"))
+    changes: dict[str, int] = {left: 1}
+    assert not is_drained(replace(NOTHING, **changes))  # type: ignore[arg-type]
+    assert not is_drained(replace(NOTHING, is_certain=False))
 
 
 @pytest.mark.parametrize(
     ("ready", "crew", "seeds", "expected"),
     [
-        (None, ONE, 1, "the broker does not answer for this queue"),
-        (1, Crew(), 0, "no worker has the tag web"),
+        (None, CREW, 1, "the broker does not answer for this queue"),
+        (3, Crew(), 0, "no worker has the tag web"),
         (0, Crew(), 1, "no worker has the tag web"),
         (0, Crew(), 0, None),
-        (9, ONE, 1, None),
-        (9, Crew(consumers=1), 1, None),
+        (3, CREW, 1, None),
     ],
 )
-def test_warning(ready: int | None, crew: Crew, seeds: int, expected: str | None) -> None:
-    """A queue that nobody may take from matters once something is in it, or may come into it."""
+def test_warnings(ready: int | None, crew: Crew, seeds: int, expected: str | None) -> None:
+    """A queue that nobody may take from is warned of only where that matters."""
     assert warning(("web",), ready, crew, seeds) == expected
+
+
+@pytest.mark.parametrize(
+    ("draining", "there", "fenced", "expected"),
+    [
+        (True, True, True, "draining"),
+        (False, True, True, "live"),
+        (False, False, True, "fenced"),
+        (False, False, False, "silent"),
+    ],
+)
+def test_how_a_worker_is(*, draining: bool, there: bool, fenced: bool, expected: str) -> None:
+    """What was asked of it comes first, then whether it is heard of."""
+    assert state_of(is_draining=draining, is_there=there, is_fenced=fenced) == expected
