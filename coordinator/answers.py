@@ -223,7 +223,7 @@ class CoordinatorList(Answer):
 
 
 class NodeAnswer(Answer):
-    """A node of the broker: memory used and disk free, in bytes."""
+    """A node of the broker: memory used and disk free, in bytes; 0 while the broker has not counted them."""
 
     name: str
     running: bool

@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from coordinator import logs
-from coordinator.cli import broker, commands, dead, demo, doctor, lists, seed, serve, status, submit, tokens
+from coordinator.cli import (
+    broker,
+    commands,
+    dead,
+    demo,
+    doctor,
+    lists,
+    seed,
+    serve,
+    status,
+    submit,
+    tail,
+    tokens,
+    waiting,
+)
 from coordinator.cli.common import NOT_FOUND_CODE, examples, shown
 from coordinator.errors import CoordinatorError, NotFoundError
 
@@ -53,6 +67,8 @@ submit.add_to(app)
 status.add_to(app)
 lists.add_to(app)
 dead.add_to(app)
+waiting.add_to(app)
+tail.add_to(app)
 commands.add_to(app)
 seed.add_to(app)
 tokens.add_to(app)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -122,6 +122,33 @@ class HttpClient:
         if not answer.is_success:
             raise _refusal(answer)
         return answer.text
+
+    async def stream(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], silence: float
+    ) -> AsyncIterator[str]:
+        """The lines of an answer that does not end by itself.
+
+        Args:
+            path: the route below the prefix.
+            params: the query.
+            headers: what else to send.
+            silence: seconds without a byte after which the coordinator is taken to be gone.
+        """
+        timeout = httpx.Timeout(self._timeout, read=silence)
+        url = f"{self.url}{PREFIX}{path}"
+        try:
+            async with self._http.stream("GET", url, params=params, headers=headers, timeout=timeout) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise _refusal(answer)
+                async for line in answer.aiter_lines():
+                    yield line
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise InvalidInputError([("url", f"{self.url!r} is none: {error}")]) from error
+        except httpx.HTTPError as error:
+            raise BrokerUnavailableError(
+                f"no coordinator answers at {self.url}: {str(error) or type(error).__name__}"
+            ) from error
 
     async def _send(
         self, method: str, path: str, content: object, params: Mapping[str, str] | None, wait: float

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,6 +16,8 @@ from coordinator.answers import (
     DeadAnswer,
     DeadList,
     DeadWhole,
+    Event,
+    EventList,
     Holding,
     HoldingList,
     QueueAnswer,
@@ -26,8 +29,13 @@ from coordinator.answers import (
     WorkerList,
 )
 from coordinator.client.http import HttpClient, path_of
+from coordinator.errors import BrokerUnavailableError
+from coordinator.retry import pause
 
 PAGE: Final = 500
+DATA: Final = "data: "
+SILENCE: Final = 45.0
+"""Seconds without a word from a stream, where a comment comes every 15 s."""
 
 L = TypeVar("L", SeedList, WorkerList, HoldingList, DeadList, QueueList, CoordinatorList)
 R = TypeVar("R", bound=Answer)
@@ -88,6 +96,60 @@ class Reader(HttpClient):
         """A dead letter whole."""
         return await self.call("GET", path_of("/dead", ident), DeadWhole, about=("dead", ident))
 
+    async def events(
+        self,
+        *,
+        seed: str | None = None,
+        worker: str | None = None,
+        batch: str | None = None,
+        kind: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Event]:
+        """What happened, newest last.
+
+        Args:
+            seed: only of this seed.
+            worker: only of this worker.
+            batch: only of this batch.
+            kind: only of these kinds, with commas between; `batch` stands for all that begin so.
+            after: only what came after the event with this id, and then the first ones; else the last ones.
+            limit: how many at most.
+        """
+        query = _given(seed=seed, worker=worker, batch=batch, kind=kind, after=after, limit=str(limit))
+        return (await self.call("GET", "/event", EventList, params=query)).events
+
+    async def follow(
+        self,
+        *,
+        seed: str | None = None,
+        worker: str | None = None,
+        batch: str | None = None,
+        kind: str | None = None,
+        after: str | None = None,
+    ) -> AsyncIterator[Event]:
+        """Events as they happen, without end, and first what came after the event with the id `after`.
+
+        The first call must reach a coordinator; from then on one that goes away is waited for, and what happened
+        meanwhile is told as far as it is kept.
+        """
+        query = _given(seed=seed, worker=worker, batch=batch, kind=kind)
+        has_begun, failures = False, 0
+        while True:
+            headers = {"Last-Event-ID": after} if after else {}
+            try:
+                async for line in self.stream("/event/stream", query, headers, SILENCE):
+                    has_begun, failures = True, 0
+                    if line.startswith(DATA):
+                        event = Event.model_validate_json(line.removeprefix(DATA))
+                        after = event.id
+                        yield event
+            except BrokerUnavailableError:
+                if not has_begun:
+                    raise
+            await asyncio.sleep(pause(failures))
+            failures += 1
+
     async def dead(self) -> list[DeadAnswer]:
         """The dead letters, oldest first."""
         return await self._all("/dead", DeadList, lambda page: page.dead)
@@ -102,7 +164,7 @@ class Reader(HttpClient):
         self, path: str, model: type[L], entries: Callable[[L], Sequence[R]], **wanted: str | None
     ) -> list[R]:
         """A whole list, page by page; it ends early where entries go away meanwhile."""
-        query = {name: one for name, one in wanted.items() if one is not None}
+        query = _given(**wanted)
         found: list[R] = []
         while True:
             page = await self.call("GET", path, model, params={**query, "offset": str(len(found)), "limit": str(PAGE)})
@@ -110,3 +172,8 @@ class Reader(HttpClient):
             total: Total = page.count
             if not entries(page) or len(found) >= total.total_items:
                 return found
+
+
+def _given(**query: str | None) -> dict[str, str]:
+    """What of a query is given."""
+    return {name: one for name, one in query.items() if one is not None}

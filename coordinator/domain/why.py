@@ -45,7 +45,8 @@ class Obstacle:
 class Standing:
     """Where a seed stands: its items by place, those that workers say they have, and what its coordinators know.
 
-    `is_certain` is False while a work queue holds batches that no coordinator can account for.
+    `is_certain` is False while a work queue holds batches that no coordinator can account for, and while what was taken
+    does not show in the workers' presence yet.
     """
 
     state: Literal["running", "released"]

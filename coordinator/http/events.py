@@ -48,6 +48,7 @@ async def stream(request: Request) -> Response:
 async def _stream(request: Request, events: Events, wanted: Wanted, after: Key | None) -> AsyncIterator[bytes]:
     with gates_of(request).polls.share() as share, events.following(wanted) as follower:
         share.take(1)
+        await follower.begun.wait()
         yield b": events as they happen\n\n"
         told: set[str] = set()
         if after is not None:

@@ -73,6 +73,7 @@ class _Share:
     traffic: tuple[int, int, int, int]
     leased: int
     rate: float
+    settled: bool
     obstacle: tuple[float | None, bool] | None
 
 
@@ -114,6 +115,7 @@ class Figures:
         consumers = {tags: self._work.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
         crews = self._crews(consumers, leases)
         strange = {tags: await self._work.strange(topology.work_queue_name(tags)) for tags in tag_sets}
+        is_told = bool(self._roster.present())
         in_hand, held = self._roster.items_by_seed()
         views = []
         for seed in seeds:
@@ -127,7 +129,7 @@ class Figures:
                 sent=counts.sent,
                 in_hand=in_hand[seed.id],
                 held=held[seed.id] + leased,
-                is_certain=not strange[tags],
+                is_certain=not strange[tags] and (not is_told or all(part.settled for part in parts)),
             )
             obstacle = next((Obstacle(*part.obstacle) for part in parts if part.obstacle is not None), None)
             rate = sum(part.rate for part in parts)
@@ -228,6 +230,7 @@ class Figures:
                 dataclasses.astuple(self._seeds.traffic(seed)),
                 leased[seed],
                 self._pulse.rate(seed),
+                self._pulse.is_settled(seed),
                 _tuple(self._dispatcher.obstacle(seed)),
             )
             for seed in seeds

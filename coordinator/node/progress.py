@@ -46,6 +46,8 @@ class Progress:
         self._events = events
         self._drained: dict[str, int] = {}
         """How many pages had come of a seed when it was last seen to be drained, or when it left this coordinator."""
+        self._maybe: dict[str, int] = {}
+        """Seeds that were drained at the last look: a page on its way to its owner is in no count for a moment."""
         self._active: dict[str, None] = {}
         """Seeds of which something was left at the last look, the longest unseen first."""
 
@@ -65,10 +67,15 @@ class Progress:
         for view in await self._figures.views([state.seeds[one] for one in candidates if one in state.seeds]):
             seed, pages = view.seed.id, self._pages(view.seed.id)
             if not view.is_drained:
+                self._maybe.pop(seed, None)
                 self._active.pop(seed, None)
                 self._active[seed] = None
                 continue
             is_news = seed in self._active or pages != self._drained.get(seed, 0)
+            if is_news and self._maybe.get(seed) != pages:
+                self._maybe[seed] = pages
+                continue
+            self._maybe.pop(seed, None)
             self._active.pop(seed, None)
             self._drained[seed] = pages
             if is_news:

@@ -39,6 +39,10 @@ class Pulse:
         """By how many seconds the event loop was late at the worst of the last beats."""
         return max(self._lags)
 
+    def is_settled(self, seed: str) -> bool:
+        """Whether nothing of a seed was taken of late, so that presence tells all that is in hand."""
+        return self._pace.is_settled(seed, self._work.ledger.taken(seed))
+
     def rate(self, seed: str) -> float:
         """Items of a seed that were taken a second, of those that this coordinator sent."""
         return self._pace.rate(seed)

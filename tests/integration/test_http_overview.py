@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from coordinator.answers import BrokerAnswer
 from coordinator.broker.channel import Message
 from coordinator.client import HttpManager
 from coordinator.errors import NotFoundError
@@ -98,9 +99,14 @@ async def test_queues_coordinators_and_the_broker(api: httpx.AsyncClient, node: 
         assert (queues["work.web"].eligible, queues["work.web"].warning) == (1, None)
         [one] = await reader.coordinators()
         assert (one.instance, one.you, one.seeds) == (node.instance, True, 1)
-        broker = await reader.broker()
-        assert (broker.product, broker.known, broker.blocked) == ("RabbitMQ", True, False)
-        assert all(found.running and found.memory > 0 for found in broker.nodes)
+        told: list[BrokerAnswer] = []
+
+        async def look() -> None:
+            told[:] = [await reader.broker()]
+
+        # A broker that has just begun has counted nothing yet.
+        await until(look, lambda: all(found.running and found.memory > 0 for found in told[0].nodes), "its figures")
+        assert (told[0].product, told[0].known, told[0].blocked) == ("RabbitMQ", True, False)
 
 
 async def test_a_dead_letter_is_read_whole(api: httpx.AsyncClient, node: Node) -> None:

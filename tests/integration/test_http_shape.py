@@ -30,7 +30,7 @@ ROUTES = {
     "/worker": {"GET"},
     "/worker/nobody": {"GET", "PUT", "DELETE"},
     "/dead": {"GET"},
-    "/dead/nothing": {"DELETE"},
+    "/dead/nothing": {"GET", "DELETE"},
     "/dead/nothing/retry": {"POST"},
 }
 """Each route of the contract and the methods it takes."""

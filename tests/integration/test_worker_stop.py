@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from coordinator.models import Item
 from coordinator.settings import Settings
-from tests.integration.workers import Hand, spooled, told, working
-from tests.support import StockWorker, eventually, items, publish_items
+from tests.integration.workers import TRANSPORTS, Hand, spooled, told, until, working
+from tests.support import DEADLINE, StockWorker, eventually, items, publish_items
 from worker_stub.handlers import Context
 
 
@@ -97,6 +98,29 @@ async def test_handler_that_hangs_does_not_stop_the_stop(
         hand.begun[0][0]: 2,
         ({"i0", "i1"} - {hand.begun[0][0]}).pop(): 1,
     }
+    await other.ack_all()
+    await other.close()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_worker_that_is_asked_to_drain(settings: Settings, api: httpx.AsyncClient, transport: str) -> None:
+    """It finishes all that it holds, takes nothing more though there is more, ends, and shows as draining."""
+    hand = Hand()
+    await api.put("/seed/s", json={"batchSize": 1})
+    async with working(api, "w", hand.handle, transport=transport) as running:
+        await publish_items(settings, "s", [items(6)])
+        await eventually(lambda: running.worker.room == 0 and hand.busy, "two batches, one begun")
+        assert (await api.post("/drain/worker/w")).status_code == 200
+        if transport == "amqp":
+            await eventually(lambda: running.worker.presence().draining, "it has heard")
+        hand.gate.set()
+        async with asyncio.timeout(DEADLINE):
+            await running.task
+    assert len(hand.finished) == 2
+    await until(api, "/worker/w", lambda body: body["state"] == "draining" and not body["held"], "it has drained")
+    other = await StockWorker.consume(settings)
+    await eventually(lambda: len(other.deliveries) == 4, "all others go elsewhere")
+    assert {batch["attempt"] for batch in other.batches} == {1}
     await other.ack_all()
     await other.close()
 
