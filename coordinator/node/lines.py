@@ -161,12 +161,9 @@ class Line:
 
     @property
     def is_cramped(self) -> bool:
-        """Whether all the pages that may come at once do not fill a batch."""
-        most = min(MANY_PAGES, self.spec.batch_size)
-        is_full = self.prefetch <= len(self.buffer)
-        return is_full and self.prefetch < most and self.buffer.items < self.spec.largest_batch
-            self.prefetch < most and self.prefetch <= len(self.buffer) and self.buffer.items < self.spec.largest_batch
-        )
+        """Whether all the pages that may come at once do not fill a batch, and more may come."""
+        may_widen = self.prefetch < min(MANY_PAGES, self.spec.batch_size)
+        return may_widen and self.prefetch <= len(self.buffer) and self.buffer.items < self.spec.largest_batch
 
     def configure(self, seed: Seed) -> None:
         """Take up the policies, and what is known to be spent: by an earlier owner too, so again before dispatch."""
