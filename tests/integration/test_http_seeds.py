@@ -12,7 +12,12 @@ from coordinator.settings import Settings
 from tests.integration.steps import Json, ack, counts_settle, fetch, put_seed, seed_of, submit, until
 from tests.support import Drain, StockWorker, eventually, items, publish_items
 
-FIELDS = {"id", "state", "epoch", "priority", "policies", "batchSize", "owner", "counts"}
+FIELDS = {"id", "state", "epoch", "priority", "policies", "batchSize", "owner", "counts"} | {
+    "since",
+    "rate",
+    "progress",
+    "why",
+}
 COUNTS = {"available", "queued", "sent", "taken", "exact"}
 THROTTLE = {"type": "throttle", "period": "hour", "value": 10**6}
 ROUTE = {"type": "route", "routeTo": "gpu"}
