@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock lock format test test-compose fuzz bench-http bench-releases lint coverage check demo chaos chaos-prove clean
+.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-prove clean test-brokers bench
 
 UV ?= uv
 BIN := .venv/bin
@@ -19,10 +19,14 @@ setup: ## make .venv with all dependencies, and find or install RabbitMQ
 setup-stock: ## install the stock AMQP clients that some integration tests talk with
 	@scripts/setup-stock
 
+setup-browser: ## install the Chromium that tests/browser looks at the dashboard with
+	@scripts/setup-browser
+
 lock: ## pin all dependencies anew in requirements/ (needs uv: UV=path)
 	$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(UV_COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(UV_COMPILE) --group bench -c requirements/runtime.txt -o requirements/bench.txt
 
 format: setup ## format the code, and fix what the linter can
 	$(BIN)/ruff check --fix-only .
@@ -32,14 +36,28 @@ test: setup ## run all tests, or some: make test TESTS=tests/unit
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto --maxprocesses=4 --dist loadfile $(or $(TESTS),tests) $(PYTEST_ARGS)
 
-test-compose: setup ## build the image, bring compose.yaml up, use it, take it down (needs a Docker engine)
+test-brokers: setup ## the integration tests, or some (TESTS=…), with RabbitMQ in containers: each of IMAGES in turn (needs a Docker engine)
+	@set -e; for image in $(or $(IMAGES),rabbitmq:3-management rabbitmq:4-management); do \
+		echo "test-brokers: $$image"; \
+		CI=true COORDINATOR_TEST_BROKER=container COORDINATOR_TEST_IMAGE=$$image \
+			$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile $(or $(TESTS),tests/integration) $(PYTEST_ARGS); \
+	done
+
+test-compose: setup ## build the image, bring compose.yaml up, use it, break it, take it down (needs a Docker engine)
 	@scripts/test-compose $(PYTEST_ARGS)
 
 fuzz: setup ## random input at length: 20,000 calls over HTTP, 10,000 messages over AMQP (some half an hour)
 	FUZZ=long $(BIN)/python -m pytest tests/integration/fuzz $(PYTEST_ARGS)
 
+bench: setup ## measure against peers and the broker's limit, for a quiet machine: all, or make bench BENCH=dispatch (BENCH_ARGS=--quick)
+	@scripts/setup-bench
+	$(BIN)/python -m tests.benchmarks $(BENCH) $(BENCH_ARGS)
+
 bench-releases: setup ## how quickly releases act, for a quiet machine (BENCH_ARGS=--help tells the options)
 	$(BIN)/python -m tests.benchmarks.releases $(BENCH_ARGS)
+
+bench-dashboard: setup ## what the dashboard costs with 3,000 seeds and 500 workers, for a quiet machine
+	$(BIN)/python -m tests.benchmarks.dashboard
 
 bench-http: setup ## figures of the HTTP side under load, for a quiet machine (BENCH_ARGS=--help tells the options)
 	$(BIN)/python -m tests.benchmarks.http $(BENCH_ARGS)

@@ -8,13 +8,16 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT
 
 MIB = 1024 * 1024
 AMQPS = "amqps"
 CA_QUERY = "cafile"
+SECRETS_DIR = "COORDINATOR_SECRETS_DIR"
+"""Names a folder where a setting that the environment does not give is looked for, each in a file of its own
+(`coordinator_amqp_url`, …): an environment is seen by whoever may inspect a container."""
 
 
 def default_home() -> Path:
@@ -92,6 +95,8 @@ class Settings(BaseSettings):
     """Items in a page that is made of what comes over HTTP."""
     max_polls: Annotated[int, Field(ge=0)] = 4000
     """Fetches that wait."""
+    max_watches: Annotated[int, Field(ge=1)] = 500
+    """Different reads that all open dashboards together keep up to date."""
     max_connections: Annotated[int, Field(ge=1)] = 5000
     """Connections over HTTP."""
     rate_limit: Annotated[float, Field(ge=0)] = 2000.0
@@ -106,6 +111,21 @@ class Settings(BaseSettings):
     """How long a stop may take."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102 - pydantic's own, and described there
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        folder = os.environ.get(SECRETS_DIR)
+        if not folder:
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
 
     @field_validator("amqp_url")
     @classmethod

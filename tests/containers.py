@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from secrets import token_hex
 from coordinator.broker.node_config import ADVANCED
 from coordinator.broker.private import BrokerUrls
 
-IMAGE = "rabbitmq:4-management"
+IMAGE = os.environ.get("COORDINATOR_TEST_IMAGE", "rabbitmq:4-management")
 USER = "coordinator"
 CONF = b"consumer_timeout = 86400000\ncollect_statistics_interval = 1000\ndisk_free_limit.absolute = 50MB\n"
 HOME = "/etc/rabbitmq"
@@ -32,7 +33,7 @@ def has_engine() -> bool:
 
 @contextlib.contextmanager
 def broker_in_container() -> Iterator[BrokerUrls]:
-    """RabbitMQ 4 with its management plugin, as quick to tell its figures as a private broker; gone at the end."""
+    """RabbitMQ with its management plugin, as quick to tell its figures as a private broker; gone at the end."""
     # Only where an engine runs, for importing them asks for one. The library's own RabbitMQ container needs a
     # second AMQP client, to wait with.
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415

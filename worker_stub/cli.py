@@ -31,6 +31,8 @@ from worker_stub.worker import Identity, Worker
 FAILED = 1
 ANSWER_TIMEOUT = 10.0
 """Seconds that a coordinator may take to answer, beyond a long poll."""
+ALIVE_EVERY = 2.0
+"""Seconds between signs of life."""
 
 
 class TransportName(StrEnum):
@@ -82,6 +84,12 @@ def work(  # noqa: PLR0913 - the options
         str | None, typer.Option(help="The coordinator, to register with. It is shown the token in COORDINATOR_TOKEN.")
     ] = None,
     stop_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a drain may take.")] = 10.0,
+    alive_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="WORKER_ALIVE_FILE", help="A file to touch every 2 s while connected, for who checks its health."
+        ),
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="Log this and what is graver.")] = LogLevel.INFO,
 ) -> None:
     """Take batches from a coordinator and run their items through a handler.
@@ -112,7 +120,11 @@ def work(  # noqa: PLR0913 - the options
         is_plain = transport is TransportName.AMQP and bool(given.amqp_urls()) and not given.http_url
         url = None if is_plain else settings.http_url
         run_one = load_handler(handler)
-        asyncio.run(_work(identity, settings, url, lambda port: Worker(identity, port, run_one, place, stop_timeout)))
+        asyncio.run(
+            _work(
+                identity, settings, url, lambda port: Worker(identity, port, run_one, place, stop_timeout), alive_file
+            )
+        )
     except (CoordinatorError, OSError, ExceptionGroup) as error:
         typer.echo(f"worker-stub: {_cause(error)}", err=True)
         raise typer.Exit(FAILED) from None
@@ -149,13 +161,30 @@ def _cause(error: Exception) -> Exception:
     return cause
 
 
-async def _work(identity: Identity, settings: Settings, url: str | None, make: Callable[[Transport], Worker]) -> None:
+async def _work(
+    identity: Identity,
+    settings: Settings,
+    url: str | None,
+    make: Callable[[Transport], Worker],
+    alive_file: Path | None,
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with _transport(identity, settings, url) as transport:
+    async with _transport(identity, settings, url) as transport, asyncio.TaskGroup() as group:
+        signs = group.create_task(_show_life(transport, alive_file), name="alive") if alive_file else None
         await make(transport).run(stop)
+        if signs is not None:
+            signs.cancel()
+
+
+async def _show_life(transport: Transport, file: Path) -> None:
+    """Touch a file while the worker is connected and its event loop runs."""
+    while True:
+        await transport.wait_connected()
+        file.touch(mode=0o600)  # noqa: ASYNC240 - on local memory or disk, and but now and then
+        await asyncio.sleep(ALIVE_EVERY)
 
 
 @contextlib.asynccontextmanager

@@ -8,8 +8,9 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -93,6 +94,18 @@ class Management:
         """
         answer = (await self._call("GET", "/api/overview")).json()
         return str(answer["rabbitmq_version"])
+
+    async def read(self, path: str) -> tuple[Any, float | None]:
+        """What the API says at a path, and the broker's clock then: Unix time in seconds, None where it tells none.
+
+        `{vhost}` in the path is this virtual host.
+        """
+        answer = await self._call("GET", path.replace("{vhost}", self._vhost))
+        try:
+            clock = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except (KeyError, ValueError):
+            clock = None
+        return answer.json(), clock
 
     async def keep_unrouted_items(self) -> None:
         """Let what `items` cannot route go to its alternate exchange.

@@ -9,14 +9,27 @@ from typing import Annotated
 import typer
 
 from coordinator import logs
-from coordinator.cli import broker, commands, demo, lists, serve, submit, tail, tokens, waiting
+from coordinator.cli import (
+    broker,
+    commands,
+    dead,
+    demo,
+    doctor,
+    lists,
+    seed,
+    serve,
+    status,
+    submit,
+    tail,
+    tokens,
+    waiting,
+)
 from coordinator.cli.common import NOT_FOUND_CODE, examples, shown
 from coordinator.errors import CoordinatorError, NotFoundError
 
 app = typer.Typer(
     name="coordinator",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # they print local variables, and with these passwords
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -32,7 +45,8 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
     epilog=examples(
         "coordinator serve",
         "coordinator submit photos items.jsonl",
-        "coordinator seeds",
+        "coordinator status",
+        "coordinator batches --worker crawler-7",
         "coordinator release seed photos",
     )
 )
@@ -50,11 +64,15 @@ serve.add_to(app)
 broker.add_to(app)
 demo.add_to(app)
 submit.add_to(app)
+status.add_to(app)
 lists.add_to(app)
+dead.add_to(app)
 waiting.add_to(app)
 tail.add_to(app)
 commands.add_to(app)
+seed.add_to(app)
 tokens.add_to(app)
+doctor.add_to(app)
 
 
 def run(arguments: list[str]) -> int:

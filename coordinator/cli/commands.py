@@ -9,14 +9,22 @@ from typing import Annotated, Final
 
 import typer
 
-from coordinator.cli.common import NOT_FOUND_CODE, AmqpUrl, AsJson, examples, known_broker, print_json, shown
+from coordinator.cli.common import NOT_FOUND_CODE, AmqpUrl, AsJson, confirm, examples, known_broker, print_json, shown
+from coordinator.cli.completion import seed_ids, worker_ids
 from coordinator.client.manager import Manager, Reply
 from coordinator.errors import CoordinatorError
 
 OK, NOT_FOUND = 200, 404
 FIGURES: Final = ("batches", "returned", "held", "purged", "epoch")
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID…", show_default=False, help="One id or several.")]
+SeedIds = Annotated[
+    list[str],
+    typer.Argument(metavar="ID…", show_default=False, autocompletion=seed_ids, help="One id or several."),
+]
+WorkerIds = Annotated[
+    list[str],
+    typer.Argument(metavar="ID…", show_default=False, autocompletion=worker_ids, help="One id or several."),
+]
 Command = Callable[[Manager, Iterable[str]], Awaitable[Reply]]
 
 _release = typer.Typer(no_args_is_help=True, help="Take back what a worker holds, or stop a seed.")
@@ -32,26 +40,26 @@ def add_to(app: typer.Typer) -> None:
 
 
 @_release.command("worker", epilog=examples("coordinator release worker crawler-7"))
-def release_worker(ids: Ids, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
+def release_worker(ids: WorkerIds, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
     """Have every batch that these workers hold unacked go to others."""
     _carry_out(Manager.release_workers, ids, amqp_url, as_json=as_json)
 
 
 @_release.command("seed", epilog=examples("coordinator release seed photos AAABcID5GBc="))
-def release_seed(ids: Ids, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
+def release_seed(ids: SeedIds, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
     """Stop seeds: every item that no worker has begun is available again, until they are resumed."""
     _carry_out(Manager.release_seeds, ids, amqp_url, as_json=as_json)
 
 
 @_resume.command("seed", epilog=examples("coordinator resume seed photos"))
-def resume_seed(ids: Ids, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
+def resume_seed(ids: SeedIds, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
     """Let released seeds run again."""
     _carry_out(Manager.resume_seeds, ids, amqp_url, as_json=as_json)
 
 
 @_purge.command("seed", epilog=examples("coordinator purge seed photos", "coordinator purge seed --yes photos"))
 def purge_seed(
-    ids: Ids,
+    ids: SeedIds,
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     amqp_url: AmqpUrl = None,
@@ -59,17 +67,8 @@ def purge_seed(
 ) -> None:
     """Discard the available and unsent items of seeds, and forget the seeds."""
     if not yes and sys.stdin.isatty():
-        _confirm(f"Discard the items of {', '.join(map(shown, ids))}?")
+        confirm(f"Discard the items of {', '.join(map(shown, ids))}?")
     _carry_out(Manager.purge_seeds, ids, amqp_url, as_json=as_json)
-
-
-def _confirm(question: str) -> None:
-    try:
-        confirmed = typer.confirm(question, err=True)
-    except typer.Abort as abort:  # typer's word for Ctrl-C in a prompt
-        raise KeyboardInterrupt from abort
-    if not confirmed:
-        raise CoordinatorError("not confirmed: nothing was done")
 
 
 def _carry_out(command: Command, ids: list[str], amqp_url: str | None, *, as_json: bool) -> None:

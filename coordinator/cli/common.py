@@ -97,17 +97,35 @@ def print_json(document: object) -> None:
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table: on a terminal as wide as that, elsewhere each row on one line."""
+def confirm(question: str) -> None:
+    """Ask on the terminal, and go on after a yes alone.
+
+    Raises:
+        CoordinatorError: the answer was no.
+        KeyboardInterrupt: it was Ctrl-C.
+    """
+    try:
+        confirmed = typer.confirm(question, err=True)
+    except typer.Abort as abort:  # typer's word for Ctrl-C in a prompt
+        raise KeyboardInterrupt from abort
+    if not confirmed:
+        raise CoordinatorError("not confirmed: nothing was done")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, of: int | None = None) -> None:
+    """Print a table: on a terminal as wide as that, elsewhere each row on one line; `of` is how many rows there are."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH)
-    table = Table(title=Text(f"{title}: {len(rows)}"), title_justify="left")
-    numeric = [all(isinstance(row[place], int) for row in rows) and bool(rows) for place in range(len(columns))]
+    count = f"{len(rows)}" if of in {None, len(rows)} else f"{len(rows)} of {of}"
+    table = Table(title=Text(f"{title}: {count}"), title_justify="left")
+    numeric = [
+        all(isinstance(row[place], (int, float)) for row in rows) and bool(rows) for place in range(len(columns))
+    ]
     for column, is_numeric in zip(columns, numeric, strict=True):
         table.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+        table.add_row(*(Text(cell_text(value)) for value in row))
     console.print(table)
 
 
@@ -122,11 +140,12 @@ def shown(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
-def _cell(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+def cell_text(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+    """A value as a cell of a table shows it, on one line."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(_cell(part) for part in value)
+        return ", ".join(cell_text(part) for part in value)
     return "" if value is None else shown(str(value)).replace("\n", "\\n")
 
 

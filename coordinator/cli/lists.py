@@ -1,140 +1,229 @@
-"""`coordinator seeds`, `workers`, `batches`, `dead`: what is there and who holds what."""
+"""`coordinator seeds`, `workers`, `batches`, `queues`: what is there and who holds what."""
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
 from coordinator.answers import Answer
-from coordinator.cli.common import (
-    NOT_FOUND_CODE,
-    AsJson,
-    HttpUrl,
-    examples,
-    known_http,
-    print_json,
-    print_table,
-    shown,
-)
-from coordinator.client.http_manager import HttpManager
+from coordinator.cli.common import AsJson, HttpUrl, examples, known_http, print_json, print_table
+from coordinator.cli.completion import seed_ids, worker_ids
+from coordinator.cli.rows import Limit, Match, Offset, Part, Row, Sort, Tag, age, duration, is_one, matches, routes
 from coordinator.client.reader import Reader
-from coordinator.errors import NotFoundError
 
-SEED: Final = ("id", "state", "priority", "epoch")
-WORKER: Final = ("id", "transport", "tags", "connected", "capacity", "lastSeen")
-BATCH: Final = ("batch", "seed", "worker", "count", "since", "begun")
-DEAD: Final = ("id", "kind", "seed", "attempt", "count", "at", "reason")
+SEED: Final = (
+    "id",
+    "state",
+    "priority",
+    "epoch",
+    "tags",
+    "available",
+    "queued",
+    "sent",
+    "taken",
+    "exact",
+    "rate",
+    "why",
+)
+WORKER: Final = ("id", "state", "transport", "tags", "capacity", "batches", "items", "longest", "lastSeen")
+BATCH: Final = ("batch", "seed", "worker", "count", "for", "begun", "since")
+QUEUE: Final = ("name", "tags", "ready", "unacked", "consumers", "eligible", "warning")
 
-Row = dict[str, Any]
-DeadIds = Annotated[list[str], typer.Argument(metavar="ID…", show_default=False, help="Ids of dead letters.")]
-
-_dead = typer.Typer(no_args_is_help=False)
+OfSeed = Annotated[
+    str | None,
+    typer.Option("--seed", autocompletion=seed_ids, show_default=False, help="Only what is of this seed."),
+]
+OfWorker = Annotated[
+    str | None,
+    typer.Option("--worker", autocompletion=worker_ids, show_default=False, help="Only what this worker holds."),
+]
+State = Annotated[str | None, typer.Option("--state", show_default=False, help="Only those in this state.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command(epilog=examples("coordinator seeds", "coordinator seeds --json"))(seeds)
-    app.command(epilog=examples("coordinator workers", "coordinator workers --json"))(workers)
-    app.command(epilog=examples("coordinator batches", "coordinator batches --json"))(batches)
-    app.add_typer(_dead, name="dead")
+    app.command(
+        epilog=examples(
+            "coordinator seeds --sort -available --limit 10",
+            "coordinator seeds --state released --match 'img-*'",
+            "coordinator seeds --json",
+        )
+    )(seeds)
+    app.command(
+        epilog=examples(
+            "coordinator workers --state live --tag web",
+            "coordinator workers --seed photos",
+            "coordinator workers --json",
+        )
+    )(workers)
+    app.command(
+        epilog=examples(
+            "coordinator batches --worker crawler-7",
+            "coordinator batches --seed photos --sort -for",
+            "coordinator batches --match 0f2c81",
+        )
+    )(batches)
+    app.command(
+        epilog=examples("coordinator queues", "coordinator queues --sort -ready", "coordinator queues --tag web")
+    )(queues)
 
 
-def seeds(*, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
+def seeds(
+    *,
+    state: State = None,
+    match: Match = None,
+    tag: Tag = None,
+    sort: Sort = None,
+    limit: Limit = None,
+    offset: Offset = 0,
+    http_url: HttpUrl = None,
+    as_json: AsJson = False,
+) -> None:
     """List the seeds, with what of each is available, queued, sent and taken, in items."""
-    rows = _fetch(http_url, Reader.seeds)
-    _print("seeds", rows, as_json=as_json, columns=SEED, count=_counts)
+    found = [
+        row
+        for row in fetch(http_url, Reader.seeds)
+        if is_one(state, row["state"]) and matches(match, row["id"]) and (tag is None or tag in routes(row))
+    ]
+    show("seeds", found, Part(sort, limit, offset), as_json=as_json, columns=SEED, cell=seed_cell)
 
 
-def workers(*, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
-    """List the known workers."""
-    rows = _fetch(http_url, Reader.workers)
-    _print("workers", rows, as_json=as_json, columns=WORKER, count=_held)
+def workers(
+    *,
+    state: State = None,
+    match: Match = None,
+    tag: Tag = None,
+    seed: OfSeed = None,
+    sort: Sort = None,
+    limit: Limit = None,
+    offset: Offset = 0,
+    http_url: HttpUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the known workers, and how much each holds: its batches, their items, and for how long the oldest."""
+    found = [
+        row
+        for row in fetch(http_url, Reader.workers)
+        if is_one(state, worker_cell(row, "state"))
+        and matches(match, row["id"])
+        and (tag is None or tag in row["tags"])
+        and (seed is None or any(batch["seed"] == seed for batch in row["held"]))
+    ]
+    show("workers", found, Part(sort, limit, offset), as_json=as_json, columns=WORKER, cell=worker_cell)
 
 
-def batches(*, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
-    """List the batches that workers hold unacked."""
-    rows = _fetch(http_url, Reader.batches)
-    _print("batches", rows, as_json=as_json, columns=BATCH)
+def batches(
+    *,
+    worker: OfWorker = None,
+    seed: OfSeed = None,
+    match: Match = None,
+    sort: Sort = None,
+    limit: Limit = None,
+    offset: Offset = 0,
+    http_url: HttpUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the batches that workers hold unacked: who holds what, the longest first.
+
+    A worker that neither sends presence nor speaks HTTP is not named; what it holds is an estimate.
+    """
+    found = [
+        row
+        for row in fetch(http_url, Reader.batches)
+        if is_one(worker, row["worker"]) and is_one(seed, row["seed"]) and matches(match, row["batch"])
+    ]
+    show("batches", found, Part(sort, limit, offset), as_json=as_json, columns=BATCH, cell=batch_cell)
 
 
-@_dead.callback(
-    invoke_without_command=True,
-    epilog=examples("coordinator dead", "coordinator dead retry 0f2c81", "coordinator dead drop 0f2c81"),
-)
-def dead(context: typer.Context, *, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
-    """List the dead letters, send them again, or drop them."""
-    context.obj = http_url
-    if context.invoked_subcommand is not None:
-        return
-    rows = _fetch(http_url, Reader.dead)
-    _print("dead", rows, as_json=as_json, columns=DEAD)
+def queues(
+    *,
+    match: Match = None,
+    tag: Tag = None,
+    sort: Sort = None,
+    limit: Limit = None,
+    offset: Offset = 0,
+    http_url: HttpUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the work queues by tags, with how many workers may take from each."""
+    found = [
+        row
+        for row in fetch(http_url, Reader.queues)
+        if matches(match, row["name"]) and (tag is None or tag in row["tags"])
+    ]
+    show(
+        "queues", found, Part(sort, limit, offset), as_json=as_json, columns=QUEUE, cell=lambda row, name: row.get(name)
+    )
 
 
-@_dead.command(epilog=examples("coordinator dead retry 0f2c81"))
-def retry(context: typer.Context, ids: DeadIds) -> None:
-    """Send dead batches again, with attempt 1."""
-    _settle(context.obj, HttpManager.retry_dead, ids, "sent again")
+def fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answer]]]) -> list[Row]:
+    """Read a list from a coordinator; its rows are as in JSON."""
 
-
-@_dead.command(epilog=examples("coordinator dead drop 0f2c81"))
-def drop(context: typer.Context, ids: DeadIds) -> None:
-    """Discard dead letters."""
-    _settle(context.obj, HttpManager.drop_dead, ids, "dropped")
-
-
-def _fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answer]]]) -> list[Row]:
-    async def fetch() -> list[Row]:
+    async def run() -> list[Row]:
         async with known_http(Reader, http_url) as reader:
             return [row.model_dump(mode="json", by_alias=True) for row in await read(reader)]
 
-    return asyncio.run(fetch())
+    return asyncio.run(run())
 
 
-def _settle(
-    http_url: str | None, act: Callable[[HttpManager, str], Awaitable[None]], ids: list[str], done: str
-) -> None:
-    async def settle() -> int:
-        missing = 0
-        async with known_http(HttpManager, http_url) as manager:
-            for ident in ids:
-                try:
-                    await act(manager, ident)
-                except NotFoundError:
-                    missing += 1
-                    typer.echo(f"{shown(ident)}: not found")
-                else:
-                    typer.echo(f"{shown(ident)}: {done}")
-        return missing
-
-    if asyncio.run(settle()):
-        raise typer.Exit(NOT_FOUND_CODE)
-
-
-def _print(
+def show(
     title: str,
     rows: list[Row],
+    part: Part,
     *,
     as_json: bool,
     columns: Sequence[str],
-    count: Callable[[Row], dict[str, object]] = lambda _: {},
+    cell: Callable[[Row, str], object],
 ) -> None:
-    """Print rows; `count` gives the columns of figures that come after the others."""
+    """Print this part of the rows, as JSON with all that is known of each, or as a table with these columns.
+
+    A column of which no row knows anything is left out.
+    """
+    shown = part.of(rows, columns, cell)
     if as_json:
-        print_json(rows)
+        print_json(shown)
         return
-    figures = count(rows[0] if rows else {})
-    table = [[*(row.get(name) for name in columns), *count(row).values()] for row in rows]
-    print_table(title, (*columns, *figures), table)
+    used = [name for name in columns if not shown or any(cell(row, name) not in (None, "", []) for row in shown)]
+    table = [[_rounded(cell(row, name), name) for name in used] for row in shown]
+    print_table(title, used, table, of=len(rows))
 
 
-def _counts(row: Row) -> dict[str, object]:
-    counts = row.get("counts") or {}
-    return {name: counts.get(name) for name in ("available", "queued", "sent", "taken", "exact")}
+def seed_cell(row: Row, name: str) -> object:
+    """What a column of a seed holds."""
+    if name in ("available", "queued", "sent", "taken", "exact"):
+        return (row.get("counts") or {}).get(name)
+    return routes(row) if name == "tags" else row.get(name)
 
 
-def _held(row: Row) -> dict[str, object]:
+def worker_cell(row: Row, name: str) -> object:
+    """What a column of a worker holds."""
     held = row.get("held") or []
-    return {"batches": len(held), "items": sum(batch["count"] for batch in held)}
+    match name:
+        case "batches":
+            return len(held)
+        case "items":
+            return sum(batch["count"] for batch in held)
+        case "longest":
+            now = dt.datetime.now(dt.UTC)
+            return max((age(batch["since"], now) or 0.0 for batch in held), default=None)
+        case _:
+            return row.get(name)
+
+
+def batch_cell(row: Row, name: str) -> object:
+    """What a column of a held batch holds."""
+    if name == "for":
+        return age(row.get("since"), dt.datetime.now(dt.UTC))
+    if name == "worker":
+        return row.get("worker") or "(does not say)"
+    return row.get(name)
+
+
+def _rounded(value: Any, name: str) -> object:  # noqa: ANN401 - whatever JSON holds
+    if name in ("for", "longest"):
+        return duration(value)
+    return round(value, 1) if isinstance(value, float) else value

@@ -56,7 +56,7 @@ HttpPort = Annotated[
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
-    typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info"),
+    typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info", help="How much is logged."),
 ]
 LogFormat = Annotated[
     Literal["auto", "json", "text"] | None,

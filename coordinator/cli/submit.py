@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from coordinator.cli.common import AmqpUrl, AsJson, examples, known_broker, print_json
+from coordinator.cli.completion import seed_ids
 from coordinator.client.producer import PAGE_BYTES, Producer
 from coordinator.errors import CoordinatorError, RejectedItemError
 
@@ -32,7 +33,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def submit(
-    seed: Annotated[str, typer.Argument(metavar="SEED", help="The seed's id. It need not exist yet.")],
+    seed: Annotated[
+        str, typer.Argument(metavar="SEED", autocompletion=seed_ids, help="The seed's id. It need not exist yet.")
+    ],
     file: Annotated[
         str, typer.Argument(metavar="[FILE]", help="An item in JSON on each line; - is standard input.")
     ] = "-",

@@ -107,12 +107,21 @@ class HttpClient:
             params: the query.
             wait: seconds that the coordinator itself may wait.
         """
-        answer = await self._send(method, path, content, params, wait)
+        answer = await self._send(method, f"{PREFIX}{path}", content, params, wait)
         if answer.status_code == NOT_FOUND and not issubclass(model, Results):
             raise NotFoundError(*(about or ("route", path)))
         if not answer.is_success and answer.status_code != NOT_FOUND:
             raise _refusal(answer)
         return self._read(answer, model)
+
+    async def text(self, path: str) -> str:
+        """What a route beside the API answers, such as `/metrics`."""
+        answer = await self._send("GET", path, None, None, 0.0)
+        if answer.status_code == NOT_FOUND:
+            raise NotFoundError("route", path)
+        if not answer.is_success:
+            raise _refusal(answer)
+        return answer.text
 
     async def stream(
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], silence: float
@@ -145,7 +154,7 @@ class HttpClient:
         self, method: str, path: str, content: object, params: Mapping[str, str] | None, wait: float
     ) -> httpx.Response:
         timeout = httpx.Timeout(self._timeout, read=self._timeout + wait)
-        url = f"{self.url}{PREFIX}{path}"
+        url = f"{self.url}{path}"
         try:
             return await self._http.request(method, url, content=_body(content), params=params, timeout=timeout)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:

@@ -11,6 +11,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
+from coordinator.domain.tally import Tally
+
 
 @dataclass(frozen=True, slots=True)
 class Sending:
@@ -45,7 +47,8 @@ class _Lane:
 class Ledger:
     """The account of one coordinator's publications."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally or Tally()
         self._lanes: dict[str, _Lane] = {}
         self._taken: dict[str, int] = {}
 
@@ -188,5 +191,7 @@ class Ledger:
     def _take(self, lane: _Lane, publication: str) -> Sending | None:
         sending = lane.pop(publication)
         if sending is not None:
+            self._tally.acked += 1
+            self._tally.acked_items += sending.count
             self._taken[sending.seed] = self._taken.get(sending.seed, 0) + sending.count
         return sending

@@ -12,11 +12,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from coordinator.http.answers import HANDLERS
+from coordinator.http.dashboard.live import make_watches
+from coordinator.http.dashboard.shell import SHELL
 from coordinator.http.gates import Gates
 from coordinator.http.guard import Guard, caller_of, check_role
 from coordinator.http.openapi import Endpoint
 from coordinator.http.requests import RawPaths
-from coordinator.http.routes import ENDPOINTS, OTHERS, PREFIXES, description, openapi
+from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES, description, openapi
 from coordinator.node.node import Node
 from coordinator.tokens import Tokens
 
@@ -34,11 +36,19 @@ def create_app(node: Node, tokens: Tokens | None = None) -> Starlette:
     settings = node.settings
     gates = Gates.of(settings)
     tokens = tokens or Tokens.of(settings)
-    guard = Middleware(Guard, prefixes=PREFIXES, tokens=tokens, rate=settings.rate_limit, bodies=gates.bodies)
+    guard = Middleware(
+        Guard,
+        prefixes=(*PREFIXES, "/dashboard"),
+        shell=frozenset(SHELL),
+        tokens=tokens,
+        rate=settings.rate_limit,
+        bodies=gates.bodies,
+    )
+    reads = Router([*_routes(), *map(_beside, DASHBOARD_READS)], redirect_slashes=False)
     app = Starlette(
         routes=[
             *(Mount(prefix, app=Router(_routes(), redirect_slashes=False)) for prefix in PREFIXES),
-            *(_route(other.path, dict.fromkeys(("GET", "HEAD"), other)) for other in OTHERS),
+            *map(_beside, (*OTHERS, *DASHBOARD_READS, *DASHBOARD)),
             Route("/openapi.json", openapi),
         ],
         middleware=[Middleware(RawPaths), guard],
@@ -48,6 +58,7 @@ def create_app(node: Node, tokens: Tokens | None = None) -> Starlette:
     app.state.node = node
     app.state.gates = gates
     app.state.tokens = tokens
+    app.state.watches = make_watches(reads, app, settings.max_watches)
     app.state.description = cache(lambda asks_for_tokens: description(settings, asks_for_tokens=asks_for_tokens))
     return app
 
@@ -58,6 +69,10 @@ def _routes() -> list[BaseRoute]:
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {}).update(dict.fromkeys(endpoint.methods, endpoint))
     return [_route(path, methods) for path, methods in paths.items()]
+
+
+def _beside(endpoint: Endpoint) -> Route:
+    return _route(endpoint.path, dict.fromkeys(("GET", "HEAD"), endpoint))
 
 
 def _route(path: str, methods: Mapping[str, Endpoint]) -> Route:

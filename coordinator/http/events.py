@@ -48,12 +48,13 @@ async def stream(request: Request) -> Response:
 async def _stream(request: Request, events: Events, wanted: Wanted, after: Key | None) -> AsyncIterator[bytes]:
     with gates_of(request).polls.share() as share, events.following(wanted) as follower:
         share.take(1)
+        await follower.begun.wait()
         yield b": events as they happen\n\n"
         told: set[str] = set()
         if after is not None:
-            for event in (await events.read(wanted, after, CAUGHT_UP))[0]:
-                told.add(event["id"])
-                yield _event(event)
+            for missed in (await events.read(wanted, after, CAUGHT_UP))[0]:
+                told.add(missed["id"])
+                yield _event(missed)
         while True:
             try:
                 async with asyncio.timeout(COMMENT_EVERY):

@@ -24,6 +24,7 @@ OPEN: Final = frozenset({"/health/live", "/health/ready"})
 SCHEME: Final = "bearer"
 CHALLENGE: Final = 'Bearer realm="coordinator"'
 OWN_SITES: Final = frozenset({"same-origin", "none"})
+NOBODY: Final = Caller("", frozenset())
 LOCALHOST: Final = "localhost"
 IPV6, IPV6_NETWORK = 6, 64
 
@@ -34,14 +35,25 @@ class Guard:
     Args:
         app: what serves the others; it finds the `Caller` in the request's state.
         prefixes: below these a browser may come from its own site only.
+        shell: paths of the dashboard's files, which hold no data: they need no token, but count like all others.
         tokens: who may do what.
         rate: requests a second for each token, and for each address without one; 0 for any number.
         bodies: counts what each request has of its body in memory.
     """
 
-    def __init__(self, app: ASGIApp, *, prefixes: tuple[str, ...], tokens: Tokens, rate: float, bodies: Gate) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        prefixes: tuple[str, ...],
+        shell: frozenset[str],
+        tokens: Tokens,
+        rate: float,
+        bodies: Gate,
+    ) -> None:
         self._app = app
         self._prefixes = tuple(f"{prefix}/" for prefix in prefixes)
+        self._shell = shell
         self._tokens = tokens
         self._rate = rate
         self._rates = Rates(rate)
@@ -64,7 +76,9 @@ class Guard:
         if scope["path"].startswith(self._prefixes) and is_from_another_site(headers):
             return Json({"message": "a browser sent this from another site: that is refused"}, 403)
         caller: Caller | None = ANYBODY
-        if self._tokens.are_required:
+        if scope["path"] in self._shell:
+            caller = NOBODY
+        elif self._tokens.are_required:
             scheme, _, secret = headers.get("authorization", "").partition(" ")
             caller = self._tokens.caller(secret.strip()) if scheme.lower() == SCHEME else None
         elif not _is_named_well(scope, headers):

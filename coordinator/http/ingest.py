@@ -58,8 +58,12 @@ class Ingest:
         self._open: set[asyncio.Task[None]] = set()
         self._is_seed_there = False
 
-    async def run(self, body: AsyncIterator[bytes]) -> None:
+    async def run(self, body: AsyncIterator[bytes], *, is_one_value: bool = False) -> None:
         """Take everything in, at the broker's pace.
+
+        Args:
+            body: an array, or one item a line.
+            is_one_value: whether it is said to be one JSON value, which cannot be blank; no lines at all are no fault.
 
         Raises:
             InvalidInputError: an item does not validate. Of an array nothing is accepted then; of lines, all before.
@@ -74,6 +78,8 @@ class Ingest:
             if first.strip():
                 break
             lines += first.count(b"\n")
+        if is_one_value and not first.strip():
+            raise InvalidInputError([("body", "is blank: an array of no items is []")])
         try:
             if first.lstrip().startswith(b"["):
                 await self._take_array(first, chunks)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
-
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from coordinator.errors import BrokerUnavailableError
 from coordinator.http.answers import RETRY_AFTER, Json
+from coordinator.http.metrics import exposition
 from coordinator.http.requests import acting_session
 from coordinator.node.node import Node
 
@@ -31,38 +30,4 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus, as of now."""
     node: Node = request.app.state.node
-    registry = CollectorRegistry()
-    Gauge("coordinator_ready", "1 while connected to the broker", registry=registry).set(node.is_ready)
-    if node.is_ready:
-        _fill(registry, node)
-    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-def _fill(registry: CollectorRegistry, node: Node) -> None:
-    session = node.session
-    seeds = Gauge("coordinator_seeds", "Known seeds", ["state"], registry=registry)
-    states = [seed.state for seed in session.seeds.all()]
-    for state in ("running", "released"):
-        seeds.labels(state).set(states.count(state))
-    counts = session.work.ledger.counts().values()
-    items = Gauge("coordinator_items", "Items in batches that this coordinator published", ["place"], registry=registry)
-    items.labels("queued").set(sum(queued for queued, _ in counts))
-    items.labels("sent").set(sum(sent for _, sent in counts))
-    Gauge("coordinator_workers", "Known workers", registry=registry).set(len(session.workers.known()))
-    Gauge("coordinator_leases", "Batches held for HTTP workers", registry=registry).set(len(session.leases.held()))
-
-
-async def home(request: Request) -> Response:
-    """A page to begin with."""
-    node: Node = request.app.state.node
-    if node.is_ready:
-        state = node.session.registry.state
-        text = f"Ready, with {len(state.seeds)} seeds and {len(node.session.workers.known())} known workers."
-    else:
-        text = f"Not connected to the broker: {node.problem}"
-    return HTMLResponse(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Batch coordinator</title>'
-        f"<h1>Batch coordinator</h1><p>{escape(text)}</p>"
-        '<ul><li><a href="/docs">API</a><li><a href="/health/ready">health</a>'
-        '<li><a href="/metrics">metrics</a></ul></html>'
-    )
+    return Response(await exposition(node), headers={"Content-Type": CONTENT_TYPE_LATEST})

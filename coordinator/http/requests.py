@@ -114,13 +114,18 @@ def hold(request: Request, amount: int) -> None:
     share.take(amount)
 
 
+def media_type(request: Request) -> str:
+    """What the body is said to be, without parameters; empty when nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def check_content(request: Request) -> None:
     """Refuse what a body says of itself, unless it may be JSON as it is.
 
     Raises:
         InvalidInputError: it is something else, or compressed.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind and not JSON_TYPES.fullmatch(kind):
         raise InvalidInputError([("Content-Type", f"must be application/json, not {kind}")])
     encoding = request.headers.get("content-encoding", "identity").strip().lower()

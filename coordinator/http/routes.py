@@ -13,6 +13,8 @@ from coordinator.domain.history import GROUPS, KINDS
 from coordinator.domain.lists import HELD_SORTS, SEED_SORTS, WORKER_SORTS, both_ways
 from coordinator.http import batches, events, operations, overview, seeds, workers
 from coordinator.http.answers import Json
+from coordinator.http.dashboard import live
+from coordinator.http.dashboard.shell import serve_shell
 from coordinator.http.docs import page
 from coordinator.http.openapi import CALLER, TAGS, Endpoint, Link, Parameter, Schema, describe
 from coordinator.http.views import FAR, PAGE
@@ -33,6 +35,7 @@ READ_SEED = OPERATOR | WORKER
 OK = {200: "done"}
 INVALID = {406: "the input does not validate"}
 UNKNOWN = {404: "an id is not known"}
+BUSY = {429: "too many requests"}
 AWAY = {503: "the broker is away or blocked: nothing was done"}
 LARGE = {408: "a body that did not come in time", 413: "over a limit, which is named"}
 ONE_ID = OK | UNKNOWN | INVALID | AWAY
@@ -183,9 +186,22 @@ OTHERS = [
     Endpoint("/health/ready", ("GET",), None, operations.ready, "whether it can do its work", OK | AWAY, answers.Ready),
     Endpoint("/metrics", ("GET",), OPERATOR, operations.metrics, "figures for Prometheus", OK, "text/plain"),
     Endpoint("/docs", ("GET",), frozenset(ROLES), _docs, "this description, to read", OK, "text/html"),
-    Endpoint("/", ("GET",), OPERATOR, operations.home, "a page to begin with", OK, "text/html"),
+    Endpoint("/", ("GET",), None, serve_shell, "the dashboard, without its data", OK | BUSY, "text/html"),
 ]
 """The routes below none."""
+
+DASHBOARD_READS = [
+    Endpoint(
+        "/dashboard/summary", ("GET",), OPERATOR, live.summary, "everything in a few figures", OK, "application/json"
+    ),
+]
+"""What the dashboard watches besides the API. These and the next are its own, and so in no description of the API."""
+
+DASHBOARD = [
+    Endpoint("/dashboard/live", ("GET",), OPERATOR, live.live, "what changes, as it does", OK, "text/event-stream"),
+    Endpoint("/dashboard/who", ("GET",), frozenset(ROLES), live.who, "who calls", OK, "application/json"),
+    Endpoint("/dashboard/{file}", ("GET",), None, serve_shell, "a file of the page", OK, "text/javascript"),
+]
 
 
 def description(settings: Settings, *, asks_for_tokens: bool) -> Schema:

@@ -19,6 +19,7 @@ from coordinator.http.requests import (
     choice_of,
     id_of,
     ids_of,
+    media_type,
     model_of,
     session_of,
     settings_of,
@@ -88,7 +89,7 @@ async def add_items(request: Request) -> Response:
     )
     ingest = Ingest(session, ident, limits, request.state.body, gates_of(request).array)
     try:
-        await ingest.run(request.stream())
+        await ingest.run(request.stream(), is_one_value=media_type(request) == "application/json")
     except CoordinatorError as error:
         return answer_to(error, accepted=ingest.confirmed)
     return Json({"message": f"{ingest.confirmed} items accepted", "accepted": ingest.confirmed}, 202)

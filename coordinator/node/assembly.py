@@ -8,6 +8,7 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.domain.history import Ring
+from coordinator.domain.tally import Tally
 from coordinator.node.available import Available
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.commands import Commands
@@ -56,6 +57,7 @@ class Session:
     commands: Commands
     publishing: Channel
     writer: Connection
+    reader: Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Links:
 
 
 async def assemble(
-    settings: Settings, instance: str, links: Links, registry: Registry, *, ring: Ring, broker_tick: float
+    settings: Settings, instance: str, links: Links, registry: Registry, *, ring: Ring, broker_tick: float, tally: Tally
 ) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
@@ -82,9 +84,10 @@ async def assemble(
         peers=peers,
         events=events,
         most=settings.window,
+        tally=tally,
     )
     available = Available(publishing, links.writer.user)
-    dead = DeadLetters(reader, publishing, available)
+    dead = DeadLetters(reader, publishing, available, tally)
     seeds = Seeds(reader, publishing, registry, available.pages, peers)
     dispatcher = Dispatcher(
         connection=reader,
@@ -124,6 +127,7 @@ async def assemble(
         peers=peers,
         events=events,
         timeout=settings.worker_timeout,
+        tally=tally,
     )
     pulse = Pulse(work)
     figures = Figures(
@@ -177,6 +181,7 @@ async def assemble(
         workers=workers,
         callbacks=callbacks,
         publishing=publishing,
+        tally=tally,
     )
     return Session(
         instance=instance,
@@ -207,6 +212,7 @@ async def assemble(
         commands=commands,
         publishing=publishing,
         writer=links.writer,
+        reader=links.reader,
     )
 
 

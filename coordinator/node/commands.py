@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -12,6 +13,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.domain.entries import SeedPurged, SeedReleased, SeedResumed
+from coordinator.domain.tally import Tally
 from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.dead import DeadLetters
@@ -51,7 +53,9 @@ class Commands:
         workers: Workers,
         callbacks: Callbacks,
         publishing: Channel,
+        tally: Tally,
     ) -> None:
+        self._tally = tally
         self._registry = registry
         self._seeds = seeds
         self._recall = recall
@@ -80,9 +84,12 @@ class Commands:
             BrokerUnavailableError: nothing, or not all, is known to be done; calling again is harmless.
         """
         check, act = self._acts[name]
+        began = time.monotonic()
         for ident in ids:
             check(ident)
         results = await asyncio.gather(*(self._one(act, ident) for ident in ids))
+        if name in (RELEASE_WORKER, RELEASE_SEED):
+            self._tally.releases[name].add(time.monotonic() - began)
         missing = sum(result["status"] == NOT_FOUND for result in results)
         message = f"{name}: {len(results) - missing} done" + (f", {missing} not found" if missing else "")
         return (NOT_FOUND if missing else OK), {"message": message, "results": results}

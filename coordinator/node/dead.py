@@ -16,6 +16,7 @@ from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import available_message, batch_message, read_batch
+from coordinator.domain.tally import Tally
 from coordinator.errors import NotFoundError
 from coordinator.models import Batch
 from coordinator.node.available import Available
@@ -50,7 +51,8 @@ class DeadLetter:
 class DeadLetters:
     """The `dead` queue. It is read by taking messages and giving them back, one reader at a time."""
 
-    def __init__(self, connection: Connection, publishing: Channel, available: Available) -> None:
+    def __init__(self, connection: Connection, publishing: Channel, available: Available, tally: Tally) -> None:
+        self._tally = tally
         self._connection = connection
         self._publishing = publishing
         self._available = available
@@ -66,6 +68,7 @@ class DeadLetters:
             Header.HISTORY: orjson.dumps(batch.history).decode(),
         }
         await self._publish(Message(batch.encode(), headers, message_id=batch.id))
+        self._tally.dead["batch"] += 1
         log.warning("batch.dead", batch=batch.id, seed=batch.seed, attempt=batch.attempt, reason=reason)
 
     async def bury_message(self, delivery: Delivery, kind: str, seed: str, reason: str) -> None:
@@ -81,6 +84,7 @@ class DeadLetters:
             "original-key": delivery.routing_key,
         }
         await self._publish(Message(delivery.body, headers, message_id=ident))
+        self._tally.dead[kind] += 1
         log.warning("message.dead", dead=ident, kind=kind, seed=seed, reason=reason[:200])
 
     async def list(self, offset: int, limit: int) -> tuple[list[DeadLetter], int]:

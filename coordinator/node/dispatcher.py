@@ -208,9 +208,11 @@ class Dispatcher:
             parcels = self._plan()
             if parcels:
                 await self._record(parcels)
+                began = time.monotonic()
                 async with asyncio.TaskGroup() as group:
                     for parcel in parcels:
                         group.create_task(self._send(parcel))
+                self._work.tally.bursts.add(time.monotonic() - began)
         for line in [parcel.line for parcel in parcels if not len(parcel.line.buffer)]:
             self._turns.remove(line.id)
         return len(parcels)

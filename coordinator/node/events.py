@@ -32,11 +32,15 @@ View = dict[str, Any]
 
 @dataclass(eq=False)
 class Follower:
-    """One who follows the events: `news` are those that came, `left_out` how many could not be kept for it."""
+    """One who follows the events: `news` are those that came, `left_out` how many could not be kept for it.
+
+    From when `begun` is set it misses nothing, whichever coordinator notes it.
+    """
 
     wanted: Wanted
     news: asyncio.Queue[View | None] = field(default_factory=lambda: asyncio.Queue(BEHIND))
     left_out: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     def offer(self, view: View | None) -> None:
         """Let it have an event, or None for the end."""
@@ -138,11 +142,15 @@ class Events:
         finally:
             for follower in self._followers:
                 follower.offer(None)
+                follower.begun.set()
 
     async def _follow(self) -> None:
         own, past = self._ring.added, self._registry.past.added
         seen: dict[str, int] = {}
+        await self._ask(seen)  # the first question tells only where each of the others stands
         while self._followers:
+            for follower in self._followers:
+                follower.begun.set()
             await asyncio.sleep(EVERY)
             news = self._ring.since(own) + self._registry.past.since(past)
             own, past = self._ring.added, self._registry.past.added

@@ -250,6 +250,7 @@ class Leases:
         if lease.batch.seed in self._registry.state.seeds:
             await self._available.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
         await lease.delivery.ack()
+        self._work.tally.returned["available", False] += 1
         self._events.batch("batch.returned", lease.batch, lease.worker, reason)
         await self._work.returned(lease.publication)
 

@@ -9,6 +9,7 @@ import structlog
 
 from coordinator.domain.history import Ring
 from coordinator.domain.returns import Memory
+from coordinator.domain.tally import Tally
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.node.assembly import Session
 from coordinator.node.session import open_session
@@ -31,6 +32,7 @@ class Node:
         self.instance = token_hex(4)
         self.problem = "has not connected yet"
         self._tick = broker_tick
+        self.tally = Tally()
         self._dealt = Memory()
         self._ring = Ring(token_hex(4), settings.history)
         self._session: Session | None = None
@@ -84,10 +86,15 @@ class Node:
         self._was_ready = False
         self.instance = token_hex(4)
         try:
-            opened = open_session(
-                self.settings, self.instance, dealt=self._dealt, ring=self._ring, broker_tick=self._tick
-            )
-            async with opened as session:
+            async with open_session(
+                self.settings,
+                self.instance,
+                dealt=self._dealt,
+                ring=self._ring,
+                broker_tick=self._tick,
+                tally=self.tally,
+            ) as session:
+                self.tally.sessions += 1
                 self._session = session
                 self._was_ready = True
                 self._ready.set()

@@ -18,6 +18,7 @@ from coordinator.domain.entries import WorkerDrained, WorkerSeen
 from coordinator.domain.membership import Silence
 from coordinator.domain.registry import WORKER_MEMORY
 from coordinator.domain.tags import TagSet, eligible
+from coordinator.domain.tally import Tally
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence, Transport
 from coordinator.node.dead import DeadLetters
@@ -61,6 +62,7 @@ class Roster:
         peers: Peers,
         events: Events,
         timeout: float,
+        tally: Tally,
     ) -> None:
         """Make an empty roster.
 
@@ -71,6 +73,7 @@ class Roster:
             peers: the other coordinators; one of them deals with a silent worker.
             events: where it is noted what a worker holds.
             timeout: seconds of silence after which a worker that sent presence counts as failed.
+            tally: counts the silent.
         """
         self._peers = peers
         self._events = events
@@ -80,6 +83,7 @@ class Roster:
         self._registry = registry
         self._publishing = publishing
         self._dead = dead
+        self._tally = tally
         self._heard: dict[str, Heard] = {}
         self._called: dict[str, float] = {}
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -118,6 +122,7 @@ class Roster:
             self._silence.passed(elapsed)
             for worker in self._silence.longer_than(self._timeout):
                 if self._on_silence is not None and self._peers.owns(f"worker {worker}"):
+                    self._tally.silent += 1
                     log.warning("worker.silent", worker=worker, seconds=self._timeout)
                     await self._on_silence(worker)
 

@@ -30,7 +30,9 @@ class Pulse:
             begun = time.monotonic()
             self._pace.saw(begun, self._work.ledger.totals())
             await asyncio.sleep(BEAT)
-            self._lags.append(max(0.0, time.monotonic() - begun - BEAT))
+            lag = max(0.0, time.monotonic() - begun - BEAT)
+            self._lags.append(lag)
+            self._work.tally.lag.add(lag)
 
     @property
     def lag(self) -> float:

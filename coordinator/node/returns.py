@@ -104,6 +104,7 @@ class Returns:
             stale=self._registry.state.is_stale(batch.seed, batch.epoch),
             limit=self._limit,
         )
+        self._work.tally.returned[verdict.name.lower(), failed] += 1
         why = death_reason(delivery) if failed else str(delivery.headers[Header.REASON])
         log.info(
             "batch.returned",

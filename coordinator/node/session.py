@@ -20,6 +20,7 @@ from coordinator.broker.management import Management
 from coordinator.domain.entries import Event, SeedSet
 from coordinator.domain.history import Ring
 from coordinator.domain.returns import Memory
+from coordinator.domain.tally import Tally
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.assembly import Links, Session, assemble, trusted
 from coordinator.node.commands import CommandReader
@@ -62,7 +63,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    settings: Settings, instance: str, *, dealt: Memory, ring: Ring, broker_tick: float
+    settings: Settings, instance: str, *, dealt: Memory, ring: Ring, broker_tick: float, tally: Tally
 ) -> AsyncIterator[Session]:
     """Run a session: ready when entered, and ended as a whole when any part of it ends.
 
@@ -72,6 +73,7 @@ async def open_session(
         dealt: publications that came back before, in earlier sessions too.
         ring: what happened, in earlier sessions too.
         broker_tick: seconds by which the broker's figures of unacked messages lag.
+        tally: where it counts what it does.
 
     Raises:
         BrokerUnavailableError: a connection ended; also every error of `connected`.
@@ -79,7 +81,7 @@ async def open_session(
     async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
         registry = Registry(await links.reader.channel(), links.publishing, instance, settings.history)
         await registry.start()
-        session = await assemble(settings, instance, links, registry, ring=ring, broker_tick=broker_tick)
+        session = await assemble(settings, instance, links, registry, ring=ring, broker_tick=broker_tick, tally=tally)
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
         await session.peers.join(await links.reader.channel())
         await session.suspects.join()

@@ -22,6 +22,7 @@ from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
 from coordinator.domain.tags import TagSet
+from coordinator.domain.tally import Tally
 from coordinator.domain.window import LEAST, LONGEST_LOOK, Window
 from coordinator.errors import CoordinatorError, QueueFullError, QueueSilentError, UnroutableError
 from coordinator.models import Batch
@@ -73,9 +74,11 @@ class Work:
         peers: Peers,
         events: Events,
         most: int,
+        tally: Tally,
     ) -> None:
         self._events = events
-        self.ledger = Ledger()
+        self.tally = tally
+        self.ledger = Ledger(tally)
         self.is_open = asyncio.Event()
         self.is_open.set()
         self._connection = connection
@@ -144,6 +147,8 @@ class Work:
         finally:
             self._left(batch.seed)
         self._windows[queue].took()
+        self.tally.sent += 1
+        self.tally.sent_items += batch.count
         at, others = time.monotonic(), self._published_by_others(queue)
         self.ledger.published(queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, at, others))
         self._events.batch("batch.sent", batch)

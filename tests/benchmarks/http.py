@@ -169,7 +169,7 @@ async def poll(worker: HttpWorker) -> list[FetchedBatch]:
 async def until_known(url: str, count: int) -> None:
     """Wait until so many workers have called."""
     async with Reader(url) as reader, asyncio.timeout(PATIENCE):
-        while len(await reader.workers()) < count:  # noqa: ASYNC110 - what is waited for happens in another process
+        while len(await reader.workers()) < count:
             await asyncio.sleep(0.2)
 
 

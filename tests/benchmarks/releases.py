@@ -77,7 +77,7 @@ async def timed(work: Awaitable[object]) -> float:
 async def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds, looking at each turn of the event loop."""
     async with asyncio.timeout(30):
-        while not holds():  # noqa: ASYNC110 - an event would have to be set by whoever is measured
+        while not holds():
             await asyncio.sleep(0.0005)
 
 

@@ -28,11 +28,12 @@ UP = ("up", "--detach", "--wait", "--wait-timeout", "240")
 
 # Runs inside the coordinator's container, for the broker's port is not published. It ends by itself.
 LISTEN = """
-import asyncio, os, sys
+import asyncio, sys
 from coordinator.broker.connection import Connection
+from coordinator.settings import Settings
 
 async def listen(seed, wanted):
-    connection = await Connection.open([os.environ["COORDINATOR_AMQP_URL"]], "listener")
+    connection = await Connection.open(Settings().amqp_urls(), "listener")
     channel = await connection.channel()
     queue = await channel.declare_own_queue("", [("results", seed)])
     bodies = asyncio.Queue()
@@ -48,19 +49,38 @@ async def listen(seed, wanted):
 asyncio.run(listen(sys.argv[1], int(sys.argv[2])))
 """
 
+# A queue of its own for a seed's results, which outlives the broker; and later, what is in it.
+KEEP = """
+import asyncio, sys
+from coordinator.broker.connection import Connection
+from coordinator.settings import Settings
+from coordinator.topology import Queue
+
+async def main(seed):
+    connection = await Connection.open(Settings().amqp_urls(), "keeper")
+    channel = await connection.channel()
+    queue = Queue("kept." + seed, {"x-queue-type": "quorum"}, (("results", seed),))
+    await channel.declare_queue(queue)
+    while (delivery := await channel.get(queue.name)) is not None:
+        print(delivery.body.decode())
+        await delivery.ack()
+    await connection.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
 
 @dataclass
 class System:
-    """One project of `docker compose`, with names, a password and a port of its own."""
+    """One project of `docker compose`, with names and ports of its own."""
 
     project: str = field(default_factory=lambda: f"coordinator-test-{token_hex(4)}")
-    password: str = field(default_factory=lambda: token_hex(24), repr=False)
 
     @property
     def environment(self) -> dict[str, str]:
         """What compose.yaml reads, and nothing of the caller's that would change it."""
         foreign = ("COMPOSE_", "RABBITMQ_", "WORKER_", "COORDINATOR_")
-        own = {"RABBITMQ_PASSWORD": self.password, "COORDINATOR_PORT": "", "COORDINATOR_TAG": self.project}
+        own = {"COORDINATOR_PORT": "", "COORDINATOR_2_PORT": "", "COORDINATOR_TAG": self.project}
         return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | own
 
     def order(self, *arguments: str) -> list[str]:
@@ -84,6 +104,10 @@ class System:
         assert listener.stdout is not None
         assert listener.stdout.readline() == "listening\n"
         return listener
+
+    def script(self, text: str, *arguments: str) -> str:
+        """Run a program inside the coordinator's container and return its output."""
+        return self.compose("exec", "-T", "coordinator", "python", "-c", text, *arguments)
 
     def api(self) -> httpx.Client:
         """A client of the published port."""
@@ -120,13 +144,11 @@ def system() -> Iterator[System]:
 
 
 def test_all_is_healthy_and_only_this_machine_reaches_it(system: System) -> None:
-    """Broker and coordinator are healthy, the worker runs, and one port is published, on loopback."""
+    """All are healthy, and ports are published on loopback alone."""
     services = [json.loads(line) for line in system.compose("ps", "--format", "json").splitlines()]
-    assert {one["Service"]: (one["State"], one["Health"]) for one in services} == {
-        "broker": ("running", "healthy"),
-        "coordinator": ("running", "healthy"),
-        "worker": ("running", ""),
-    }
+    assert {one["Service"]: (one["State"], one["Health"]) for one in services} == dict.fromkeys(
+        ("broker", "coordinator", "coordinator-2", "worker", "worker-tagged", "worker-http"), ("running", "healthy")
+    )
     published = {one["URL"] for service in services for one in service["Publishers"] or [] if one["PublishedPort"]}
     assert published == {"127.0.0.1"}
 
@@ -164,12 +186,46 @@ async def test_data_outlive_the_containers(system: System) -> None:
         await eventually(lambda: unfinished(api, "kept") == 0, "every item acked")
 
 
+@pytest.mark.parametrize("victim", ["worker", "worker-http", "coordinator-2", "coordinator", "broker"])
+async def test_a_container_that_is_killed_loses_nothing(system: System, victim: str) -> None:
+    """It is killed while items are done, and started again: each item is then done, and none is dead."""
+    names = {item["id"] for item in items(3000, f"/{victim}/")}
+    system.script(KEEP, f"kill-{victim}")
+    with system.api() as api:
+        answer(api.post(f"/seed/kill-{victim}/items", json=[{"id": name} for name in names]))
+    system.compose("kill", victim)
+    system.compose(*UP)
+    await see_all_done(system, f"kill-{victim}", names)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [(("pause",), ("unpause",)), (("network", "disconnect"), ("network", "connect"))]
+)
+async def test_a_worker_that_hangs_or_is_cut_off_loses_nothing(
+    system: System, begin: tuple[str, ...], end: tuple[str, ...]
+) -> None:
+    """Its silence is noticed, others do what it held, and when it is back nothing is missing."""
+    seed = f"silent-{begin[-1]}"
+    names = {item["id"] for item in items(3000, f"/{seed}/")}
+    system.script(KEEP, seed)
+    worker = system.compose("ps", "--quiet", "worker").strip()
+    network = [f"{system.project}_default"] if begin[0] == "network" else []
+    with system.api() as api:
+        answer(api.post(f"/seed/{seed}/items", json=[{"id": name} for name in names]))
+        _docker(*begin, *network, worker)
+        try:
+            await see_all_done(system, seed, names)
+        finally:
+            _docker(*end, *network, worker)
+
+
 def test_programs_stop_when_told(system: System) -> None:
-    """Coordinator and worker end by themselves at a stop, with code 0, and not by being killed."""
-    system.compose("stop", "worker", "coordinator")
+    """Coordinators and workers end by themselves at a stop, with code 0, and not by being killed."""
+    programs = ("worker", "worker-tagged", "worker-http", "coordinator", "coordinator-2")
+    system.compose("stop", *programs)
     stopped = [json.loads(line) for line in system.compose("ps", "--all", "--format", "json").splitlines()]
     codes = {one["Service"]: one["ExitCode"] for one in stopped if one["State"] == "exited"}
-    assert codes == {"worker": 0, "coordinator": 0}
+    assert codes == dict.fromkeys(("secrets", *programs), 0)
 
 
 def answer(response: httpx.Response) -> dict[str, Any]:
@@ -184,6 +240,21 @@ def read_results(listener: subprocess.Popen[str]) -> list[dict[str, Any]]:
     output, _ = listener.communicate(timeout=90)
     assert listener.returncode == 0, output
     return [result for line in output.splitlines() for result in json.loads(line)["results"]]
+
+
+async def see_all_done(system: System, seed: str, names: set[str]) -> None:
+    """Wait until each of these items has a result; some may have more, for a failure repeats them."""
+    done: set[str] = set()
+
+    def all_done() -> bool:
+        bodies = [json.loads(line) for line in system.script(KEEP, seed).splitlines()]
+        done.update(result["id"] for body in bodies for result in body["results"])
+        return done >= names
+
+    await eventually(all_done, f"all {len(names)} items of {seed} are done", 120)
+    with system.api() as api:
+        await eventually(lambda: unfinished(api, seed) == 0, "every item acked")
+        assert answer(api.get("/dead"))["count"]["totalItems"] == 0
 
 
 def unfinished(api: httpx.Client, seed: str) -> int:

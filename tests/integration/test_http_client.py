@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from coordinator.answers import SeedAnswer
 from coordinator.client import HttpManager, HttpProducer, HttpWorker, Reader
 from coordinator.errors import (
     BrokerUnavailableError,
@@ -25,6 +26,7 @@ from coordinator.errors import (
 from coordinator.models import Item, ItemResult, SeedSpec, WorkerSpec
 from coordinator.node.node import Node
 from coordinator.settings import Settings
+from tests.integration.steps import until
 from tests.integration.workers import told
 from tests.support import DEADLINE, eventually, serving
 
@@ -105,8 +107,13 @@ async def test_input_that_does_not_validate(url: str) -> None:
             await producer.submit("s", wrong)
         assert rejected.value.accepted == 250
         assert "line 251" in str(rejected.value)
-        counts = (await reader.seed("s")).counts  # of one answer: a page passes from one number to the other
-        assert counts.available + counts.queued == 250
+        seeds: list[SeedAnswer] = []
+
+        async def look() -> None:
+            seeds.append(await reader.seed("s"))
+
+        # Items are counted a moment after they are confirmed.
+        await until(look, lambda: seeds[-1].counts.available + seeds[-1].counts.queued == 250, "all 250")
 
 
 async def test_items_may_stream(url: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from coordinator.broker.private import BrokerUrls
-from coordinator.http.routes import ENDPOINTS, PREFIXES
+from coordinator.http.dashboard.shell import SHELL
+from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.integration.steps import Json, fetch, submit
 from tests.support import own_vhost, running_node, serving
@@ -48,26 +49,28 @@ MATRIX: list[tuple[str, str, set[Role]]] = [
     ("GET", "/worker/x", {"operator"}),
     ("PUT", "/worker/y", {"worker"}),
     ("DELETE", "/worker/x", {"manager"}),
-    ("POST", "/drain/worker/x", {"manager"}),
-    ("GET", "/event", {"operator"}),
-    ("GET", "/event/stream?kind=bath", {"operator"}),
-    ("GET", "/queue", {"operator"}),
-    ("GET", "/coordinator", {"operator"}),
-    ("GET", "/broker", {"operator"}),
     ("GET", "/dead", {"operator"}),
     ("GET", "/dead/x", {"operator"}),
     ("DELETE", "/dead/x", {"manager"}),
     ("POST", "/dead/x/retry", {"manager"}),
+    ("POST", "/drain/worker/x", {"manager"}),
+    ("GET", "/event", {"operator"}),
+    ("GET", "/event/stream?kind=x", {"operator"}),  # refused by its query, since a stream has no end
+    ("GET", "/queue", {"operator"}),
+    ("GET", "/coordinator", {"operator"}),
+    ("GET", "/broker", {"operator"}),
 ]
 """Each route and method below the prefixes, and the roles that may call it besides an administrator."""
 
 BESIDE: list[tuple[str, str, set[Role]]] = [
     ("GET", "/metrics", {"operator"}),
-    ("GET", "/", {"operator"}),
+    ("GET", "/dashboard/summary", {"operator"}),
+    ("GET", "/dashboard/live", {"operator"}),
+    ("GET", "/dashboard/who", set(ROLES)),
     ("GET", "/docs", set(ROLES)),
     ("GET", "/openapi.json", set(ROLES)),
 ]
-"""The routes beside the API; anybody may ask for health."""
+"""The routes beside the API; anybody may ask for health, and for the files of the dashboard, which hold no data."""
 
 
 class Site:
@@ -122,6 +125,8 @@ def test_the_matrix_names_every_route() -> None:
         (method, path.partition("?")[0].replace("/x", "/{id}").replace("/y", "/{id}")) for method, path, _ in MATRIX
     }
     assert here == {(method, endpoint.template) for endpoint in ENDPOINTS for method in endpoint.methods}
+    beside = {path for _, path, _ in BESIDE} - {"/openapi.json"}
+    assert beside == {one.path for one in (*OTHERS, *DASHBOARD_READS, *DASHBOARD) if one.roles is not None}
 
 
 def assert_unauthorized(answer: httpx.Response, what: object) -> None:
@@ -165,6 +170,14 @@ async def test_health_is_open(site: Site) -> None:
     """Whoever restarts a coordinator that does not answer needs no token to ask."""
     for path in ("/health/live", "/health/ready"):
         assert (await site.call(None, "GET", path)).status_code == 200
+
+
+async def test_the_dashboard_s_files_are_open(site: Site) -> None:
+    """The page must be there to ask for a token; a path below it that is no file of its is not."""
+    for path in SHELL:
+        for secret in (None, "wrong", site.secrets["worker"]):
+            assert (await site.call(secret, "GET", path)).status_code == 200, path
+    assert_unauthorized(await site.call(None, "GET", "/dashboard/other.js"), "no file")
 
 
 async def test_several_roles_add_up(site: Site) -> None:

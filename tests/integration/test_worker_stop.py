@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from coordinator.models import Item
 from coordinator.settings import Settings
 from tests.integration.workers import TRANSPORTS, Hand, spooled, told, until, working
-from tests.support import StockWorker, eventually, items, publish_items
+from tests.support import DEADLINE, StockWorker, eventually, items, publish_items
 from worker_stub.handlers import Context
 
 
@@ -101,6 +102,31 @@ async def test_handler_that_hangs_does_not_stop_the_stop(
     await other.close()
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_worker_that_is_asked_to_drain(settings: Settings, api: httpx.AsyncClient, transport: str) -> None:
+    """It finishes all that it holds, takes nothing more though there is more, ends, and shows as draining."""
+    hand = Hand()
+    await api.put("/seed/s", json={"batchSize": 1})
+    async with working(api, "w", hand.handle, transport=transport) as running:
+        await publish_items(settings, "s", [items(6)])
+        await eventually(lambda: running.worker.room == 0 and hand.busy, "two batches, one begun")
+        assert (await api.post("/drain/worker/w")).status_code == 200
+        if transport == "amqp":
+            await eventually(lambda: running.worker.presence().draining, "it has heard")
+        hand.gate.set()
+        async with asyncio.timeout(DEADLINE):
+            await running.task
+    assert len(hand.finished) == 2
+    await until(api, "/worker/w", lambda body: body["state"] == "draining" and not body["held"], "it has drained")
+    drained = "/event?worker=w&kind=worker.drained"
+    await until(api, drained, lambda body: body["count"]["totalItems"] == 1, "it is told to have drained")
+    other = await StockWorker.consume(settings)
+    await eventually(lambda: len(other.deliveries) == 4, "all others go elsewhere")
+    assert {batch["attempt"] for batch in other.batches} == {1}
+    await other.ack_all()
+    await other.close()
+
+
 async def test_drains_under_load_raise_no_attempt(settings: Settings, api: httpx.AsyncClient) -> None:
     """Workers that stop while batches stream in give all of them back without fault: each stays at attempt 1."""
     await api.put("/seed/s", json={"batchSize": 1})
@@ -119,32 +145,3 @@ async def test_drains_under_load_raise_no_attempt(settings: Settings, api: httpx
 
 def at_once(item: Item, context: Context) -> None:
     """A handler that takes no time."""
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_worker_that_is_asked_to_drain_finishes_what_it_holds(
-    settings: Settings, api: httpx.AsyncClient, transport: str
-) -> None:
-    """It takes no more, does all that it holds, is told to have drained, and ends by itself; the rest is another's."""
-    hand = Hand()
-    await api.put("/seed/s", json={"batchSize": 1})
-    async with told(settings) as results, working(api, "w", hand.handle, transport=transport) as running:
-        await publish_items(settings, "s", [items(6)])
-        await eventually(lambda: running.worker.room == 0 and hand.busy, "two batches, one begun")
-        assert (await api.post("/drain/worker/w")).json()["results"][0]["batches"] <= 2
-        await until(api, "/worker/w", lambda worker: worker["state"] == "draining", "the drain")
-        hand.gate.set()
-        await eventually(running.task.done, "the worker's end")
-        assert len(hand.finished) == 2
-        await eventually(lambda: results.items.total() == 2, "the results")
-        await until(
-            api,
-            "/event?worker=w&kind=worker",
-            lambda told: told["events"][-1]["kind"] == "worker.drained",
-            "the word that it has drained",
-        )
-        other = await StockWorker.consume(settings, prefetch=10)
-        await eventually(lambda: len(other.deliveries) == 4, "the rest")
-        assert {batch["attempt"] for batch in other.batches} == {1}
-        await other.ack_all()
-        await other.close()

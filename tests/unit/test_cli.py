@@ -58,8 +58,9 @@ def write_connection(home: Path, pid: int) -> None:
     (home / "connection.json").write_text(json.dumps({"pid": pid, **urls}))
 
 
-COMMANDS = ["serve", "broker", "submit", "seeds", "workers", "batches", "dead"]
-SUBCOMMANDS = ["dead retry", "dead drop", "release worker", "release seed", "resume seed", "purge seed"]
+COMMANDS = ["serve", "broker", "submit", "status", "seeds", "workers", "batches", "queues", "dead", "doctor"]
+SUBCOMMANDS = ["dead list", "dead show", "dead retry", "dead drop", "seed set", "drain worker"]
+SUBCOMMANDS += ["release worker", "release seed", "resume seed", "purge seed"]
 SUBCOMMANDS += ["token create", "token list", "token revoke"]
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCKER = shutil.which("docker")
+PROFILES = ("cluster", "monitoring", "demo")
 
 
-def read_compose(**variables: str) -> subprocess.CompletedProcess[str]:
-    """What compose makes of the file, with these variables alone; skips where there is no compose."""
+def read_services(**variables: str) -> dict[str, dict[str, Any]]:
+    """What compose makes of all services, with these variables alone; skips where there is no compose."""
     if DOCKER is None or subprocess.run([DOCKER, "compose", "version"], capture_output=True, check=False).returncode:  # noqa: S603 - docker itself
         pytest.skip("no docker compose")
     order = [
@@ -28,52 +27,78 @@ def read_compose(**variables: str) -> subprocess.CompletedProcess[str]:
         os.devnull,
         "--file",
         str(ROOT / "compose.yaml"),
+        *(part for name in PROFILES for part in ("--profile", name)),
         "config",
         "--format",
         "json",
     ]
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **variables}
-    return subprocess.run(order, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - as above
+    answer = subprocess.run(order, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - as above
+    assert answer.returncode == 0, answer.stderr
+    services: dict[str, dict[str, Any]] = json.loads(answer.stdout)["services"]
+    return services
 
 
-def test_no_password_is_written() -> None:
-    """Wherever compose.yaml speaks of a password, it comes from the environment and has no default."""
-    lines = [line for line in (ROOT / "compose.yaml").read_text().splitlines() if re.search("(?i)pass|amqp://", line)]
-    assert len(lines) == 2
-    assert all("${RABBITMQ_PASSWORD:?" in line for line in lines)
+def make_secrets(folder: Path, *hosts: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as the service `secrets` does, on this folder."""
+    text = (ROOT / "deploy" / "make-secrets").read_text().replace("/run/coordinator", str(folder))
+    environment = {"PATH": os.environ["PATH"], **variables}
+    order = ["/bin/sh", "-c", text, "make-secrets", *hosts]
+    return subprocess.run(order, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
 
 
-def test_compose_refuses_to_begin_without_a_password() -> None:
-    """It fails, and names what makes one."""
-    answer = read_compose()
-    assert answer.returncode != 0
-    assert "RABBITMQ_PASSWORD" in answer.stderr
-    assert "scripts/make-env" in answer.stderr
+def test_a_password_that_is_given_is_known_to_one_service_alone() -> None:
+    """It reaches the one that hands it on by a file; no other has it in its environment or arguments."""
+    services = read_services(RABBITMQ_PASSWORD="letmein5")  # noqa: S106 - never used
+    knowing = {name for name, service in services.items() if "letmein5" in json.dumps(service)}
+    assert knowing == {"secrets", "nodes"}
 
 
 def test_ports_are_published_on_loopback_only() -> None:
-    """The coordinator's port is the only one, and no service joins the machine's own network."""
-    answer = read_compose(RABBITMQ_PASSWORD="x")  # noqa: S106 - never used
-    assert answer.returncode == 0, answer.stderr
-    services: dict[str, dict[str, Any]] = json.loads(answer.stdout)["services"]
-    ports = {name: service.get("ports", []) for name, service in services.items()}
-    assert {name for name in ports if ports[name]} == {"coordinator"}
-    assert [(port["host_ip"], port["target"]) for port in ports["coordinator"]] == [("127.0.0.1", 8787)]
-    assert not any("network_mode" in service for service in services.values())
+    """And no service joins the machine's own network."""
+    services = read_services()
+    published = {name: service["ports"] for name, service in services.items() if service.get("ports")}
+    assert set(published) == {"coordinator", "coordinator-2", "prometheus", "grafana"}
+    assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
+    assert {service.get("network_mode", "none") for service in services.values()} == {"none"}
 
 
-def test_make_env_writes_a_random_password_once(tmp_path: Path) -> None:
-    """`.env` is for its owner alone, differs from one checkout to another, and is never written over."""
-    texts = set()
+def test_every_service_is_confined() -> None:
+    """Each has a read-only root, no capabilities, limits where it goes on, and a restart policy."""
+    for name, service in read_services().items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["restart"] == ("no" if name in {"secrets", "nodes", "demo"} else "unless-stopped"), name
+        if name not in {"secrets", "nodes"}:
+            limits = service["deploy"]["resources"]["limits"]
+            assert limits["memory"], name
+            assert limits["pids"], name
+
+
+def test_secrets_are_made_once_and_differ(tmp_path: Path) -> None:
+    """Each volume gets a password and a cookie of its own, which a second start keeps."""
+    passwords = set()
     for name in ("one", "two"):
-        script = tmp_path / name / "scripts" / "make-env"
-        shutil.copytree(ROOT / "scripts", script.parent)
-        subprocess.run([script], check=True, capture_output=True)  # noqa: S603 - our own
-        made = tmp_path / name / ".env"
-        assert stat.S_IMODE(made.stat().st_mode) == 0o600
-        text = made.read_text()
-        assert re.fullmatch(r"RABBITMQ_PASSWORD=[0-9a-f]{48}\n", text)
-        texts.add(text)
-        subprocess.run([script], check=True, capture_output=True)  # noqa: S603 - as above
-        assert made.read_text() == text
-    assert len(texts) == 2
+        folder = tmp_path / name
+        folder.mkdir()
+        assert make_secrets(folder, "broker").returncode == 0
+        first = {path.name: path.read_text() for path in folder.iterdir()}
+        assert len(first["password"]) == len(first["cookie"]) == 48
+        assert f"default_pass = {first['password']}\n" in first["rabbitmq.conf"]
+        assert first["coordinator_amqp_url"] == f"amqp://coordinator:{first['password']}@broker:5672/"
+        assert make_secrets(folder, "broker").returncode == 0
+        assert {path.name: path.read_text() for path in folder.iterdir()} == first
+        passwords |= {first["password"], first["cookie"]}
+    assert len(passwords) == 4
+
+
+def test_a_given_password_is_taken_and_all_nodes_are_named(tmp_path: Path) -> None:
+    """It takes the place of the one that was made; what would break an URL is refused, and changes nothing."""
+    make_secrets(tmp_path, "broker")
+    make_secrets(tmp_path, "a", "b", RABBITMQ_PASSWORD="given1", RABBITMQ_USER="me")  # noqa: S106 - never used
+    assert (tmp_path / "coordinator_amqp_url").read_text() == "amqp://me:given1@a:5672/,amqp://me:given1@b:5672/"
+    refused = make_secrets(tmp_path, "a", RABBITMQ_PASSWORD="p@ss")  # noqa: S106 - never used
+    assert refused.returncode != 0
+    assert "letters and digits" in refused.stderr
+    assert "p@ss" not in refused.stderr
+    assert (tmp_path / "password").read_text() == "given1"

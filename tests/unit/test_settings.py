@@ -166,3 +166,14 @@ def test_a_setting_out_of_its_bounds_is_refused(name: str, value: str, monkeypat
     monkeypatch.setenv(f"COORDINATOR_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+def test_a_folder_of_secrets_stands_in_for_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment gives comes first; the rest is read from files, one for each setting."""
+    (tmp_path / "coordinator_amqp_url").write_text("amqp://a:secret@one:5672/\n")
+    (tmp_path / "coordinator_http_port").write_text("1234")
+    monkeypatch.setenv("COORDINATOR_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("COORDINATOR_HTTP_PORT", "4321")
+    settings = Settings()
+    assert settings.amqp_urls() == ["amqp://a:secret@one:5672/"]
+    assert settings.http_port == 4321

@@ -1,0 +1,157 @@
+"""`coordinator dead`: what nobody could take, and what to do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from coordinator.cli.common import (
+    NOT_FOUND_CODE,
+    AsJson,
+    HttpUrl,
+    confirm,
+    examples,
+    known_http,
+    print_json,
+    shown,
+)
+from coordinator.cli.completion import dead_ids
+from coordinator.cli.lists import OfSeed, fetch, show
+from coordinator.cli.rows import Limit, Match, Offset, Part, Sort, is_one, matches
+from coordinator.client.http_manager import HttpManager
+from coordinator.client.reader import Reader
+from coordinator.errors import NotFoundError
+
+COLUMNS: Final = ("id", "kind", "seed", "attempt", "count", "at", "reason")
+
+Ids = Annotated[
+    list[str],
+    typer.Argument(metavar="ID…", show_default=False, autocompletion=dead_ids, help="Ids of dead letters."),
+]
+
+_dead = typer.Typer(no_args_is_help=False)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(_dead, name="dead")
+
+
+@_dead.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "coordinator dead",
+        "coordinator dead list --seed photos",
+        "coordinator dead show 0f2c81",
+        "coordinator dead retry 0f2c81",
+        "coordinator dead drop 0f2c81",
+    ),
+)
+def dead(context: typer.Context, *, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
+    """List the dead letters, look at one, send them again, or drop them. Alone, it lists them."""
+    context.obj = http_url
+    if context.invoked_subcommand is None:
+        show("dead", fetch(http_url, Reader.dead), Part(), as_json=as_json, columns=COLUMNS, cell=_cell)
+
+
+@_dead.command("list", epilog=examples("coordinator dead list", "coordinator dead list --seed photos --sort -attempt"))
+def list_dead(
+    context: typer.Context,
+    *,
+    seed: OfSeed = None,
+    match: Match = None,
+    kind: Annotated[
+        str | None, typer.Option(show_default=False, help="batch, page, return, command or presence.")
+    ] = None,
+    sort: Sort = None,
+    limit: Limit = None,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List the dead letters, oldest first. --match looks into ids and reasons."""
+    found = [
+        row
+        for row in fetch(context.obj, Reader.dead)
+        if is_one(seed, row["seed"])
+        and is_one(kind, row["kind"])
+        and (matches(match, row["id"]) or matches(match, row["reason"]))
+    ]
+    show("dead", found, Part(sort, limit, offset), as_json=as_json, columns=COLUMNS, cell=_cell)
+
+
+@_dead.command("show", epilog=examples("coordinator dead show 0f2c81", "coordinator dead show 0f2c81 --json"))
+def show_dead(
+    context: typer.Context,
+    ident: Annotated[str, typer.Argument(metavar="ID", show_default=False, autocompletion=dead_ids)],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter: why it is here, what happened to it, and the items in it."""
+
+    async def read() -> dict[str, Any]:
+        async with known_http(Reader, context.obj) as reader:
+            return (await reader.dead_letter(ident)).model_dump(mode="json", by_alias=True)
+
+    letter = asyncio.run(read())
+    if as_json:
+        print_json(letter)
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for name in ("id", "kind", "seed", "attempt", "count", "at", "reason", "body"):
+        if letter.get(name) not in (None, ""):
+            console.print(Text.assemble((f"{name:<8} ", "bold"), shown(str(letter[name]))))
+    for name in ("history", "items"):
+        entries = letter.get(name) or ()
+        if entries:
+            console.print(Text(name, style="bold"))
+        for entry in entries:
+            console.print(Text(f"  {shown(str(entry))}"))
+
+
+@_dead.command(epilog=examples("coordinator dead retry 0f2c81"))
+def retry(context: typer.Context, ids: Ids) -> None:
+    """Send dead batches again, with attempt 1."""
+    _settle(context.obj, HttpManager.retry_dead, ids, "sent again")
+
+
+@_dead.command(epilog=examples("coordinator dead drop 0f2c81", "coordinator dead drop --yes 0f2c81"))
+def drop(
+    context: typer.Context,
+    ids: Ids,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Discard dead letters. On a terminal it asks first: their items are gone for good."""
+    if not yes and sys.stdin.isatty():
+        confirm(f"Discard {', '.join(map(shown, ids))} and the items in it?")
+    _settle(context.obj, HttpManager.drop_dead, ids, "dropped")
+
+
+def _settle(
+    http_url: str | None, act: Callable[[HttpManager, str], Awaitable[None]], ids: list[str], done: str
+) -> None:
+    async def settle() -> int:
+        missing = 0
+        async with known_http(HttpManager, http_url) as manager:
+            for ident in ids:
+                try:
+                    await act(manager, ident)
+                except NotFoundError:
+                    missing += 1
+                    typer.echo(f"{shown(ident)}: not found")
+                else:
+                    typer.echo(f"{shown(ident)}: {done}")
+        return missing
+
+    if asyncio.run(settle()):
+        raise typer.Exit(NOT_FOUND_CODE)
+
+
+def _cell(row: dict[str, Any], name: str) -> object:
+    return row.get(name)

@@ -1,0 +1,177 @@
+"""`coordinator seed set`: a seed's policies, of which only what is given changes; `coordinator drain worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Final, Literal
+
+import typer
+from pydantic import ValidationError
+
+from coordinator.answers import SeedAnswer, WorkerDraining
+from coordinator.cli.commands import WorkerIds
+from coordinator.cli.common import NOT_FOUND_CODE, AsJson, HttpUrl, examples, known_http, print_json, shown
+from coordinator.cli.completion import seed_ids
+from coordinator.cli.rows import routes, throttles
+from coordinator.client.http_manager import HttpManager
+from coordinator.errors import NotFoundError
+from coordinator.models import Policy, Route, SeedSpec, Throttle
+from coordinator.parsing import check_seed_id, invalid
+
+NONE: Final = "none"
+RATE: Final = re.compile(r"(\d+)/(second|minute|hour|day|s|m|h|d)")
+PERIODS: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+
+_seed = typer.Typer(no_args_is_help=True, help="Say what a seed may do.")
+_drain = typer.Typer(no_args_is_help=True, help="Ask workers to finish what they hold and take no more.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(_seed, name="seed")
+    app.add_typer(_drain, name="drain")
+
+
+@_seed.callback()
+def _no_default() -> None:
+    """Say what a seed may do."""
+
+
+@_drain.callback()
+def _no_default_either() -> None:
+    """Ask workers to finish what they hold and take no more."""
+
+
+@_seed.command(
+    "set",
+    epilog=examples(
+        "coordinator seed set photos --priority high",
+        "coordinator seed set photos --throttle 500/second --throttle 1000000/day",
+        "coordinator seed set photos --throttle none --route web",
+        "coordinator seed set photos --batch-size 50",
+    ),
+)
+def set_seed(
+    seed: Annotated[str, typer.Argument(metavar="SEED", show_default=False, autocompletion=seed_ids)],
+    *,
+    priority: Annotated[
+        Literal["low", "medium", "high"] | None,
+        typer.Option(show_default=False, help="Its share of the workers: 1, 4 or 16."),
+    ] = None,
+    throttle: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N/PERIOD",
+            show_default=False,
+            help="At most N items a second, minute, hour or day; several all apply; 'none' for none.",
+        ),
+    ] = None,
+    route: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TAG", show_default=False, help="Only to workers with this tag; several all apply; 'none' for any."
+        ),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=1000, show_default=False, help="Items a batch.")] = None,
+    http_url: HttpUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a seed's priority, throttles, routes or batch size; what is not given stays. A new seed is created.
+
+    It applies to what is dispatched from now on.
+    """
+    if priority is None and throttle is None and route is None and batch_size is None:
+        raise typer.BadParameter("nothing to change: give --priority, --throttle, --route or --batch-size")
+    check_seed_id(seed)
+    limits, tags = _throttles(throttle), _routes(route)
+
+    async def change() -> SeedAnswer:
+        async with known_http(HttpManager, http_url) as manager:
+            try:
+                known = await manager.seed(seed)
+                spec = SeedSpec(priority=known.priority, policies=tuple(known.policies), batch_size=known.batch_size)
+            except NotFoundError:
+                spec = SeedSpec()
+            policies = _replaced(spec.policies, Throttle, limits)
+            changed = spec.model_copy(
+                update={
+                    "policies": _replaced(policies, Route, tags),
+                    "priority": priority or spec.priority,
+                    "batch_size": batch_size or spec.batch_size,
+                }
+            )
+            return await manager.set_seed(seed, changed)
+
+    row = asyncio.run(change()).model_dump(mode="json", by_alias=True)
+    if as_json:
+        print_json(row)
+        return
+    told = f"priority {row['priority']}, throttle {throttles(row) or NONE}"
+    typer.echo(
+        f"{shown(seed)}: {told}, route {', '.join(map(shown, routes(row))) or NONE}, batch size {row['batchSize']}"
+    )
+
+
+@_drain.command("worker", epilog=examples("coordinator drain worker crawler-7"))
+def drain_worker(
+    ids: WorkerIds,
+    *,
+    http_url: HttpUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask workers to finish what they hold and take no more. Nothing fails, and nothing is repeated."""
+
+    async def drain() -> list[WorkerDraining]:
+        async with known_http(HttpManager, http_url) as manager:
+            answers = [await manager.drain_worker(ident) for ident in dict.fromkeys(ids)]
+        return [result for answer in answers for result in answer.results]
+
+    results = asyncio.run(drain())
+    if as_json:
+        print_json([result.model_dump(mode="json", by_alias=True) for result in results])
+    else:
+        for result in results:
+            typer.echo(shown(f"{result.id}: {result.message}"))
+    if any(result.status == 404 for result in results):  # noqa: PLR2004 - as in HTTP
+        raise typer.Exit(NOT_FOUND_CODE)
+
+
+def _throttles(given: list[str] | None) -> list[Policy] | None:
+    """The throttles that are asked for; None where nothing is.
+
+    Raises:
+        BadParameter: one is none.
+    """
+    if given is None or given == [NONE]:
+        return None if given is None else []
+    found: list[Policy] = []
+    for text in given:
+        match = RATE.fullmatch(text)
+        if match is None:
+            raise typer.BadParameter(f"{text!r} is not like 500/second", param_hint="--throttle")
+        period = PERIODS.get(match[2], match[2])
+        found.append(_checked(Throttle, {"type": "throttle", "period": period, "value": int(match[1])}, "--throttle"))
+    return found
+
+
+def _routes(given: list[str] | None) -> list[Policy] | None:
+    if given is None or given == [NONE]:
+        return None if given is None else []
+    return [_checked(Route, {"type": "route", "routeTo": tag}, "--route") for tag in given]
+
+
+def _checked(kind: type[Throttle | Route], fields: dict[str, object], option: str) -> Policy:
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise typer.BadParameter(str(invalid(error)), param_hint=option) from error
+
+
+def _replaced(
+    policies: tuple[Policy, ...], kind: type[Throttle | Route], wanted: list[Policy] | None
+) -> tuple[Policy, ...]:
+    """The policies with those of one kind replaced, where that is wanted."""
+    if wanted is None:
+        return policies
+    return (*(policy for policy in policies if not isinstance(policy, kind)), *wanted)

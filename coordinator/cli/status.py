@@ -1,0 +1,159 @@
+"""`coordinator status`: all of it at a glance, live on the whole screen or once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from coordinator.answers import Answer
+from coordinator.cli.common import UNLIMITED_WIDTH, AsJson, HttpUrl, examples, known_http, print_json
+from coordinator.cli.rows import Match, Row, Sort, matches
+from coordinator.cli.screen import Snapshot, render
+from coordinator.client.reader import Reader
+from coordinator.errors import BrokerUnavailableError
+
+BUSY_SHARE: Final = 5
+"""A pause between two looks is at least this many times as long as a look takes, so that many seeds cost little."""
+QUIT: Final = frozenset(b"qQ\x03")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command(
+        epilog=examples(
+            "coordinator status", "coordinator status --once", "coordinator status --match 'img-*' --sort -available"
+        )
+    )(status)
+
+
+def status(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 2.0,
+    match: Match = None,
+    sort: Sort = None,
+    http_url: HttpUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show seeds, workers, who holds what, work queues and warnings, live; q or Ctrl-C ends it.
+
+    --match and --sort are for the seeds. Where standard output is no terminal, it prints once.
+    """
+    if as_json:
+        print_json(asyncio.run(_once(http_url, match)).document())
+        return
+    console = Console()
+    if once or not console.is_terminal:
+        if not console.is_terminal:
+            console = Console(width=UNLIMITED_WIDTH)
+        console.print(render(asyncio.run(_once(http_url, match)), sort, height=None))
+        return
+    asyncio.run(_live(console, http_url, match, sort, every))
+
+
+async def _once(http_url: str | None, match: str | None) -> Snapshot:
+    async with known_http(Reader, http_url) as reader:
+        return await look(reader, match)
+
+
+async def look(reader: Reader, match: str | None) -> Snapshot:
+    """Read all that the view shows.
+
+    Raises:
+        CoordinatorError: as each read does.
+    """
+    seeds, workers, batches, queues, coordinators = await asyncio.gather(
+        _rows(reader.seeds()),
+        _rows(reader.workers()),
+        _rows(reader.batches()),
+        _rows(reader.queues()),
+        _rows(reader.coordinators()),
+    )
+    depths, broker = await asyncio.gather(reader.own_queues(), reader.broker())
+    return Snapshot(
+        url=reader.url,
+        at=time.time(),
+        seeds=[row for row in seeds if matches(match, row["id"])],
+        workers=workers,
+        batches=batches,
+        dead=depths.get("dead", 0),
+        queues=queues,
+        coordinators=coordinators,
+        broker=broker.model_dump(mode="json", by_alias=True),
+    )
+
+
+async def _rows(read: Awaitable[Sequence[Answer]]) -> list[Row]:
+    return [row.model_dump(mode="json", by_alias=True) for row in await read]
+
+
+async def _live(console: Console, http_url: str | None, match: str | None, sort: str | None, every: float) -> None:
+    """Draw until told to end. While no coordinator answers, the last that was known stays, and it says so."""
+    async with known_http(Reader, http_url) as reader, _ending() as ended:
+        snapshot = await look(reader, match)  # what is wrong from the start is an error like any other's
+        render(snapshot, sort, height=console.height)
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            problem: str | None = None
+            while True:
+                live.update(render(snapshot, sort, height=console.height, problem=problem), refresh=True)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(every, BUSY_SHARE * snapshot.took)):
+                        await ended.wait()
+                if ended.is_set():
+                    return
+                began = time.monotonic()
+                try:
+                    fresh = await look(reader, match)
+                except BrokerUnavailableError as error:
+                    problem = str(error)
+                else:
+                    snapshot, problem = fresh.after(snapshot, time.monotonic() - began), None
+
+
+@contextlib.asynccontextmanager
+async def _ending() -> AsyncIterator[asyncio.Event]:
+    """An event that a key or a signal sets; the terminal is as it was afterwards."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    with _keys():
+        if sys.stdin.isatty():
+            descriptor = sys.stdin.fileno()
+
+            def pressed() -> None:
+                if QUIT.intersection(os.read(descriptor, 64) or b"q"):  # nothing at all: the terminal is gone
+                    ended.set()
+
+            loop.add_reader(descriptor, pressed)
+        try:
+            yield ended
+        finally:
+            if sys.stdin.isatty():
+                loop.remove_reader(descriptor)
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[None]:
+    """Keys come one by one and are not shown, as long as the block runs."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

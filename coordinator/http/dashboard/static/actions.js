@@ -1,0 +1,145 @@
+// Everything that acts: each reads how things are now, asks with what it will do in numbers, does it, says what was done.
+
+import { call, id as quoted, path } from "/dashboard/api.js";
+import { ask, say, told } from "/dashboard/ask.js";
+import { h } from "/dashboard/dom.js";
+import { many, number } from "/dashboard/format.js";
+import * as forecast from "/dashboard/forecast.js";
+import { policyForm, readPolicies } from "/dashboard/policies.js";
+
+const MOST_HELD = 1000;
+const MOST_WORKERS = 50;
+
+const getSeed = (id) => call("GET", `/seed/${quoted(id)}`);
+const getWorker = (id) => call("GET", `/worker/${quoted(id)}`);
+
+/** What of a seed is held unacked, by whom, and how those workers speak. */
+export async function heldOf(seed) {
+  const { batches } = await call("GET", path("/batch/held", { seed, limit: MOST_HELD }));
+  const held = batches.filter((batch) => batch.seed === seed);
+  const names = [...new Set(held.map((batch) => batch.worker))].filter((name) => name !== null).slice(0, MOST_WORKERS);
+  const workers = await Promise.all(names.map((name) => getWorker(name).catch(() => null)));
+  return [held, new Map(workers.filter(Boolean).map((worker) => [worker.id, worker.transport]))];
+}
+
+async function releaseSeed(id) {
+  const [seed, [held, transports]] = await Promise.all([getSeed(id), heldOf(id)]);
+  const body = [h("p", {}, "As of now:"), told(forecast.releaseSeed(seed, held, transports))];
+  if (!(await ask({ title: `Release seed ${id}?`, body, confirm: "Release seed" }))) return;
+  const [result] = (await call("POST", `/release/seed/${quoted(id)}`)).results;
+  const unanswered = result.unanswered?.length
+    ? ` ${many(result.unanswered.length, "coordinator")} did not answer.`
+    : "";
+  say(
+    `Released ${id}: ${many(result.returned, "item")} came back, ` +
+      `${number(result.held)} still in hand. Epoch ${number(result.epoch)}.${unanswered}`,
+    unanswered ? "warn" : "good",
+  );
+}
+
+async function resumeSeed(id) {
+  const seed = await getSeed(id);
+  if (!(await ask({ title: `Resume seed ${id}?`, body: told(forecast.resumeSeed(seed)), confirm: "Resume seed" })))
+    return;
+  await call("POST", `/resume/seed/${quoted(id)}`);
+  say(`Resumed ${id}: ${many(seed.counts.available, "item")} may be handed out again.`);
+}
+
+async function setSeed(id) {
+  const seed = await getSeed(id);
+  const form = await ask({ title: `Priority and policies of ${id}`, body: policyForm(seed), confirm: "Apply" });
+  if (!form) return;
+  const wanted = readPolicies(form);
+  const changes = forecast.changeSeed(seed, wanted);
+  if (!changes.length) {
+    say("Nothing was changed.", "plain");
+    return;
+  }
+  const queued = seed.counts.queued;
+  const body = [
+    told(changes),
+    queued > 0 && h("p", { class: "faint" }, `${many(queued, "item")} in unsent batches go out under the old ones.`),
+  ].filter(Boolean);
+  if (!(await ask({ title: `Change seed ${id}?`, body, confirm: many(changes.length, "change") }))) return;
+  await call("PUT", `/seed/${quoted(id)}`, wanted);
+  say(`Changed ${id}: ${changes.map(([what, then]) => `${what} ${then}`).join(" ")}`);
+}
+
+async function releaseWorker(id) {
+  const worker = await getWorker(id);
+  const body = [h("p", {}, "As of now:"), told(forecast.releaseWorker(worker))];
+  if (!(await ask({ title: `Release worker ${id}?`, body, confirm: "Release worker", danger: true }))) return;
+  const [result] = (await call("POST", `/release/worker/${quoted(id)}`)).results;
+  say(`Released ${id}: ${many(result.batches, "batch", "batches")} it held go to others.`);
+}
+
+async function drainWorker(id) {
+  const worker = await getWorker(id);
+  if (!(await ask({ title: `Drain worker ${id}?`, body: told(forecast.drainWorker(worker)), confirm: "Drain worker" })))
+    return;
+  const [result] = (await call("POST", `/drain/worker/${quoted(id)}`)).results;
+  say(`${id} was asked to drain: it finishes ${many(result.batches, "batch", "batches")} and takes no more.`);
+}
+
+const letters = new Map();
+
+/** Keep what a list of dead letters says, for a dialog that is opened from it. */
+export function noteLetters(list) {
+  letters.clear();
+  for (const letter of list) letters.set(letter.id, letter);
+}
+
+async function retryDead(id) {
+  const letter = letters.get(id);
+  if (!(await ask({ title: "Try this dead letter again?", body: told(forecast.retryDead(letter)), confirm: "Retry" })))
+    return;
+  await call("POST", `/dead/${quoted(id)}/retry`);
+  say(
+    `Sent again: ${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}.`,
+  );
+}
+
+async function dropDead(id) {
+  const letter = letters.get(id);
+  if (
+    !(await ask({
+      title: "Drop this dead letter?",
+      body: told(forecast.dropDead(letter)),
+      confirm: "Drop for good",
+      danger: true,
+    }))
+  )
+    return;
+  await call("DELETE", `/dead/${quoted(id)}`);
+  say(
+    `Dropped: ${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}.`,
+  );
+}
+
+const ACTIONS = {
+  "release-seed": releaseSeed,
+  "resume-seed": resumeSeed,
+  "set-seed": setSeed,
+  "release-worker": releaseWorker,
+  "drain-worker": drainWorker,
+  "retry-dead": retryDead,
+  "drop-dead": dropDead,
+};
+
+/** Carry out what a button says; `after` is called once it is done, or refused. */
+export async function carryOut(button, after) {
+  if (button.getAttribute("aria-disabled") === "true") {
+    say(`Not done: ${button.title}.`, "bad");
+    return;
+  }
+  if (button.dataset.busy !== undefined) return;
+  button.dataset.busy = "";
+  try {
+    await ACTIONS[button.dataset.do](button.dataset.id);
+  } catch (error) {
+    say(`Not done: ${error.message}.`, "bad");
+  } finally {
+    delete button.dataset.busy;
+    after();
+  }
+}

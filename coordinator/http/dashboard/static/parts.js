@@ -1,0 +1,229 @@
+// What several views are made of: pills, tables, pages, sparklines, lists of held batches.
+
+import { path } from "/dashboard/api.js";
+import { h } from "/dashboard/dom.js";
+import { ago, brief, clock, duration, many, number, secondsSince } from "/dashboard/format.js";
+
+export const PAGE = 50;
+
+const link = (kind, id, text) => h("a", { href: `#/${kind}/${encodeURIComponent(id)}`, title: id }, text ?? brief(id));
+export const seedLink = (id, text) => link("seed", id, text);
+export const workerLink = (id, text) => link("worker", id, text);
+
+export const pill = (text, tone = "") => h("span", { class: `pill ${tone}` }, text);
+export const tags = (list) =>
+  list.length ? list.map((tag) => h("span", { class: "tag" }, tag)) : h("span", { class: "faint" }, "any worker");
+export const note = (tone, ...children) => h("p", { class: `note ${tone}` }, ...children);
+
+/** A button that asks before it acts; `disabled` says why it may not. */
+export function act(what, id, label, { disabled = "", tone = "", about = "" } = {}) {
+  const mayNot = disabled || (document.body.dataset.manager === "no" ? "your token has no role manager" : "");
+  return h(
+    "button",
+    {
+      type: "button",
+      class: tone,
+      "data-do": what,
+      "data-id": id,
+      "aria-label": `${label} ${about || id}`,
+      "aria-disabled": mayNot ? "true" : null,
+      title: mayNot || null,
+    },
+    label,
+  );
+}
+
+/** A card with a heading; children that are null are left out. */
+export function card(title, ...children) {
+  return h("section", { class: "card" }, h("h2", {}, title), ...children);
+}
+
+/** What stands in place of data that is not there: still loading, an error, nothing found. */
+export function absent(part, nothing = "") {
+  if (part === undefined) return h("p", { class: "faint", role: "status" }, "Loading…");
+  if (part.status === 404)
+    return note("plain", part.body.message === "Not Found" ? "This coordinator does not tell." : part.body.message);
+  if (part.status !== 200) return note("bad", part.body.message);
+  return h("p", { class: "empty" }, nothing);
+}
+
+/**
+ * A table, one row for each of `rows`.
+ *
+ * A column is `{label, cell(row), sort?, kind?}`: `sort` is the API's name to sort by, `kind` a class of its cells.
+ */
+export function table(
+  caption,
+  columns,
+  rows,
+  { key = (row) => row.id, view = "", query = {}, rowClass = () => "" } = {},
+) {
+  const head = columns.map((column) => {
+    const kind = column.kind ?? "";
+    if (!column.sort || !view) return h("th", { scope: "col", class: kind }, column.label);
+    const now = query.sort === column.sort ? "ascending" : query.sort === `-${column.sort}` ? "descending" : null;
+    const first = kind.includes("number") ? `-${column.sort}` : column.sort;
+    const second = first.startsWith("-") ? column.sort : `-${column.sort}`;
+    const href = `#${path(`/${view}`, { ...query, offset: undefined, sort: query.sort === first ? second : first })}`;
+    const sign = now === "ascending" ? " ↑" : now === "descending" ? " ↓" : "";
+    return h("th", { scope: "col", class: kind, "aria-sort": now }, h("a", { href }, column.label + sign));
+  });
+  const body = rows.map((row) =>
+    h(
+      "tr",
+      { "data-key": `row ${key(row)}`, class: rowClass(row) || null },
+      columns.map((column, place) =>
+        h(
+          place === 0 ? "th" : "td",
+          { scope: place === 0 ? "row" : null, class: column.kind ?? null },
+          column.cell(row),
+        ),
+      ),
+    ),
+  );
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", {}, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)),
+  );
+}
+
+/** Which part of a list is shown, and the ways to its other parts. */
+export function pages(view, query, total) {
+  const offset = Number(query.offset ?? 0);
+  const to = (start) => `#${path(`/${view}`, { ...query, offset: start || undefined })}`;
+  const shown = total
+    ? `${number(Math.min(offset + 1, total))}–${number(Math.min(offset + PAGE, total))} of ${number(total)}`
+    : "none";
+  const step = (label, start, is) =>
+    is ? h("a", { class: "button", href: to(start) }, label) : h("span", { class: "button off" }, label);
+  return h(
+    "nav",
+    { class: "pages", "aria-label": "Pages of the list" },
+    h("span", {}, shown),
+    step("Previous", Math.max(0, offset - PAGE), offset > 0),
+    step("Next", offset + PAGE, offset + PAGE < total),
+  );
+}
+
+export function filterBox(name, label, value) {
+  return h("input", {
+    type: "search",
+    "data-filter": name,
+    "aria-label": label,
+    placeholder: label,
+    value: value ?? "",
+    spellcheck: "false",
+  });
+}
+
+export function choice(name, label, options, value) {
+  return h(
+    "select",
+    { "data-filter": name, "aria-label": label },
+    Object.entries(options).map(([one, text]) => h("option", { value: one, selected: one === (value ?? "") }, text)),
+  );
+}
+
+/** The last values as a line; a reader of screens hears the last one from the cell beside it. */
+export function spark(values, width = 80, height = 22) {
+  const most = Math.max(1, ...values);
+  const step = width / Math.max(1, values.length - 1);
+  const points = values.map(
+    (value, place) => `${(place * step).toFixed(1)},${(height - 2 - (value / most) * (height - 4)).toFixed(1)}`,
+  );
+  const area = `0,${height} ${points.join(" ")} ${width},${height}`;
+  return h(
+    "svg",
+    { class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true", focusable: "false" },
+    values.length > 1 && [
+      h("path", { class: "area", d: `M${area.replaceAll(" ", "L")}Z` }),
+      h("polyline", { points: points.join(" ") }),
+    ],
+  );
+}
+
+const AGES = [
+  ["old", 600],
+  ["aging", 60],
+  ["fresh", 0],
+];
+const ageOf = (moment) => AGES.find(([, least]) => secondsSince(moment) >= least)?.[0] ?? "fresh";
+
+/** How long something has been held, louder the longer. */
+export const held = (moment) =>
+  h("span", { class: `age ${ageOf(moment)}`, title: `since ${clock(moment)}` }, ago(moment));
+
+export const begun = (value) =>
+  value === null || value === undefined
+    ? pill("not told", "plain")
+    : value
+      ? pill("begun", "info")
+      : pill("waits at the worker", "plain");
+
+/** The columns of held batches. */
+export const HELD = [
+  { label: "Batch", sort: "batch", cell: (row) => h("code", { title: row.batch }, brief(row.batch)) },
+  {
+    label: "Worker",
+    sort: "worker",
+    cell: (row) => (row.worker ? workerLink(row.worker) : h("span", { class: "faint" }, "a client that does not say")),
+  },
+  { label: "Seed", sort: "seed", cell: (row) => seedLink(row.seed) },
+  { label: "Items", kind: "number", sort: "count", cell: (row) => number(row.count) },
+  { label: "Held for", kind: "number", sort: "since", cell: (row) => held(row.since) },
+  { label: "In hand", cell: (row) => begun(row.begun) },
+];
+
+const KINDS = {
+  "seed.created": ["Seed created", "info"],
+  "seed.changed": ["Policies changed", "info"],
+  "seed.released": ["Released", "warn"],
+  "seed.resumed": ["Resumed", "good"],
+  "seed.purged": ["Purged", "bad"],
+  "seed.drained": ["Drained: nothing left", "good"],
+  "seed.owner": ["New owner", "plain"],
+  "worker.seen": ["Seen", "plain"],
+  "worker.registered": ["Registered", "info"],
+  "worker.released": ["Released", "warn"],
+  "worker.fenced": ["Cut off after silence", "bad"],
+  "worker.removed": ["Removed", "bad"],
+  "worker.drained": ["Asked to drain", "warn"],
+  "batch.sent": ["Batch queued", "plain"],
+  "batch.held": ["Batch handed out", "info"],
+  "batch.acked": ["Batch taken", "good"],
+  "batch.returned": ["Batch came back", "warn"],
+  "batch.dead": ["Batch dead", "bad"],
+};
+
+/** What happened, newest first; `own` is what need not be said again of each event: `seed`, `worker` or `batch`. */
+export function timeline(part, about, own) {
+  const events = part?.status === 200 ? part.body.events : [];
+  if (!events.length) return absent(part, "Nothing is on record.");
+  return h(
+    "ol",
+    { class: "timeline", "aria-label": `What happened to ${about}` },
+    events.toReversed().map((one) => event(one, own)),
+  );
+}
+
+function event(one, own) {
+  const [label, tone] = KINDS[one.kind] ?? [one.kind, "plain"];
+  const facts = [
+    one.batch && own !== "batch" && h("code", { title: one.batch }, brief(one.batch)),
+    one.worker && own !== "worker" && h("span", {}, "worker ", workerLink(one.worker)),
+    one.seed && own !== "seed" && h("span", {}, "seed ", seedLink(one.seed)),
+    one.items !== undefined && one.items !== null && h("span", {}, many(one.items, "item")),
+    one.attempt > 1 && h("span", {}, `attempt ${one.attempt}`),
+    one.reason && h("span", { class: "faint" }, one.reason),
+  ];
+  return h(
+    "li",
+    { "data-key": one.id, class: tone },
+    h("time", { datetime: one.at, title: one.at }, clock(one.at)),
+    h("strong", {}, label),
+    facts,
+  );
+}
+
+export const age = (moment) => (moment ? `${duration(secondsSince(moment))} ago` : "–");

@@ -1,0 +1,214 @@
+"""Metrics for Prometheus. All of it is gathered when it is asked for; what works meanwhile adds integers at most.
+
+Labels are bounded: never a seed's or a worker's id, and of work queues no more than `MOST_QUEUES`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final, get_args
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from coordinator import topology
+from coordinator.domain.returns import Verdict
+from coordinator.domain.tally import Durations, Tally
+from coordinator.errors import BrokerUnavailableError, QueueSilentError
+from coordinator.models import WorkerState
+from coordinator.node.assembly import Session
+from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER
+from coordinator.node.node import Node
+
+MOST_QUEUES: Final = 50
+"""Work queues that are told apart; the emptier ones beyond are added up as `OTHER`."""
+OTHER: Final = "other"
+DEAD_KINDS: Final = ("batch", "page", "return", "command", "presence")
+"""Told from the start: a counter that first shows as 1 has never increased, to Prometheus."""
+WATCHED: Final = (topology.DEAD, topology.RETURNS, topology.SUSPECTS, topology.COMMANDS, topology.NEW_SEEDS)
+"""Queues of fixed names, whose depth is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A work queue as this coordinator sees it; `eligible` are the workers that may take from it."""
+
+    queue: str
+    queued: int
+    sent: int
+    consumers: int
+    eligible: int
+
+
+async def exposition(node: Node) -> bytes:
+    """All metrics as of now, in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    metrics = [*_of_process(node), *_of_tally(node.tally)]
+    if node.is_ready:
+        try:
+            metrics += await _of_session(node.session)
+        except BrokerUnavailableError:  # the session ended meanwhile
+            metrics[0] = _gauge("coordinator_ready", "1 while connected to the broker", 0)
+    registry.register(_Gathered(metrics))
+    return generate_latest(registry)
+
+
+class _Gathered(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics
+
+
+def _of_process(node: Node) -> list[Metric]:
+    build = GaugeMetricFamily("coordinator_build_info", "Always 1; the version is a label", labels=["version"])
+    build.add_metric([version("batch-coordinator")], 1)
+    return [_gauge("coordinator_ready", "1 while connected to the broker", int(node.is_ready)), build]
+
+
+def _of_tally(tally: Tally) -> list[Metric]:
+    returned = CounterMetricFamily(
+        "coordinator_batches_returned", "Batches that came back, by where they went", labels=["to", "cause"]
+    )
+    for verdict in Verdict:
+        for failed, cause in ((False, "no_fault"), (True, "failure")):
+            to = verdict.name.lower()
+            returned.add_metric([to, cause], tally.returned[to, failed])
+    dead = CounterMetricFamily("coordinator_dead_letters", "Dead letters made", labels=["kind"])
+    for kind in sorted({*DEAD_KINDS, *tally.dead}):
+        dead.add_metric([kind], tally.dead[kind])
+    releases = HistogramMetricFamily(
+        "coordinator_release_seconds", "From a release's beginning to its reply", labels=["target"]
+    )
+    for command in (RELEASE_SEED, RELEASE_WORKER):
+        durations = tally.releases[command]
+        releases.add_metric([command.removeprefix("release.")], _buckets(durations), durations.total)
+    return [
+        CounterMetricFamily("coordinator_batches_sent", "Batches put into work queues", tally.sent),
+        CounterMetricFamily("coordinator_items_sent", "Items put into work queues", tally.sent_items),
+        CounterMetricFamily("coordinator_batches_acked", "Batches that workers have taken", tally.acked),
+        CounterMetricFamily("coordinator_items_acked", "Items that workers have taken", tally.acked_items),
+        returned,
+        dead,
+        releases,
+        CounterMetricFamily("coordinator_workers_silent", "Workers whose presence stopped", tally.silent),
+        CounterMetricFamily(
+            "coordinator_broker_sessions", "Sessions begun: each after the first is a reconnect", tally.sessions
+        ),
+        _histogram("coordinator_publish_confirm_seconds", "From a burst of batches to its last confirm", tally.bursts),
+        _histogram("coordinator_event_loop_lag_seconds", "How late the event loop wakes who sleeps", tally.lag),
+    ]
+
+
+async def _of_session(session: Session) -> list[Metric]:
+    states = [seed.state for seed in session.seeds.all()]
+    counts = session.work.ledger.counts().values()
+    workers = Counter(view.state for view in await session.workers.views(session.workers.known()))
+    lanes = bounded(await _lanes(session))
+    return [
+        _gauge("coordinator_blocked", "1 while the broker blocks publishers", int(await session.writer.is_blocked())),
+        _gauge("coordinator_coordinators", "Coordinators that share the seeds", len(session.peers.members)),
+        _labelled(
+            "coordinator_seeds", "Known seeds", "state", {one: states.count(one) for one in ("running", "released")}
+        ),
+        _gauge("coordinator_seeds_owned", "Seeds that this coordinator dispatches", len(session.dispatcher.lines)),
+        _labelled(
+            "coordinator_items",
+            "Items in batches that this coordinator published",
+            "place",
+            {"queued": sum(queued for queued, _ in counts), "sent": sum(sent for _, sent in counts)},
+        ),
+        _labelled(
+            "coordinator_workers",
+            "Known workers, by whether anything is heard of them",
+            "state",
+            {state: workers[state] for state in get_args(WorkerState)},
+        ),
+        _gauge("coordinator_leases", "Batches held for HTTP workers", len(session.leases.held())),
+        *_of_lanes(lanes),
+        _labelled("coordinator_queue_messages", "Messages that wait", "queue", await _depths(session)),
+    ]
+
+
+async def _lanes(session: Session) -> list[Lane]:
+    queues = session.work.queues
+    consumers = {topology.tags_of_work_queue(queue): session.work.consumers(queue) for queue in queues}
+    crews = await session.figures.crews(consumers)
+    lanes = []
+    for queue in queues:
+        tags = topology.tags_of_work_queue(queue)
+        lanes.append(Lane(queue, *session.work.ledger.batches(queue), consumers[tags], crews[tags].workers))
+    return lanes
+
+
+def bounded(lanes: list[Lane]) -> list[Lane]:
+    """The fullest work queues, and the sum of the others."""
+    ordered = sorted(lanes, key=lambda lane: (-lane.queued, -lane.sent, lane.queue))
+    shown, rest = ordered[:MOST_QUEUES], ordered[MOST_QUEUES:]
+    if rest:
+        shown.append(
+            Lane(
+                OTHER,
+                sum(lane.queued for lane in rest),
+                sum(lane.sent for lane in rest),
+                sum(lane.consumers for lane in rest),
+                min(lane.eligible for lane in rest),
+            )
+        )
+    return shown
+
+
+def _of_lanes(lanes: Iterable[Lane]) -> list[Metric]:
+    batches = GaugeMetricFamily(
+        "coordinator_work_queue_batches", "Batches that this coordinator published", labels=["queue", "place"]
+    )
+    consumers = GaugeMetricFamily("coordinator_work_queue_consumers", "AMQP consumers", labels=["queue"])
+    eligible = GaugeMetricFamily(
+        "coordinator_work_queue_eligible_workers",
+        "Workers that are there and have all of the queue's tags",
+        labels=["queue"],
+    )
+    for lane in lanes:
+        batches.add_metric([lane.queue, "queued"], lane.queued)
+        batches.add_metric([lane.queue, "sent"], lane.sent)
+        consumers.add_metric([lane.queue], lane.consumers)
+        eligible.add_metric([lane.queue], lane.eligible)
+    return [batches, consumers, eligible]
+
+
+async def _depths(session: Session) -> dict[str, int]:
+    depths = {}
+    for queue in WATCHED:
+        try:
+            depth = await session.reader.depth(queue)
+        except QueueSilentError:  # better no figure than a wrong one
+            continue
+        if depth is not None:
+            depths[queue] = depth.ready
+    return depths
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, what, value)
+
+
+def _labelled(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, what, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _histogram(name: str, what: str, durations: Durations) -> Metric:
+    return HistogramMetricFamily(name, what, buckets=_buckets(durations), sum_value=durations.total)
+
+
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    bounds = [*map(str, durations.bounds), "+Inf"]
+    return list(zip(bounds, durations.cumulative(), strict=True))

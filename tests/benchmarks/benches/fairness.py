@@ -1,0 +1,98 @@
+"""fairness: how long a seed of 10 items takes to be through, behind seeds with far more than a worker takes meanwhile.
+
+Stated in windows: the time in which the worker takes as many batches as may be unsent at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from coordinator import topology
+from coordinator.broker.channel import Delivery, Message
+from coordinator.broker.connection import Connection
+from tests.benchmarks import machine, payload
+from tests.benchmarks.bed import Bed, Site
+from tests.benchmarks.report import Goal, Outcome
+
+SMALL = 10
+PREFETCH = 20
+EACH_MS = 1.0
+
+
+class SlowWorker:
+    """A stock worker that takes a millisecond for each batch, so that seeds must wait for each other."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.seeds: dict[str, int] = {}
+        self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()
+
+    async def run(self, connection: Connection) -> None:
+        """Work until cancelled."""
+        channel = await connection.channel()
+        await channel.consume(topology.WORK, self._waiting.put_nowait, prefetch=PREFETCH)
+        while True:
+            delivery = await self._waiting.get()
+            batch: dict[str, Any] = orjson.loads(delivery.body)
+            self.taken += 1
+            self.seeds[batch["seed"]] = self.seeds.get(batch["seed"], 0) + len(batch["items"])
+            await asyncio.sleep(EACH_MS / 1000)
+            await delivery.ack()
+
+
+async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) -> list[Outcome]:
+    """Measure."""
+    outcomes = []
+    for large in (1, 10, 100) if quick else (1, 10, 100, 1000):
+        windows, seconds = await _behind(at, large, rounds)
+        say(f"  behind {large}: {max(windows):.2f} windows, {max(seconds):.3f} s")
+        goal = Goal(2, at_most=True) if large == 1000 else None
+        outcomes += [
+            Outcome.figure(f"a small seed behind {large} large ones", windows, max(windows), goal, "windows"),
+            Outcome.figure(f"a small seed behind {large} large ones, time", seconds, max(seconds), None, "s"),
+        ]
+    return outcomes
+
+
+async def _behind(at: Bed, large: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Windows and seconds that a small seed takes, in each round."""
+    async with at.site() as site, site.coordinator():
+        worker = SlowWorker()
+        connection = await Connection.open(site.settings.amqp_urls(), "slow")
+        working = asyncio.create_task(worker.run(connection))
+        try:
+            await _fill(site, large)
+            begun = time.monotonic()
+            while worker.taken < 500 and time.monotonic() - begun < machine.PATIENCE:
+                await machine.moment()
+            results = [await _small(site, worker, number) for number in range(rounds)]
+        finally:
+            working.cancel()
+            await connection.close()
+    return [one for one, _ in results], [one for _, one in results]
+
+
+async def _fill(site: Site, large: int) -> None:
+    """Each large seed gets a backlog; those that are few get more, so that none runs dry."""
+    pages = max(8, 6000 // large)
+    for page in range(pages):
+        await site.fill_many(
+            (f"large-{seed}", Message(payload.text([{"id": f"{page}-{n}"} for n in range(payload.ITEMS)])))
+            for seed in range(large)
+        )
+
+
+async def _small(site: Site, worker: SlowWorker, number: int) -> tuple[float, float]:
+    seed = f"small-{number}"
+    taken, begun = worker.taken, time.monotonic()
+    items = [{"id": f"{seed}-{place}"} for place in range(SMALL)]
+    await site.channel.publish(topology.ITEMS, seed, Message(payload.text(items)), mandatory=True)
+    async with asyncio.timeout(machine.PATIENCE):
+        while worker.seeds.get(seed, 0) < SMALL:
+            await asyncio.sleep(0.001)
+    return (worker.taken - taken) / site.settings.window, time.monotonic() - begun

@@ -1,0 +1,132 @@
+"""growth: rate, processor time and memory as seeds, workers, queued items and coordinators grow.
+
+Full pages are checked at the source, and the sink is the same as for dispatch, so what grows is all that differs. For
+what is queued, pages of 1,000 tiny items (14 bytes) spare the disk: 10 million items of 160 bytes would take 1.9 GB.
+Many workers are stock clients on connections of their own, in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import httpx
+
+from coordinator import topology
+from coordinator.broker.channel import Message
+from tests.benchmarks import bed, machine, payload
+from tests.benchmarks.bed import CACHE, Bed, Site
+from tests.benchmarks.harness import Contender, Run, WrongResultError, in_turns
+from tests.benchmarks.machine import Program
+from tests.benchmarks.report import Goal, Outcome
+from tests.support import PREFIX
+
+UNIT = "batches/s"
+SEEDS = (1, 10, 100, 1000, 3000)
+WORKERS = (1, 10, 100, 500)
+QUEUED = (10_000, 100_000, 1_000_000, 10_000_000)
+PAGE = 1000
+AT_ONCE = 50
+
+
+async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) -> list[Outcome]:
+    """Measure."""
+    batches = 3000 if quick else 9000
+    queued = QUEUED[:-1] if quick else QUEUED
+    contenders: dict[str, Contender] = {
+        **{_seeds(count): partial(_dispatched, at, batches, seeds=count) for count in SEEDS},
+        **{_workers(count): partial(_dispatched, at, batches, seeds=10, workers=count) for count in WORKERS},
+        **{f"{count} coordinators": partial(_dispatched, at, batches, seeds=30, nodes=count) for count in (1, 2, 3)},
+    }
+    runs = await in_turns(contenders, rounds, say)
+    memory = {items: await _queued(at, items, say) for items in queued}
+    most, least = max(memory), min(memory)
+    growth = memory[most] / memory[least]
+    with_seeds = [run.extra["memory MB"] for run in runs.runs[_seeds(3000)]]
+    return [
+        Outcome.of_pair(runs, "rate at 3,000 seeds ÷ at 10", _seeds(3000), _seeds(10), Goal(0.8), UNIT),
+        Outcome.of_pair(runs, "rate at 500 workers ÷ at 10", _workers(500), _workers(10), Goal(0.8), UNIT),
+        Outcome.figure(
+            f"memory at {most:,} items ÷ at {least:,}", [growth], growth, Goal(1.1, at_most=True), "in resident memory"
+        ),
+        Outcome.figure("memory with 3,000 seeds", with_seeds, max(with_seeds), Goal(250, at_most=True), "MB"),
+    ]
+
+
+def _seeds(count: int) -> str:
+    return f"coordinator, {count:,} seeds"
+
+
+def _workers(count: int) -> str:
+    return f"coordinator, {count:,} workers"
+
+
+async def _dispatched(at: Bed, batches: int, *, seeds: int, workers: int = 0, nodes: int = 1) -> Run:
+    """The seeds are filled while they are released, and resumed by one call."""
+    async with at.site() as site, contextlib.AsyncExitStack() as stack:
+        started = [await stack.enter_async_context(site.coordinator(number)) for number in range(nodes)]
+        programs, url = [program for program, _ in started], started[0][1]
+        ids = [f"seed-{number}" for number in range(seeds)]
+        async with httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=120) as api:
+            for begin in range(0, seeds, AT_ONCE):
+                calls = [
+                    api.put(f"/seed/{one}", json={"batchSize": payload.ITEMS}) for one in ids[begin : begin + AT_ONCE]
+                ]
+                for answer in await asyncio.gather(*calls):
+                    answer.raise_for_status()
+            await _all(api, "release", ids)
+            await site.fill_many((ids[number % seeds], site.checked_page(number)) for number in range(batches))
+            out = site.out()
+            sink = await stack.enter_async_context(_sink(site, batches, workers))
+            before, broker = sum(program.cpu() for program in programs), machine.cpu_of(at.pid)
+            await _all(api, "resume", ids)
+            told = await machine.result(out, [sink], batches * payload.ITEMS, patience=180)
+        extra = {
+            "cpu us a batch": (sum(program.cpu() for program in programs) - before) / batches * 1e6,
+            "broker cpu us a batch": (machine.cpu_of(at.pid) - broker) / batches * 1e6,
+            "memory MB": max(program.memory() for program in programs),
+            "broker memory MB": machine.memory_of(at.pid),
+        }
+        return Run((batches - 1) / (told["last"] - told["first"]), extra=extra)
+
+
+async def _all(api: httpx.AsyncClient, action: str, ids: list[str]) -> None:
+    answer = await api.post(f"/{action}/seed", json={"id": ids})
+    if answer.status_code != httpx.codes.OK:
+        raise WrongResultError(f"{action}: {answer.text[:300]}")
+
+
+@contextlib.asynccontextmanager
+async def _sink(site: Site, batches: int, workers: int) -> AsyncIterator[Program]:
+    """The sink of dispatch, or so many stock workers in one process."""
+    items = batches * payload.ITEMS
+    environment = {payload.OUT: str(site.out()), payload.EXPECTED: str(items)}
+    stock = (sys.executable, "-m", "tests.benchmarks.crowd", site.url, str(workers))
+    one = (CACHE / "bench-sink", site.url, topology.WORK, str(items), site.out())
+    async with site.running(*(stock if workers else one), environment=environment) as program:
+        consumers = 0
+        async with asyncio.timeout(machine.PATIENCE):
+            while consumers < max(1, workers):
+                consumers = (await site.connection.depth(topology.WORK) or bed.NOTHING).consumers
+                await machine.moment()
+        yield program
+
+
+async def _queued(at: Bed, items: int, say: Callable[[str], None]) -> float:
+    """The coordinator's resident memory, in MB, with so many items available, of which 200 pages are dispatched."""
+    async with at.site() as site, site.coordinator() as (program, url):
+        async with httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=120) as api:
+            (await api.put("/seed/large", json={"batchSize": PAGE})).raise_for_status()
+            await _all(api, "release", ["large"])
+            body = payload.text([{"id": f"{number:05}"} for number in range(PAGE)])
+            await site.fill(topology.ITEMS, "large", (Message(body) for _ in range(items // PAGE)))
+            await _all(api, "resume", ["large"])
+            async with asyncio.timeout(machine.PATIENCE):
+                while not (await site.connection.depth(topology.WORK) or bed.NOTHING).ready:
+                    await machine.moment()
+            memory = program.memory()
+        say(f"  {items:,} items queued: {memory:.1f} MB")
+        return memory

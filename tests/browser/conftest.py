@@ -1,0 +1,92 @@
+"""Fixtures of the browser tests: the system's Chromium for all, a coordinator and a page for each.
+
+All of it lives in one event loop, for a browser belongs to the loop that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+
+from coordinator.broker.private import BrokerUrls
+from coordinator.node.node import Node
+from tests.integration.conftest import broker
+from tests.support import DEADLINE, PREFIX, in_ci, own_vhost, running_node, serving
+
+__all__ = ["broker"]
+
+WIDTH, HEIGHT = 1440, 900
+expect.set_options(timeout=DEADLINE * 1000)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A coordinator without tokens, served: where, what runs it, and a client of its API."""
+
+    url: str
+    node: Node
+    api: httpx.AsyncClient
+
+
+def find_chromium() -> str | None:
+    """The system's Chromium, or the one that is named."""
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium."""
+    program = find_chromium()
+    if program is None:
+        missing = "no Chromium: run `make setup-browser`"
+        pytest.fail(missing) if in_ci() else pytest.skip(missing)
+    sandbox = [] if os.getuid() else ["--no-sandbox"]  # root may not have one
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=program, args=sandbox)
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(broker: BrokerUrls) -> AsyncIterator[Site]:
+    """A coordinator, ready and served."""
+    async with (
+        own_vhost(broker, ack_timeout=300) as settings,
+        running_node(settings) as node,
+        serving(node) as url,
+        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api,
+    ):
+        yield Site(url, node, api)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """An empty page; when the test ends, nothing may have gone wrong on it, nor left this machine."""
+    context = await browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    context.set_default_timeout(DEADLINE * 1000)
+    opened = await context.new_page()
+    faults: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        # An answer that is no success is written there by the browser itself.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            faults.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith("http://127.0.0.1:"):
+            faults.append(f"asked elsewhere: {request.url}")
+
+    opened.on("console", heard)
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("request", asked)
+    yield opened
+    await context.close()
+    assert faults == []

@@ -1,0 +1,83 @@
+"""Rows of lists: which of them, in which order, and how times are told."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+import typer
+
+from coordinator.cli.rows import Part, Row, age, duration, matches, routes, throttles
+
+ROWS: list[Row] = [{"id": "b", "n": 2}, {"id": "a", "n": None}, {"id": "c", "n": 10}, {"id": "d", "n": 0.5}]
+
+
+def ids(part: Part) -> str:
+    """The ids of this part of the rows."""
+    return "".join(row["id"] for row in part.of(ROWS, ("id", "n"), lambda row, name: row[name]))
+
+
+@pytest.mark.parametrize(
+    ("part", "wanted"),
+    [
+        (Part(), "bacd"),
+        (Part("id"), "abcd"),
+        (Part("-id"), "dcba"),
+        (Part("n"), "dbca"),
+        (Part("-n"), "cbda"),
+        (Part("-n", limit=2), "cb"),
+        (Part("-n", limit=2, offset=1), "bd"),
+        (Part(offset=9), ""),
+    ],
+)
+def test_a_part_of_the_rows(part: Part, wanted: str) -> None:
+    """Numbers sort as numbers, what has no value comes last either way, and the offset counts after sorting."""
+    assert ids(part) == wanted
+
+
+def test_an_unknown_column_is_named() -> None:
+    """Who sorts by what is not there is told what is."""
+    with pytest.raises(typer.BadParameter, match="'m' is none of id, n"):
+        ids(Part("-m"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [
+        (None, "x", True),
+        ("mg-", "img-1", True),
+        ("img-*", "img-1", True),
+        ("mg-*", "img-1", False),
+        ("IMG", "img-1", False),
+        ("img-?", "img-10", False),
+        ("=", "AAABcID5GBc=", True),
+    ],
+)
+def test_a_pattern_or_a_part(pattern: str | None, text: str, *, fits: bool) -> None:
+    """A pattern fits as a whole, a text anywhere, letters as they are written."""
+    assert matches(pattern, text) is fits
+
+
+def test_times_are_told_shortly() -> None:
+    """A moment that is none has no age, one that is to come is now, and spans have one unit."""
+    now = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
+    assert age("2026-01-01T11:59:00.000+00:00", now) == 60
+    assert age("2026-01-01T12:00:09Z", now) == 0
+    assert age(None, now) is None
+    assert age("2026-01-01T11:59:00", now) is None
+    spans = (None, 0.31, 59, 119, 120, 7300, 200_000)
+    assert [duration(span) for span in spans] == ["", "0.3 s", "59 s", "119 s", "2 m", "2 h", "2 d"]
+
+
+def test_policies_are_told_in_words() -> None:
+    """A seed's routes and throttles."""
+    row = {
+        "policies": [
+            {"type": "route", "routeTo": "web"},
+            {"type": "throttle", "period": "second", "value": 5},
+            {"type": "throttle", "period": "day", "value": 100},
+        ]
+    }
+    assert routes(row) == ["web"]
+    assert throttles(row) == "5/second, 100/day"
+    assert (routes({}), throttles({})) == ([], "")
