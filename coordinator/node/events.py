@@ -113,14 +113,12 @@ class Events:
         """
         question = {"wanted": _write(wanted), "after": str(after) if after else None, "limit": limit}
         answers = await self._peers.ask("events.find", question)
-        (noted, how_many), (past, of_past) = (
-            one.find(wanted, after, limit) for one in (self._ring, self._registry.past)
-        )
-        parts = [
-            [one.view() for one in (*noted, *past)],
-            *(body["events"] for body in answers.given.values() if "events" in body),
-        ]
-        events = sorted((view for part in parts for view in part), key=lambda view: Key.parse(view["id"]))
+        noted, how_many = self._ring.find(wanted, after, limit)
+        past, of_past = self._registry.past.find(wanted, after, limit)
+        events = [one.view() for one in (*noted, *past)]
+        for body in answers.given.values():
+            events += body.get("events", ())
+        events.sort(key=lambda view: Key.parse(view["id"]))
         total = how_many + of_past + answers.total("total")
         return (events[:limit] if after else events[-limit:]), total
 
