@@ -58,7 +58,6 @@ async def fetch(request: Request) -> Response:
     draining = b""
     if not leases and session.registry.state.is_draining(worker):
         draining = b',"draining":true'
-        await session.workers.note_drained(worker)
         await unless_gone(request, asyncio.sleep(min(wait, MOST_PATIENCE)))
     body = b'{"batches":[%b]%b}' % (b",".join(batches), draining)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})

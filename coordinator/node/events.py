@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from coordinator.domain.history import Entry, Happened, Key, Ring, Wanted
+from coordinator.domain.history import Entry, Key, Ring, Wanted
 from coordinator.domain.ledger import Sending
 from coordinator.errors import BrokerUnavailableError
 from coordinator.models import Batch, HeldBatch
@@ -71,9 +71,8 @@ class Events:
 
     def batch(self, kind: str, batch: Batch, worker: str | None = None, reason: str | None = None) -> None:
         """Something happened to a batch."""
-        self._ring.add(
-            Entry(time.time(), kind, batch.seed, worker, batch.id, batch.count, batch.attempt, reason, self._instance)
-        )
+        by = self._instance
+        self._ring.add((time.time(), kind, batch.seed, worker, batch.id, batch.count, batch.attempt, reason, by))
 
     def seed(self, kind: str, seed: str, reason: str | None = None) -> None:
         """Something happened to a seed."""
@@ -114,10 +113,13 @@ class Events:
         """
         question = {"wanted": _write(wanted), "after": str(after) if after else None, "limit": limit}
         answers = await self._peers.ask("events.find", question)
-        mine = [*self._ring.find(wanted, after), *self._registry.past.find(wanted, after)]
-        parts = [_part(mine, after, limit), *(body["events"] for body in answers.given.values() if "events" in body)]
-        events = sorted((view for part in parts for view in part), key=lambda view: Key.parse(view["id"]))
-        total = len(mine) + answers.total("total")
+        noted, how_many = self._ring.find(wanted, after, limit)
+        past, of_past = self._registry.past.find(wanted, after, limit)
+        events = [one.view() for one in (*noted, *past)]
+        for body in answers.given.values():
+            events += body.get("events", ())
+        events.sort(key=lambda view: Key.parse(view["id"]))
+        total = how_many + of_past + answers.total("total")
         return (events[:limit] if after else events[-limit:]), total
 
     @contextlib.contextmanager
@@ -186,8 +188,8 @@ class Events:
 
     async def _find_for_peer(self, body: Body) -> Body:
         after = Key.parse(body["after"]) if body["after"] else None
-        found = self._ring.find(_read(body["wanted"]), after)
-        return {"events": _part(found, after, int(body["limit"])), "total": len(found)}
+        found, total = self._ring.find(_read(body["wanted"]), after, int(body["limit"]))
+        return {"events": [one.view() for one in found], "total": total}
 
     async def _since_for_peer(self, body: Body) -> Body:
         wanted = [_read(one) for one in body["wanted"]]
@@ -195,11 +197,6 @@ class Events:
         found = [one for one in self._ring.since(int(since)) if any(each.takes(one.entry) for each in wanted)]
         told = [one.view() for one in found[-MOST:]]
         return {"events": told, "upto": self._ring.added, "left_out": len(found) - len(told)}
-
-
-def _part(found: list[Happened], after: Key | None, limit: int) -> list[View]:
-    found.sort(key=lambda one: one.key)
-    return [one.view() for one in (found[:limit] if after else found[-limit:])]
 
 
 def _entry(view: View) -> Entry:

@@ -47,6 +47,7 @@ async def watch_workers(
     while True:
         try:
             await workers.look()
+            await workers.note_drained()
             if work.ledger.busy():
                 await _settle_ledger(work, leases, roster, api, tick)
             is_failing = False

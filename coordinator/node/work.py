@@ -221,7 +221,13 @@ class Work:
             await self.declare(topology.tags_of_work_queue(queue))
         window = self._windows[queue]
         is_fresh = window.is_silent is not None and time.monotonic() - window.at < LONGEST_LOOK
-        return (is_fresh and window.may_hold()) or await self.look(queue) > 0
+        if is_fresh and window.may_hold():
+            return True
+        try:  # no look: that grants room anew, and must not do so while batches are on their way
+            depth = await self._connection.depth(queue)
+        except QueueSilentError:
+            return False
+        return depth is not None and depth.ready > 0
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""

@@ -153,13 +153,18 @@ class Workers:
         log.info("worker.draining", worker=ident, held=len(view.held))
         return len(view.held)
 
-    async def note_drained(self, ident: str) -> None:
-        """Record that a worker that speaks HTTP has drained, if it was asked to and nothing is held for it."""
-        known = self._registry.state.workers.get(ident)
-        if known is None or known.standing != "draining":
-            return
-        if not any(lease.worker == ident for lease in await self._figures.leased()):
-            await self._registry.append(WorkerDrained, worker=ident)
+    async def note_drained(self) -> None:
+        """Record which workers that speak HTTP have drained; the others say so in their presence."""
+        asked = [
+            one.id
+            for one in self._registry.state.workers.values()
+            if one.standing == "draining" and one.spec.transport == "http" and self._peers.owns(f"worker {one.id}")
+        ]
+        if asked:
+            busy = {lease.worker for lease in await self._figures.leased()}
+            for ident in asked:
+                if ident not in busy:
+                    await self._registry.append(WorkerDrained, worker=ident)
 
     async def release(self, ident: str, *, fenced: bool = False) -> int:
         """Cut a worker off, so that all it holds unacked goes to others; returns how many batches it said it held.

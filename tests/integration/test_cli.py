@@ -113,6 +113,43 @@ async def test_an_unknown_id_is_4(shell: Shell) -> None:
             assert output.startswith("nobody: ")
 
 
+async def test_waiting_for_a_seed(shell: Shell) -> None:
+    """`wait` ends with 0 when nothing is left, with 1 when its time is up, and tells why; 4 when there is no such seed.
+
+    `tail` tells what happened, to people and to programs.
+    """
+    async with shell.serving() as (_, api):
+        assert (await shell.run("submit", "s", stdin=b'{"id": "a"}'))[0] == 0
+        code, output, errors = await shell.run("wait", "s", "--timeout", "1")
+        assert (code, output) == (1, "")
+        assert "not drained within 1 s: s: 1 items left" in errors
+        assert "no worker is there" in errors
+        waiting = await shell.start("wait", "s")
+        [batch] = (await api.get(f"{PREFIX}/batch", params={"worker": "w1", "wait": 20})).json()["batches"]
+        assert (await api.put(f"{PREFIX}/batch/ack/{batch['id']}")).status_code == 200
+        async with asyncio.timeout(30):
+            output, errors = (part.decode() for part in await waiting.communicate())
+        assert (waiting.returncode, output, errors) == (0, "s: drained\n", "")
+        assert (await shell.run("wait", "s", "nobody"))[0::2] == (4, "error: seed 'nobody' is not known\n")
+        _, output, _ = await shell.run("tail", "--no-follow", "--json", "--batch", batch["batch"])
+        told = [json.loads(line) for line in output.splitlines()]
+        assert [event["kind"] for event in told] == ["batch.sent", "batch.held", "batch.acked"]
+        _, output, _ = await shell.run("tail", "--no-follow", "--worker", "w1", "-n", "1")
+        assert output.endswith(f"seed=s worker=w1 batch={batch['batch']} items=1 attempt=1\n")
+        following = await shell.start("tail", "--kind", "seed.released", "-n", "0")
+        async with asyncio.timeout(30):
+            assert following.stdout is not None
+            line = asyncio.create_task(following.stdout.readline())
+            while not line.done():  # until it follows, it hears nothing
+                assert (await api.put(f"{PREFIX}/release/seed/s")).status_code == 200
+                await asyncio.wait([line], timeout=0.2)
+            assert b"seed.released" in line.result()
+        following.send_signal(signal.SIGINT)
+        async with asyncio.timeout(20):
+            _, stopped = await following.communicate()
+        assert (following.returncode, b"Traceback" in stopped) == (130, False)
+
+
 async def test_a_broken_line_is_told(shell: Shell) -> None:
     """A broken line ends a submit with its number and what was accepted before it, in one line."""
     async with shell.serving():

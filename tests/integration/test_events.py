@@ -131,7 +131,12 @@ async def test_what_happened_to_seeds_outlives_the_coordinators(settings: Settin
         await api.put("/release/seed/s")
         await fetch_nothing(api, "w")
         await manager.drain_worker("w")
-        await fetch_nothing(api, "w")
+        drained: list[Event] = []
+
+        async def look() -> None:
+            drained[:] = await manager.events(worker="w", kind="worker.drained")
+
+        await until(look, lambda: drained, "the drain")
         await manager.remove_worker("w")
     async with running_node(settings) as node, serving(node) as url, Reader(url) as reader:
         assert kinds(await reader.events(seed="s", kind="seed")) == ["seed.created", "seed.changed", "seed.released"]

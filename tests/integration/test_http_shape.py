@@ -31,6 +31,11 @@ ROUTES = {
     "/worker/nobody": {"GET", "PUT", "DELETE"},
     "/dead": {"GET"},
     "/dead/nothing": {"GET", "DELETE"},
+    "/drain/worker/nobody": {"POST"},
+    "/queue": {"GET"},
+    "/coordinator": {"GET"},
+    "/broker": {"GET"},
+    "/event": {"GET"},
     "/dead/nothing/retry": {"POST"},
 }
 """Each route of the contract and the methods it takes."""
@@ -103,6 +108,14 @@ INVALID = [
     ("GET", "/worker?offset=-1", b""),
     ("GET", "/dead?offset=x", b""),
     ("GET", "/batch/held?limit=x", b""),
+    ("GET", "/seed?sort=colour", b""),
+    ("GET", "/seed?state=lost", b""),
+    ("GET", "/worker?sort=-", b""),
+    ("GET", "/batch/held?sort=id", b""),
+    ("GET", "/event?kind=bath", b""),
+    ("GET", "/event?after=x", b""),
+    ("GET", "/event/stream?kind=bath", b""),
+    ("POST", "/drain/worker/w%20w", b""),
 ]  # fmt: skip
 """Calls that do not validate: method, path, body."""
 

@@ -118,6 +118,8 @@ async def test_a_worker_that_is_asked_to_drain(settings: Settings, api: httpx.As
             await running.task
     assert len(hand.finished) == 2
     await until(api, "/worker/w", lambda body: body["state"] == "draining" and not body["held"], "it has drained")
+    drained = "/event?worker=w&kind=worker.drained"
+    await until(api, drained, lambda body: body["count"]["totalItems"] == 1, "it is told to have drained")
     other = await StockWorker.consume(settings)
     await eventually(lambda: len(other.deliveries) == 4, "all others go elsewhere")
     assert {batch["attempt"] for batch in other.batches} == {1}

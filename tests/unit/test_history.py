@@ -21,7 +21,7 @@ from coordinator.domain.entries import (
     WorkerRemoved,
     WorkerSeen,
 )
-from coordinator.domain.history import KINDS, Entry, Key, Ring, Wanted, entry_of
+from coordinator.domain.history import KINDS, Entry, Happened, Key, Ring, Wanted, entry_of
 from coordinator.domain.registry import WORKER_MEMORY, State
 from coordinator.errors import InvalidInputError
 from coordinator.models import SeedSpec, WorkerSpec
@@ -37,21 +37,31 @@ def ring_of(count: int, limit: int = 100) -> Ring:
     return ring
 
 
+def found_in(ring: Ring, wanted: Wanted | None = None, after: Key | None = None, limit: int = 100) -> list[Happened]:
+    """What is found in a ring."""
+    found, total = ring.find(wanted or Wanted(), after, limit)
+    assert len(found) == min(total, limit)
+    return found
+
+
 def test_a_ring_keeps_the_last() -> None:
     """Older entries go, but the numbers of the others stay."""
     ring = ring_of(10, limit=4)
-    assert [one.entry.batch for one in ring.find(Wanted())] == ["b6", "b7", "b8", "b9"]
+    assert [one.entry.batch for one in found_in(ring)] == ["b6", "b7", "b8", "b9"]
     assert [one.key.number for one in ring.since(8)] == [8, 9]
     assert len(ring.since(0)) == 4
     assert ring.since(10) == ring.since(11) == []
-    assert Ring("none", 0).find(Wanted()) == []
+    assert found_in(Ring("none", 0)) == []
 
 
 def test_what_comes_after_a_place() -> None:
     """The id of an event is its place; what follows on it does so without a gap."""
-    found = ring_of(6).find(Wanted())
+    found = found_in(ring_of(6))
     after = Key.parse(found[2].view()["id"])
-    assert ring_of(6).find(Wanted(), after) == found[3:]
+    assert found_in(ring_of(6), after=after) == found[3:]
+    assert found_in(ring_of(6), after=after, limit=2) == found[3:5]
+    assert found_in(ring_of(6), limit=2) == found[4:]
+    assert ring_of(6).find(Wanted(seed="a"), after, 1) == ([found[4]], 1)
     assert [str(Key.parse(str(one.key))) for one in found] == [str(one.key) for one in found]
 
 
@@ -64,7 +74,7 @@ def test_what_is_no_id(text: str) -> None:
 
 def test_an_event_tells_what_applies() -> None:
     """What does not is left out."""
-    [told] = [one.view() for one in ring_of(1).find(Wanted())]
+    [told] = [one.view() for one in found_in(ring_of(1))]
     assert told == {
         "id": told["id"],
         "at": "2026-01-01T00:00:00.250Z",
