@@ -294,7 +294,10 @@ class Dispatcher:
             parcel.line.buffer.put_back(parcel.pieces)
             if self.lines.get(parcel.line.id) is parcel.line:
                 self._turns.add(parcel.line.id)
+                self._wake.set()
             return
+        finally:
+            self._work.landed(topology.work_queue_name(parcel.batch.tags))
         self._work.tally.bursts.add(time.monotonic() - began)
         await settle(parcel.pieces)
 
