@@ -232,6 +232,7 @@ class Dispatcher:
             for line in fresh:
                 seed = self._registry.state.seeds.get(line.id)
                 if seed is not None:
+                    await self._work.declare(seed.spec.tags)
                     line.configure(seed)
                     line.is_synced = True
 
