@@ -216,8 +216,8 @@ class Work:
             listener()
         self.ledger.left_queue(publication, time.monotonic())
 
-    async def has_some(self, queue: str) -> bool:
-        """Whether a batch waits in this work queue, as far as can be known.
+    async def likely(self, queue: str) -> int:
+        """How many batches wait in this work queue, as far as can be known: some may just have been taken elsewhere.
 
         To ask an empty one for a message costs the broker as much as to hand one out. To ask one that is silent would
         hang, and one that has lost its leader ends the whole connection with an internal error.
@@ -226,9 +226,7 @@ class Work:
             await self.declare(topology.tags_of_work_queue(queue))
         window = self._windows[queue]
         is_fresh = window.is_silent is not None and time.monotonic() - window.at < LONGEST_LOOK
-        if is_fresh and window.may_hold():
-            return True
-        return await self.look(queue) > 0
+        return window.likely if is_fresh and window.likely else await self.look(queue)
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
