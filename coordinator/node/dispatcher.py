@@ -99,7 +99,7 @@ class Dispatcher:
         """Serve the lines until cancelled."""
         async with asyncio.TaskGroup() as sending:
             while True:
-                await self._work.is_open.wait()
+                await self._work.standstill.is_over.wait()
                 while len(self._flying) > MOST_FLYING - BURST:
                     await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
                 if not await self._burst(sending):

@@ -86,10 +86,11 @@ class Returns:
         # One that is redelivered may not have been dealt with to the end.
         if publication and not self._dealt.add(publication) and not delivery.redelivered:
             log.info("return.repeated", batch=batch.id, seed=batch.seed, attempt=batch.attempt)
-        else:
-            await self._settle(delivery, batch, failed=failed)
-            await self._work.returned(publication)
+            await delivery.ack()
+            return
+        await self._settle(delivery, batch, failed=failed)
         await delivery.ack()
+        await self._work.returned(publication)  # last: whatever delays it, the batch must not be dealt with once more
 
     async def _settle(self, delivery: Delivery, batch: Batch, *, failed: bool) -> None:
         """Send the batch where it belongs."""
@@ -131,7 +132,7 @@ class Returns:
                 await self._suspects.put(batch, alone=verdict is Verdict.ALONE)
 
     async def _resend(self, batch: Batch, *, again: bool) -> None:
-        await self._work.is_open.wait()
+        await self._work.standstill.is_over.wait()
         try:
             await self._work.send(batch, redelivered=again)
         except (StaleBatchError, QueueFullError):

@@ -29,6 +29,7 @@ from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.node.standstill import Standstill
 from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
@@ -79,13 +80,11 @@ class Work:
         self._events = events
         self.tally = tally
         self.ledger = Ledger(tally)
-        self.is_open = asyncio.Event()
-        self.is_open.set()
+        self.standstill = Standstill()
         self._connection = connection
         self._publishing = publishing
         self._registry = registry
         self._peers = peers
-        self._resumption: asyncio.TimerHandle | None = None
         self._most = most
         self._demands: Callable[[], Mapping[str, float]] = dict
         self._windows: dict[str, Window] = {}
@@ -164,26 +163,15 @@ class Work:
             await self._publishing.declare_queue(topology.work_queue(tags))
             await self._publishing.publish("", queue, message, mandatory=True)
 
-    def pause(self, seconds: float) -> None:
-        """Send nothing of one's own accord until told to go on, or for so many seconds."""
-        self.is_open.clear()
-        if self._resumption is not None:
-            self._resumption.cancel()
-        self._resumption = asyncio.get_running_loop().call_later(seconds, self.resume)
-
-    def resume(self) -> None:
-        """Go on."""
-        self.is_open.set()
-
     @property
     def is_leaving(self) -> bool:
-        """Whether any send is under way."""
-        return bool(self._leaving)
+        """Whether any send is under way, or about to be."""
+        return bool(self._leaving) or any(window.flying for window in self._windows.values())
 
     @property
     def is_quiet(self) -> bool:
         """Whether all that this coordinator sent is known to be settled."""
-        return not self._leaving and self.ledger.is_empty
+        return not self.is_leaving and self.ledger.is_empty
 
     async def settled(self, seed: str) -> None:
         """Wait until no send of this seed is under way."""
