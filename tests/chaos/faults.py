@@ -23,7 +23,7 @@ from tests.chaos.world import Party, World
 Act = Callable[[World, random.Random], Awaitable[None]]
 
 PAUSES = {"broker": 6.0, "coordinator": 4.0, "point": 3.0, "worker": 3.0, "command": 4.0}
-"""How much longer lanes pause: so long that each kind strikes some seven times in ten minutes, and work goes on between.
+"""How much longer lanes pause: each kind strikes some seven times in ten minutes, and work goes on between.
 
 While the broker is away, nothing else can be seen."""
 POINT_PATIENCE = 6.0
@@ -155,7 +155,7 @@ def _at_point(point: str) -> Act:
         if point in {
             "mid-handover",
             "mid-snapshot",
-        }:  # seeds change hands when somebody goes, and who is new writes one
+        }:  # when somebody goes, and is back
             await _on_process("coordinator-kill", _coordinators, (0, 0), _kill)(world, rng)
         if point == "mid-sweep":
             await _commands("commands-repeated", is_shuffled=False)(world, rng)
