@@ -55,7 +55,7 @@ async def _connect(text: str, name: str, seconds: float) -> _Tapped:
     if "heartbeat" not in url.query:
         url = url.update_query(heartbeat=HEARTBEAT)
     properties: FieldTable = {"connection_name": name}
-    async with ours(), asyncio.timeout(seconds):
+    async with ours("connect"), asyncio.timeout(seconds):
         return await aio_pika.connect(url, client_properties=properties, timeout=seconds, connection_class=_Tapped)
 
 
@@ -117,7 +117,7 @@ class Connection:
         Args:
             needed: whether the connection counts as ended when the channel is lost; one that consumes always is.
         """
-        async with ours(), asyncio.timeout(RPC_TIMEOUT):
+        async with ours("open a channel"), asyncio.timeout(RPC_TIMEOUT):
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
             inner = cast("InnerChannel", await outer.get_underlay_channel())
@@ -171,7 +171,10 @@ class Connection:
         """
         self._patience.cancel()
         with contextlib.suppress(BrokerUnavailableError):
-            async with ours(), asyncio.timeout(LOST_TIMEOUT if self.closed.is_set() else RPC_TIMEOUT):
+            async with (
+                ours("close the connection"),
+                asyncio.timeout(LOST_TIMEOUT if self.closed.is_set() else RPC_TIMEOUT),
+            ):
                 for channel in self._channels:
                     if not channel.is_closed:
                         await channel.close()

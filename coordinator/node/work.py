@@ -221,14 +221,20 @@ class Work:
         window = self._windows[queue]
         return window.at + window.pause
 
-    async def look(self, queue: str) -> int:
-        """Ask the broker how many batches wait in this work queue; one that it tells nothing of gets none."""
+    async def look(self, queue: str, *, must_answer: bool = False) -> int:
+        """Ask the broker how many batches wait in this work queue; one that it tells nothing of gets none.
+
+        Raises:
+            QueueSilentError: it must answer, and tells nothing.
+        """
         asked = time.monotonic()
         try:
             depth = await self._connection.depth(queue) or Depth(0, 0)
         except QueueSilentError as error:
             self._windows[queue].went_silent(time.monotonic())
             log.warning("work.queue_silent", queue=queue, problem=str(error))
+            if must_answer:
+                raise
             return 0
         self._windows[queue].is_silent = False
         now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
