@@ -34,6 +34,8 @@ BURST = 64
 """Batches planned at once."""
 MOST_FLYING = 256
 """Batches whose confirms are awaited at most."""
+ASK_AGAIN = 1.0
+"""Seconds until a queue that is silent is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,10 @@ class Dispatcher:
                 if line is not None:
                     await self._close(line)
             elif line is None:
+                if not await self._channels.answers(ident):
+                    log.warning("seed.queue_silent", seed=ident)
+                    asyncio.get_running_loop().call_later(ASK_AGAIN, self._changed.put_nowait, ident)
+                    return
                 await self._work.declare(seed.spec.tags)
                 self._events.seed("seed.owner", ident)
                 self.lines[ident] = line = Line(seed, self._on_page, self._on_loss, prefetch_for(len(self.lines) + 1))
