@@ -218,7 +218,7 @@ class Leases:
         leases: list[Lease] = []
         for queue in queues:
             while len(leases) < most and (likely := await self._work.likely(queue)):
-                deliveries = await self._channel.get_many(queue, min(likely, most - len(leases)))
+                deliveries = await self._work.get(self._channel, queue, min(likely, most - len(leases)))
                 leased = [await self._lease(worker, queue, one) for one in deliveries if one is not None]
                 leases += [lease for lease in leased if lease is not None]
                 if None in deliveries:

@@ -11,7 +11,7 @@ import structlog
 from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import is_marked, publication_of, read_batch
-from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueFullError, QueueSilentError
+from coordinator.errors import InvalidInputError, QueueFullError
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.node.events import Events
@@ -83,20 +83,12 @@ class Sweeper:
         taken: list[Delivery] = []
         left = await self._work.look(queue, must_answer=True)
         while left > 0:
-            answers = await self._get(channel, queue, min(left, AT_ONCE))
+            answers = await self._work.get(channel, queue, min(left, AT_ONCE))
             taken += [delivery for delivery in answers if delivery is not None]
             left = 0 if None in answers else left - len(answers)
         async with asyncio.TaskGroup() as group:
             for delivery in taken:
                 group.create_task(self._sort(delivery))
-
-    async def _get(self, channel: Channel, queue: str, most: int) -> list[Delivery | None]:
-        try:
-            return await channel.get_many(queue, most)
-        except BrokerUnavailableError as error:
-            if self._connection.closed.is_set():
-                raise
-            raise QueueSilentError(str(error)) from error
 
     async def _sort(self, delivery: Delivery) -> None:
         try:

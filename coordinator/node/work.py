@@ -16,15 +16,22 @@ from uuid import uuid4
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Depth, Message
+from coordinator.broker.channel import Channel, Delivery, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
+from coordinator.domain.quarantine import Quarantine
 from coordinator.domain.tags import TagSet
 from coordinator.domain.tally import Tally
 from coordinator.domain.window import LEAST, LONGEST_LOOK, Window
-from coordinator.errors import CoordinatorError, QueueFullError, QueueSilentError, UnroutableError
+from coordinator.errors import (
+    BrokerUnavailableError,
+    CoordinatorError,
+    QueueFullError,
+    QueueSilentError,
+    UnroutableError,
+)
 from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.peers import Peers
@@ -34,6 +41,8 @@ from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
 
+INTERNAL = "INTERNAL_ERROR"
+"""What the broker says as it ends the connection on which a broken queue was asked for a message."""
 LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
 
@@ -76,9 +85,11 @@ class Work:
         events: Events,
         most: int,
         tally: Tally,
+        quarantine: Quarantine,
     ) -> None:
         self._events = events
         self.tally = tally
+        self._quarantine = quarantine
         self.ledger = Ledger(tally)
         self.standstill = Standstill()
         self._connection = connection
@@ -204,6 +215,25 @@ class Work:
             listener()
         self.ledger.left_queue(publication, time.monotonic())
 
+    async def get(self, channel: Channel, queue: str, most: int) -> list[Delivery | None]:
+        """Take up to so many batches out of a work queue; None for each that was not there.
+
+        Raises:
+            BrokerUnavailableError: the connection has ended.
+            QueueSilentError: the queue ended it, or gave no answer in time, and is left alone for a while now; the
+                channel is gone.
+        """
+        try:
+            deliveries = await channel.get_many(queue, most)
+        except BrokerUnavailableError as error:
+            if INTERNAL not in str(error) and not isinstance(error.__cause__, TimeoutError):
+                raise
+            seconds = self._quarantine.struck(queue, time.monotonic())
+            log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
+            raise QueueSilentError(f"the queue {queue!r} gives nothing out") from error
+        self._quarantine.gave(queue)
+        return deliveries
+
     async def likely(self, queue: str) -> int:
         """How many batches wait in this work queue, as far as can be known: some may just have been taken elsewhere.
 
@@ -229,7 +259,7 @@ class Work:
         """
         asked = time.monotonic()
         try:
-            depth = await self._connection.depth(queue) or Depth(0, 0)
+            depth = await self._depth(queue)
         except QueueSilentError as error:
             self._windows[queue].went_silent(time.monotonic())
             log.warning("work.queue_silent", queue=queue, problem=str(error))
@@ -254,6 +284,11 @@ class Work:
             for listener in self._arrivals:
                 listener(queue)
         return depth.ready
+
+    async def _depth(self, queue: str) -> Depth:
+        if self._quarantine.holds(queue, time.monotonic()):
+            raise QueueSilentError(f"the queue {queue!r} gives nothing out")
+        return await self._connection.depth(queue) or Depth(0, 0)
 
     def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
         """So many deliveries of the queue are unacked; see `Ledger.saw_unacked`."""

@@ -98,9 +98,7 @@ def _after_release(
         if one.at <= release.at + limits.grace or _was_on_its_way(story, one, release.at):
             continue
         if len(one.items) <= held and _was_delayed_by_broker(story, one, release.at):
-            held -= len(
-                one.items
-            )  # the reply counts it as sent: a broken broker was about to deliver it
+            held -= len(one.items)  # the reply counts it as sent: a broken broker was about to deliver it
             continue
         told = (
             f"batch {one.batch} of epoch {one.epoch} came to {one.worker} {one.at - release.at:.2f} s after the reply"
