@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aio_pika
+import structlog
 from yarl import URL
 
 from coordinator.broker.channel import RPC_TIMEOUT, Channel
+from coordinator.broker.flow import OnDelivery
 from coordinator.broker.message import Depth
 from coordinator.broker.tap import Tap, Taps
 from coordinator.broker.vendor import ours
@@ -30,6 +32,8 @@ LOST_TIMEOUT: Final = 1.0
 """Seconds to take leave of a connection that is lost: the broker hardly answers."""
 HEARTBEAT: Final = 10
 PATIENCE_STEP: Final = 1.0
+log = structlog.get_logger(__name__)
+
 SILENT_FOR: Final = 10.0
 """Seconds for which a queue of which the broker tells nothing is not asked for again."""
 
@@ -125,6 +129,27 @@ class Connection:
         self._channels = [one for one in self._channels if not one.is_closed]
         self._channels.append(channel)
         return channel
+
+    async def consume(self, queue: str, on_delivery: OnDelivery, *, prefetch: int) -> None:
+        """Consume a queue on a channel of its own.
+
+        One that does not answer, because it has no leader, is asked again and again; nothing else waits for it.
+
+        Raises:
+            QueueMissingError: there is no such queue.
+            BrokerUnavailableError: the connection is gone.
+        """
+        while True:
+            channel = await self.channel()
+            try:
+                await channel.consume(queue, on_delivery, prefetch=prefetch)
+            except BrokerUnavailableError as error:
+                if self.closed.is_set():
+                    raise
+                log.warning("queue.silent", queue=queue, problem=str(error))
+                await asyncio.sleep(SILENT_FOR)
+            else:
+                return
 
     async def depth(self, queue: str) -> Depth | None:
         """What a queue holds ready, None where there is no such queue.

@@ -12,6 +12,7 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.domain.entries import SeedPurged, SeedReleased, SeedResumed
 from coordinator.domain.tally import Tally
 from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, QueueSilentError, UnroutableError
@@ -163,9 +164,9 @@ class CommandReader:
         self._dead = dead
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
 
-    async def run(self, channel: Channel) -> None:
+    async def run(self, connection: Connection) -> None:
         """Read until cancelled. A command is acked once it is carried out, so a crash before that repeats it."""
-        await channel.consume(topology.COMMANDS, self._inbox.put_nowait, prefetch=PREFETCH)
+        await connection.consume(topology.COMMANDS, self._inbox.put_nowait, prefetch=PREFETCH)
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self._handle(await self._inbox.get()))

@@ -8,7 +8,8 @@ import datetime as dt
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_batch
 from coordinator.domain.returns import Memory, Verdict, judge
 from coordinator.errors import InvalidInputError, QueueFullError
@@ -67,9 +68,9 @@ class Returns:
         self._dealt = dealt
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
 
-    async def run(self, channel: Channel) -> None:
+    async def run(self, connection: Connection) -> None:
         """Deal with what comes back until cancelled."""
-        await channel.consume(topology.RETURNS, self._inbox.put_nowait, prefetch=PREFETCH)
+        await connection.consume(topology.RETURNS, self._inbox.put_nowait, prefetch=PREFETCH)
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self._deal(await self._inbox.get()))

@@ -122,7 +122,6 @@ async def _loops(
     session: Session, settings: Settings, links: Links, dealt: Memory, broker_tick: float
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What runs for as long as the session does, by name."""
-    channel = await links.reader.channel()
     returns = Returns(
         registry=session.registry,
         work=session.work,
@@ -145,13 +144,13 @@ async def _loops(
         "snapshots": session.registry.keep_snapshots(lambda: session.peers.owns("snapshots")),
         "registry": session.dispatcher.keep_up(),
         "malformed": session.dispatcher.bury(),
-        "intake": intake.run(channel),
-        "returns": returns.run(channel),
-        "suspects": session.suspects.run(channel),
+        "intake": intake.run(links.reader),
+        "returns": returns.run(links.reader),
+        "suspects": session.suspects.run(links.reader),
         "silence": session.roster.watch(),
         "leases": session.leases.expire(),
-        "presence": session.roster.run(channel),
-        "commands": CommandReader(session.commands, links.publishing, session.dead).run(channel),
+        "presence": session.roster.run(await links.reader.channel()),
+        "commands": CommandReader(session.commands, links.publishing, session.dead).run(links.reader),
         "queues": watch_queues(session.work, session.leases, session.roster),
         "workers": watch_workers(
             work=session.work,

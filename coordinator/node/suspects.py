@@ -16,6 +16,7 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.messages import batch_message, is_alone, read_batch
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError
@@ -113,9 +114,9 @@ class Suspects:
             await delivery.ack()
         return sum(batch.count for batch, _ in mine)
 
-    async def run(self, channel: Channel) -> None:
+    async def run(self, connection: Connection) -> None:
         """Offer the suspects until cancelled."""
-        await channel.consume(topology.SUSPECTS, self._inbox.put_nowait, prefetch=PREFETCH)
+        await connection.consume(topology.SUSPECTS, self._inbox.put_nowait, prefetch=PREFETCH)
         while True:
             while not self._inbox.empty():
                 await self._admit(self._inbox.get_nowait())

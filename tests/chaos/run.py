@@ -136,6 +136,7 @@ async def _settle(world: World, managers: Managers) -> None:
                 await kinds.until_ready(world, one)
             for plan in world.plan.seeds:
                 await managers.resume(plan.id, rng)
+                patience.reschedule(asyncio.get_running_loop().time() + world.plan.drain)
             await _until_empty(world, patience)
             return
     for queue, messages in (await _waiting(world)).items():
