@@ -104,7 +104,7 @@ class Dispatcher:
                 await self._work.standstill.is_over.wait()
                 while len(self._flying) > MOST_FLYING - BURST:
                     await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-                if not await self._burst(sending):
+                if not await self._burst(sending) and self._work.standstill.is_over.is_set():
                     await self._rest()
 
     async def keep_up(self) -> None:
@@ -219,7 +219,8 @@ class Dispatcher:
         self._wake.clear()
         async with self._bursting:
             await self._sync()
-            parcels = self._plan()
+            # A standstill may have begun meanwhile, and whoever asked for it was told that nothing is on its way.
+            parcels = self._plan() if self._work.standstill.is_over.is_set() else []
             if parcels:
                 await self._record(parcels)
                 for parcel in parcels:
