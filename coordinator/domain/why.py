@@ -45,8 +45,9 @@ class Obstacle:
 class Standing:
     """Where a seed stands: its items by place, those that workers say they have, and what its coordinators know.
 
-    `is_certain` is False while a work queue holds batches that no coordinator can account for, and while what was taken
-    does not show in the workers' presence yet.
+    `suspected` are those of the queued ones that failed so often that they go out one batch at a time. `is_certain` is
+    False while a work queue holds batches that no coordinator can account for, and while what was taken does not show
+    in the workers' presence yet.
     """
 
     state: Literal["running", "released"]
@@ -55,6 +56,7 @@ class Standing:
     sent: int
     in_hand: int
     held: int = 0
+    suspected: int = 0
     is_certain: bool = True
 
 
@@ -84,6 +86,8 @@ def why(standing: Standing, tags: TagSet, crew: Crew, obstacle: Obstacle | None)
         found = "no coordinator dispatches it now"
     elif standing.available and obstacle.throttled_until is not None:
         found = f"throttled until {rfc3339(obstacle.throttled_until)}"
+    elif standing.queued == standing.suspected and not standing.available:
+        found = "its batches failed again and again, and wait to be tried one by one"
     elif obstacle.is_full or not standing.available:
         holders = f"{_count(crew.workers, 'worker')} {_hold(crew)} {_count(crew.held, 'batch')}"
         found = (

@@ -129,6 +129,7 @@ async def assemble(
         timeout=settings.worker_timeout,
         tally=tally,
     )
+    events.in_hand_by(roster.held)
     pulse = Pulse(work)
     figures = Figures(
         registry=registry,
@@ -136,6 +137,7 @@ async def assemble(
         dispatcher=dispatcher,
         work=work,
         leases=leases,
+        suspects=suspects,
         roster=roster,
         pulse=pulse,
         peers=peers,

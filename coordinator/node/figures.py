@@ -22,6 +22,7 @@ from coordinator.node.presence import Roster
 from coordinator.node.pulse import Pulse
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
+from coordinator.node.suspects import Suspects
 from coordinator.node.talk import Body
 from coordinator.node.work import Work
 
@@ -63,13 +64,14 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What one coordinator has of a seed, in items: pages at hand, batches that it sent; and its traffic."""
+    """What one coordinator has of a seed, in items: pages at hand, batches that it sent, suspects; and its traffic."""
 
     at_hand: int
     queued: int
     sent: int
     taken: int
     exact: bool
+    suspected: int
     traffic: tuple[int, int, int, int]
     leased: int
     rate: float
@@ -88,6 +90,7 @@ class Figures:
         dispatcher: Dispatcher,
         work: Work,
         leases: Leases,
+        suspects: Suspects,
         roster: Roster,
         pulse: Pulse,
         peers: Peers,
@@ -98,6 +101,7 @@ class Figures:
         self._dispatcher = dispatcher
         self._work = work
         self._leases = leases
+        self._suspects = suspects
         self._roster = roster
         self._peers = peers
         peers.answer("figures.seeds", self._shares_for_peer)
@@ -129,6 +133,7 @@ class Figures:
                 sent=counts.sent,
                 in_hand=in_hand[seed.id],
                 held=held[seed.id] + leased,
+                suspected=sum(part.suspected for part in parts),
                 is_certain=not strange[tags] and (not is_told or all(part.settled for part in parts)),
             )
             obstacle = next((Obstacle(*part.obstacle) for part in parts if part.obstacle is not None), None)
@@ -176,7 +181,7 @@ class Figures:
             waiting, is_counted = traffic.waiting(pages)
             counts = Counts(
                 available=waiting + sum(part.at_hand for part in parts),
-                queued=sum(part.queued for part in parts),
+                queued=sum(part.queued + part.suspected for part in parts),
                 sent=sum(part.sent for part in parts),
                 taken=sum(part.taken for part in parts),
                 exact=is_counted and all(part.exact for part in parts) and not answers.missing,
@@ -215,7 +220,7 @@ class Figures:
 
     def _shares(self, seeds: Sequence[str]) -> dict[str, _Share]:
         bound_by_capacity(self._work, self._leases, self._roster)
-        counts = self._work.ledger.counts()
+        counts, suspected = self._work.ledger.counts(), self._suspects.waiting()
         known = self._roster.held() | {lease.batch.id for lease in self._leases.held()}
         leased: Counter[str] = Counter()
         for lease in self._leases.held():
@@ -227,6 +232,7 @@ class Figures:
                 *counts.get(seed, (0, 0)),
                 self._work.ledger.taken(seed),
                 seed not in strangers,
+                suspected[seed],
                 dataclasses.astuple(self._seeds.traffic(seed)),
                 leased[seed],
                 self._pulse.rate(seed),
@@ -290,9 +296,11 @@ def _rfc3339(at: float) -> str:
 def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
     """Where all consumers of a work queue are library workers, what is sent is bounded by what they can hold."""
     leased = {lease.batch.id for lease in leases.held()}
+    # The broker counts what was fetched and is not settled as a consumer each.
+    fetches = Counter(topology.work_queue_name(lease.batch.tags) for lease in leases.held())
     for queue in work.ledger.busy():
         tags = set(topology.tags_of_work_queue(queue))
         speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
         able = [presence for presence in speaking if tags.issubset(presence.tags)]
-        if work.consumers(queue) <= len(able):
+        if work.consumers(queue) - fetches[queue] <= len(able):
             work.bound(queue, sum(presence.capacity for presence in able), leased)

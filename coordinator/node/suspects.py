@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 import structlog
@@ -80,7 +80,9 @@ class Suspects:
         self._patience = patience
         self._tick = broker_tick
         self._waiting: deque[tuple[Batch, Delivery]] = deque()
-        self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._offered: Batch | None = None
+        self._malformed: list[tuple[Delivery, str]] = []
+        self._arrived = asyncio.Event()
         self._renewed = 0.0
         peers.answer("work.pause", self._pause_for_peer)
         peers.answer("work.resume", self._resume_for_peer)
@@ -102,6 +104,14 @@ class Suspects:
             "", topology.SUSPECTS, batch_message(batch, publication="", alone=alone), mandatory=True
         )
 
+    def waiting(self) -> Counter[str]:
+        """Items by seed of the suspects that wait here for their turn."""
+        batches = [batch for batch, _ in self._waiting]
+        found: Counter[str] = Counter()
+        for batch in [*batches, self._offered] if self._offered else batches:
+            found[batch.seed] += batch.count
+        return found
+
     async def take_back(self, seed: str) -> int:
         """Make the waiting batches of a released seed available, or discard a purged one's; returns how many items."""
         mine = [one for one in self._waiting if one[0].seed == seed]
@@ -115,16 +125,17 @@ class Suspects:
 
     async def run(self, channel: Channel) -> None:
         """Offer the suspects until cancelled."""
-        await channel.consume(topology.SUSPECTS, self._inbox.put_nowait, prefetch=PREFETCH)
+        await channel.consume(topology.SUSPECTS, self._admit, prefetch=PREFETCH)
         rest_until = 0.0
         while True:
-            while not self._inbox.empty():
-                await self._admit(self._inbox.get_nowait())
+            self._arrived.clear()
+            await self._bury_malformed()
             suspect = self._next(resting=time.monotonic() < rest_until)
             if suspect is None:
                 await self._wait_for_more(rest_until)
                 continue
             batch, delivery = suspect
+            self._offered = batch
             if not is_alone(delivery):
                 await self._until_settled(await self._offer(batch, delivery, alone=False), SUSPECT_PAUSE)
                 continue
@@ -144,13 +155,20 @@ class Suspects:
         left = rest_until - time.monotonic() if self._waiting else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left):
-                await self._admit(await self._inbox.get())
+                await self._arrived.wait()
 
-    async def _admit(self, delivery: Delivery) -> None:
+    def _admit(self, delivery: Delivery) -> None:
+        """Note a suspect as soon as it comes, also during an offer: it counts, and may be taken back."""
         try:
             self._waiting.append((read_batch(delivery), delivery))
         except InvalidInputError as error:
-            await self._dead.bury_message(delivery, "return", "", str(error))
+            self._malformed.append((delivery, str(error)))
+        self._arrived.set()
+
+    async def _bury_malformed(self) -> None:
+        while self._malformed:
+            delivery, problem = self._malformed.pop()
+            await self._dead.bury_message(delivery, "return", "", problem)
             await delivery.ack()
 
     async def _offer_alone(self, batch: Batch, delivery: Delivery) -> None:
@@ -175,6 +193,7 @@ class Suspects:
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
         except (StaleBatchError, QueueFullError):
             await self._available.put_batch(batch)
+        self._offered = None
         await delivery.ack()
         return publication
 

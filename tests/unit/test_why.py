@@ -26,6 +26,12 @@ AT = 1_767_225_600.5
         (WAITING, CREW, Obstacle(is_full=True), "the work queue is full: 2 workers hold 7 batches"),
         (WAITING, Crew(1, 1, 0), Obstacle(is_full=True), "the work queue is full: 1 worker holds 1 batch"),
         (replace(WAITING, available=0), CREW, FREE, "its batches wait for a worker: 2 workers hold 7 batches"),
+        (
+            replace(WAITING, available=0, suspected=2),
+            CREW,
+            FREE,
+            "its batches failed again and again, and wait to be tried one by one",
+        ),
         (WAITING, CREW, FREE, None),
         (WAITING, Crew(consumers=1), FREE, None),
     ],
