@@ -35,10 +35,12 @@ class Obstacle:
     Attributes:
         throttled_until: Unix time in seconds at which its throttles let the next batch go; None where they do now.
         is_full: whether its work queue takes no more for now.
+        is_paused: whether all dispatch stands still for a last offer.
     """
 
     throttled_until: float | None = None
     is_full: bool = False
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def why(standing: Standing, tags: TagSet, crew: Crew, obstacle: Obstacle | None)
         found = missing(tags)
     elif obstacle is None:
         found = "no coordinator dispatches it now"
+    elif obstacle.is_paused and standing.available:
+        found = "dispatch stands still: a batch that failed again and again is about to be tried alone"
     elif standing.available and obstacle.throttled_until is not None:
         found = f"throttled until {rfc3339(obstacle.throttled_until)}"
     elif standing.queued == standing.suspected and not standing.available:

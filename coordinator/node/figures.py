@@ -136,7 +136,8 @@ class Figures:
                 suspected=sum(part.suspected for part in parts),
                 is_certain=not strange[tags] and (not is_told or all(part.settled for part in parts)),
             )
-            obstacle = next((Obstacle(*part.obstacle) for part in parts if part.obstacle is not None), None)
+            told = next((part.obstacle for part in parts if part.obstacle is not None), None)
+            obstacle = None if told is None else Obstacle(*told, is_paused=not self._work.is_open.is_set())
             rate = sum(part.rate for part in parts)
             views.append(SeedView(seed, counts, rate, standing, why(standing, tags, crews[tags], obstacle)))
         return views

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery
-from coordinator.broker.management import Management
+from coordinator.broker.management import Management, Totals
 from coordinator.broker.messages import batch_message, is_alone, read_batch
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError
 from coordinator.models import Batch
@@ -39,6 +40,8 @@ PAUSE: Final = 5.0
 RENEW_EVERY: Final = 1.0
 WORK_SHARE: Final = 4
 """Dispatch runs this many times longer than it stood still for a last offer, before it does so again."""
+MOST_DOUBLED: Final = 4
+"""So often that is doubled while no last offer can be made, as where a worker hangs and holds what it has."""
 
 
 class Suspects:
@@ -126,7 +129,7 @@ class Suspects:
     async def run(self, channel: Channel) -> None:
         """Offer the suspects until cancelled."""
         await channel.consume(topology.SUSPECTS, self._admit, prefetch=PREFETCH)
-        rest_until = 0.0
+        rest_until, failures = 0.0, 0
         while True:
             self._arrived.clear()
             await self._bury_malformed()
@@ -140,8 +143,9 @@ class Suspects:
                 await self._until_settled(await self._offer(batch, delivery, alone=False), SUSPECT_PAUSE)
                 continue
             begun = time.monotonic()
-            await self._offer_alone(batch, delivery)
-            rest_until = time.monotonic() + WORK_SHARE * (time.monotonic() - begun)
+            failures = 0 if await self._offer_alone(batch, delivery) else failures + 1
+            share = WORK_SHARE * 2 ** min(max(0, failures - 1), MOST_DOUBLED)
+            rest_until = time.monotonic() + share * (time.monotonic() - begun)
 
     def _next(self, *, resting: bool) -> tuple[Batch, Delivery] | None:
         """The first suspect that may go; while dispatch makes up for a last offer, none that needs another."""
@@ -171,7 +175,8 @@ class Suspects:
             await self._dead.bury_message(delivery, "return", "", problem)
             await delivery.ack()
 
-    async def _offer_alone(self, batch: Batch, delivery: Delivery) -> None:
+    async def _offer_alone(self, batch: Batch, delivery: Delivery) -> bool:
+        """Offer it while nothing else is out; whether that could be had."""
         try:
             is_quiet = await self._until_quiet()
             publication = await self._offer(batch, delivery, alone=is_quiet)
@@ -180,6 +185,7 @@ class Suspects:
         finally:
             self._work.resume()
         await self._peers.ask("work.resume", {})
+        return is_quiet
 
     async def _offer(self, batch: Batch, delivery: Delivery, *, alone: bool) -> str:
         """Send it; a batch that could not be made alone is sent all the same, and dies of no such offer.
@@ -231,8 +237,12 @@ class Suspects:
         except ManagementError as error:
             log.warning("management.failed", problem=str(error))
             return False
-        out = [totals.get(queue) for queue in self._work.queues]
-        return not self._work.is_leaving and all(queue and queue.ready == queue.unacked == 0 for queue in out)
+        return not self._work.is_leaving and all(self._is_still(queue, totals) for queue in self._work.queues)
+
+    def _is_still(self, queue: str, totals: Mapping[str, Totals]) -> bool:
+        """Whether nothing of a work queue is in any worker's hands, nor will be: what nobody consumes does no harm."""
+        out = totals.get(queue)
+        return out is not None and out.unacked == 0 and (out.ready == 0 or not self._work.consumers(queue))
 
     async def _pause_for_peer(self, body: Body) -> Body:
         self._work.pause(float(body["seconds"]))

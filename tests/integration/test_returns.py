@@ -111,6 +111,22 @@ async def test_a_batch_that_waits_for_its_last_offer_is_queued(broker: BrokerUrl
         await stock.close()
 
 
+async def test_what_nobody_consumes_hinders_no_last_offer(broker: BrokerUrls) -> None:
+    """Batches that wait for a worker with tags that none has are in nobody's hands."""
+    async with own_vhost(broker, attempt_limit=1) as settings, served(settings) as api:
+        await put_seed(api, "tiles", policies=[{"type": "route", "routeTo": "gpu"}])
+        await submit(api, "tiles", 1)
+        await counts_settle(api, "tiles", queued=1)
+        stock = await StockWorker.consume(settings, prefetch=2)
+        await submit(api, "bad", 3)
+        for _ in range(2):
+            await eventually(lambda: stock.deliveries, "the batch")
+            await stock.deliveries.pop().reject()
+        [letter] = await dead_letters(api, 1)
+        assert (letter["seed"], letter["attempt"]) == ("bad", 3)
+        await stock.close()
+
+
 async def test_a_deadly_batch_takes_nobody_along(broker: BrokerUrls) -> None:
     """A batch that kills every worker dies alone: its neighbours all arrive, none of them is dead."""
     async with own_vhost(broker, attempt_limit=5) as settings, served(settings) as api:

@@ -22,6 +22,12 @@ AT = 1_767_225_600.5
         (NOTHING, Crew(), None, None),
         (WAITING, Crew(), FREE, "no worker has the tag web"),
         (WAITING, CREW, None, "no coordinator dispatches it now"),
+        (
+            WAITING,
+            CREW,
+            Obstacle(AT, is_full=True, is_paused=True),
+            "dispatch stands still: a batch that failed again and again is about to be tried alone",
+        ),
         (WAITING, CREW, Obstacle(AT, is_full=True), "throttled until 2026-01-01T00:00:00.500Z"),
         (WAITING, CREW, Obstacle(is_full=True), "the work queue is full: 2 workers hold 7 batches"),
         (WAITING, Crew(1, 1, 0), Obstacle(is_full=True), "the work queue is full: 1 worker holds 1 batch"),

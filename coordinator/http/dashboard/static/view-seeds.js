@@ -5,7 +5,7 @@ import { id as quoted, path } from "/dashboard/api.js";
 import { told } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import * as forecast from "/dashboard/forecast.js";
-import { duration, many, number, rate, secondsSince } from "/dashboard/format.js";
+import { duration, inWords, many, number, rate, secondsSince } from "/dashboard/format.js";
 import { history, rateOf, sample } from "/dashboard/history.js";
 import {
   HELD,
@@ -21,7 +21,6 @@ import {
   seedLink,
   spark,
   table,
-  tags,
   timeline,
 } from "/dashboard/parts.js";
 
@@ -66,7 +65,7 @@ const COLUMNS = [
     sort: "id",
     cell: (seed) => [
       seedLink(seed.id),
-      seed.why && seed.state === "running" && h("small", { class: isBlocked(seed) ? "why" : "faint" }, seed.why),
+      seed.why && seed.state === "running" && h("small", { class: isBlocked(seed) ? "why" : "faint" }, inWords(seed.why)),
     ],
   },
   {
@@ -135,8 +134,7 @@ function facts(seed) {
         ? seed.policies.map((one) => h("div", {}, forecast.describe(one)))
         : "none: any worker, at any rate",
     ],
-    ["In hand", seed.progress ? many(seed.progress.inHand, "item") : null],
-    ["Tags", tags(seed.policies.filter((one) => one.type === "route").map((one) => one.routeTo))],
+    ["Taken, not done", seed.progress.inHand ? many(seed.progress.inHand, "item") : null],
   ];
   return h(
     "dl",
@@ -176,7 +174,7 @@ export const seed = {
         note(
           isBlocked(found) ? "bad" : "warn",
           h("strong", {}, isStuck(found) || found.state === "released" ? "Why it does not move: " : "What slows it: "),
-          found.why,
+          inWords(found.why),
         ),
       stages(found),
       h(
@@ -193,7 +191,12 @@ export const seed = {
       card(
         "Who holds its batches",
         held.length
-          ? table("Batches of this seed in hand", HELD, held, { key: (row) => row.batch + row.worker })
+          ? table(
+              "Batches of this seed in hand",
+              HELD.filter((column) => column.label !== "Seed"),
+              held,
+              { key: (row) => row.batch + row.worker },
+            )
           : absent(holdings, "Nobody holds a batch of it."),
       ),
       card("What happened", timeline(events, `the seed ${query.id}`, "seed")),
