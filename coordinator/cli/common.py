@@ -118,10 +118,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH)
     count = f"{len(rows)}" if of in {None, len(rows)} else f"{len(rows)} of {of}"
+    if not rows:
+        console.print(Text(f"{title}: {count}"))
+        return
     table = Table(title=Text(f"{title}: {count}"), title_justify="left")
-    numeric = [
-        all(isinstance(row[place], (int, float)) for row in rows) and bool(rows) for place in range(len(columns))
-    ]
+    numeric = [all(isinstance(row[place], (int, float)) for row in rows) for place in range(len(columns))]
     for column, is_numeric in zip(columns, numeric, strict=True):
         table.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ import typer
 Row = dict[str, Any]
 
 GLOB: Final = frozenset("*?[")
+MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)")
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 Match = Annotated[
@@ -84,6 +86,11 @@ def age(since: object, now: dt.datetime) -> float | None:
         return max(0.0, (now - dt.datetime.fromisoformat(str(since))).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def in_words(text: str | None) -> str | None:
+    """A sentence of the coordinator with its moments as times of the day here."""
+    return text and MOMENT.sub(lambda found: f"{dt.datetime.fromisoformat(found[0]).astimezone():%H:%M:%S}", text)
 
 
 def duration(seconds: float | None) -> str:

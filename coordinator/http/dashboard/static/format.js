@@ -43,7 +43,7 @@ export function clock(moment) {
 }
 
 /** A sentence of the coordinator with its moments as people read them. */
-export const inWords = (text) => text.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, clock);
+export const inWords = (text) => text.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)/g, clock);
 
 export function bytes(value) {
   if (value === null || value === undefined) return "–";

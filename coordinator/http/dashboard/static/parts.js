@@ -11,6 +11,10 @@ const link = (kind, id, text) => h("a", { href: `#/${kind}/${encodeURIComponent(
 export const seedLink = (id, text) => link("seed", id, text);
 export const workerLink = (id, text) => link("worker", id, text);
 
+/** A batch, which leads to who holds it and what happened to it. */
+const batchLink = (batch) =>
+  h("a", { href: `#${path("/search", { q: batch })}`, title: batch }, h("code", {}, brief(batch)));
+
 export const pill = (text, tone = "") => h("span", { class: `pill ${tone}` }, text);
 export const tags = (list) =>
   list.length ? list.map((tag) => h("span", { class: "tag" }, tag)) : h("span", { class: "faint" }, "any worker");
@@ -168,7 +172,7 @@ const holder = (row) =>
 
 /** The columns of held batches. */
 export const HELD = [
-  { label: "Batch", sort: "batch", cell: (row) => h("code", { title: row.batch }, brief(row.batch)) },
+  { label: "Batch", sort: "batch", cell: (row) => batchLink(row.batch) },
   { label: "Worker", sort: "worker", cell: holder },
   { label: "Seed", sort: "seed", cell: (row) => seedLink(row.seed) },
   { label: "Items", kind: "number", sort: "count", cell: (row) => number(row.count) },
@@ -212,7 +216,7 @@ export function timeline(part, about, own) {
 function event(one, own) {
   const [label, tone] = KINDS[one.kind] ?? [one.kind, "plain"];
   const facts = [
-    one.batch && own !== "batch" && h("code", { title: one.batch }, brief(one.batch)),
+    one.batch && own !== "batch" && batchLink(one.batch),
     one.worker && own !== "worker" && h("span", {}, "worker ", workerLink(one.worker)),
     one.seed && own !== "seed" && h("span", {}, "seed ", seedLink(one.seed)),
     one.items !== undefined && one.items !== null && h("span", {}, many(one.items, "item")),

@@ -40,6 +40,12 @@ export function stateOf(seed) {
   return isStuck(seed) ? pill("waits", "warn") : pill("running", "good");
 }
 
+/** For how long it has been running or released; how long it has been drained is in its history. */
+const since = (seed, tag) =>
+  seed.since &&
+  !seed.progress?.drained &&
+  h(tag, { class: "faint" }, `for ${duration(secondsSince(seed.since))}`);
+
 const figure = (seed, value) => [
   !seed.counts.exact && h("span", { class: "faint", title: "an estimate" }, "≈"),
   number(value),
@@ -72,7 +78,7 @@ const COLUMNS = [
     label: "State",
     cell: (seed) => [
       stateOf(seed),
-      seed.since && h("small", { class: "faint" }, `for ${duration(secondsSince(seed.since))}`),
+      since(seed, "small"),
     ],
   },
   { label: "Available", kind: "number", sort: "available", cell: (seed) => figure(seed, seed.counts.available) },
@@ -166,7 +172,7 @@ export const seed = {
         "div",
         { class: "tools" },
         stateOf(found),
-        found.since && h("span", { class: "faint" }, `for ${duration(secondsSince(found.since))}`),
+        since(found, "span"),
         h("span", { class: "grow" }),
         buttons(found),
       ),
