@@ -49,8 +49,11 @@ BATCH: Final = ("batch", "seed", "worker", "count", "for", "begun")
 QUEUE: Final = ("name", "tags", "ready", "unacked", "consumers", "eligible", "warning")
 SPANS: Final = frozenset({"for", "longest", "seen"})
 """Columns that hold seconds."""
-UNTOLD: Final = 5.0
+FRESH: Final = 5.0
 """Seconds in which nobody has had the time yet to say that it holds a batch: workers tell every two."""
+NOTHING: Final[tuple[object, ...]] = (None, "", [])
+UNTOLD: Final[dict[str, tuple[object, ...]]] = {"exact": (None, True), "epoch": (None, 1), "priority": (None, "medium")}
+"""What goes without saying, by column."""
 
 OfSeed = Annotated[
     str | None,
@@ -199,14 +202,14 @@ def fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answ
 def show(listing: Listing, rows: list[Row], part: Part, *, as_json: bool) -> None:
     """Print this part of the rows, as JSON with all that is known of each, or as a table.
 
-    A column of which no row knows anything is left out.
+    A column that says nothing of any row is left out.
     """
     columns, cell = listing.columns, listing.cell
     shown = part.of(rows, columns, cell)
     if as_json:
         print_json(shown)
         return
-    used = [name for name in columns if any(cell(row, name) not in (None, "", []) for row in shown)]
+    used = [name for name in columns if any(cell(row, name) not in UNTOLD.get(name, NOTHING) for row in shown)]
     table = [[_rounded(cell(row, name), name) for name in used] for row in shown]
     print_table(listing.title, used, table, of=len(rows))
 
@@ -242,7 +245,7 @@ def batch_cell(row: Row, name: str) -> object:
     if name == "for":
         return held_for
     if name == "worker":
-        return row.get("worker") or ("(not told yet)" if (held_for or 0.0) < UNTOLD else "(does not say)")
+        return row.get("worker") or ("(not told yet)" if (held_for or 0.0) < FRESH else "(does not say)")
     return row.get(name)
 
 
