@@ -47,7 +47,7 @@ SEED: Final = (
 WORKER: Final = ("id", "state", "transport", "tags", "capacity", "batches", "items", "longest", "seen")
 BATCH: Final = ("batch", "seed", "worker", "count", "for", "begun")
 QUEUE: Final = ("name", "tags", "ready", "unacked", "consumers", "eligible", "warning")
-SPANS: Final = frozenset({"for", "longest", "seen"})
+SPANS: Final = frozenset({"for", "longest", "seen", "up"})
 """Columns that hold seconds."""
 FRESH: Final = 5.0
 """Seconds in which nobody has had the time yet to say that it holds a batch: workers tell every two."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,15 @@ def duration(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - a tenth matters below that
+
+
+def size(count: float | None) -> str:
+    """So many bytes in a few letters."""
+    if count is None:
+        return ""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = min(len(units) - 1, int(math.log2(max(1, count))) // 10)
+    return f"{count / 1024**power:.{0 if count >= 10 * 1024**power or not power else 1}f} {units[power]}"
 
 
 def _key(value: object) -> tuple[int, float, str]:

@@ -11,9 +11,11 @@ import typer
 from pydantic import ValidationError
 
 from coordinator.answers import SeedAnswer, WorkerDraining
+from coordinator.cli import forecast
 from coordinator.cli.commands import WorkerIds
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, HttpUrl, examples, known_http, print_json, shown
 from coordinator.cli.completion import seed_ids
+from coordinator.cli.forecast import DryRun
 from coordinator.cli.rows import routes, throttles
 from coordinator.client.http_manager import HttpManager
 from coordinator.errors import NotFoundError
@@ -134,10 +136,14 @@ async def _set(seed: str, change: Change, http_url: str | None) -> SeedAnswer:
 def drain_worker(
     ids: WorkerIds,
     *,
+    dry_run: DryRun = False,
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask workers to finish what they hold and take no more. Nothing fails, and nothing is repeated."""
+    if dry_run:
+        forecast.tell_workers(ids, forecast.drain_worker, http_url)
+        return
 
     async def drain() -> list[WorkerDraining]:
         async with known_http(HttpManager, http_url) as manager:
