@@ -16,6 +16,7 @@ from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.events import Events
 from coordinator.node.figures import Figures
+from coordinator.node.holdings import Holdings
 from coordinator.node.leases import Leases
 from coordinator.node.overview import Overview
 from coordinator.node.peers import Peers
@@ -48,6 +49,7 @@ class Session:
     peers: Peers
     suspects: Suspects
     figures: Figures
+    holdings: Holdings
     pulse: Pulse
     progress: Progress
     events: Events
@@ -141,7 +143,9 @@ async def assemble(
         roster=roster,
         pulse=pulse,
         peers=peers,
+        management=links.management,
     )
+    holdings = Holdings(work=work, leases=leases, roster=roster, peers=peers)
     overview = Overview(
         registry=registry,
         dispatcher=dispatcher,
@@ -159,7 +163,7 @@ async def assemble(
         leases=leases,
         roster=roster,
         peers=peers,
-        figures=figures,
+        holdings=holdings,
         callbacks=callbacks,
         publishing=publishing,
         settings=settings,
@@ -198,6 +202,7 @@ async def assemble(
         peers=peers,
         suspects=suspects,
         figures=figures,
+        holdings=holdings,
         pulse=pulse,
         progress=Progress(
             registry=registry,

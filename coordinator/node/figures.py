@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from coordinator import topology
+from coordinator.broker.management import Management
 from coordinator.domain.pages import Traffic
 from coordinator.domain.registry import Seed
 from coordinator.domain.tags import TagSet
 from coordinator.domain.why import Crew, Obstacle, Standing, is_drained, why
-from coordinator.models import HeldBatch
+from coordinator.errors import ManagementError
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Peers
@@ -25,6 +26,8 @@ from coordinator.node.seeds import Seeds
 from coordinator.node.suspects import Suspects
 from coordinator.node.talk import Body
 from coordinator.node.work import Work
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,6 @@ class SeedView:
     def is_drained(self) -> bool:
         """Whether all of it is done."""
         return is_drained(self.standing)
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """A batch that was delivered and not acked; `worker` is None for what a client holds that does not say."""
-
-    worker: str | None
-    held: HeldBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +89,7 @@ class Figures:
         roster: Roster,
         pulse: Pulse,
         peers: Peers,
+        management: Management,
     ) -> None:
         self._registry = registry
         self._pulse = pulse
@@ -104,13 +100,34 @@ class Figures:
         self._suspects = suspects
         self._roster = roster
         self._peers = peers
+        self._management = management
         peers.answer("figures.seeds", self._shares_for_peer)
-        peers.answer("figures.held", self._held_for_peer)
 
     async def of(self, seeds: Sequence[str]) -> dict[str, Counts]:
         """The counts of these seeds."""
         found, _ = await self._ask(seeds)
         return {seed: counts for seed, (counts, _) in found.items()}
+
+    async def ranks(self, seeds: Sequence[str], figure: str) -> dict[str, float]:
+        """A figure of each of these seeds, to sort them by: how many items are in a place, or the rate.
+
+        The broker is asked once for all, and its figures may lag by some seconds; nothing else is asked of it.
+        """
+        pages = await self._pages_at_once(seeds) if figure == "available" else {}
+        found, _ = await self._ask(seeds, pages)
+        if figure == "rate":
+            return {seed: sum(part.rate for part in parts) for seed, (_, parts) in found.items()}
+        return {seed: float(getattr(counts, figure)) for seed, (counts, _) in found.items()}
+
+    async def _pages_at_once(self, seeds: Sequence[str]) -> dict[str, int]:
+        """Pages that wait in these seeds' queues, as far as the management API tells."""
+        try:
+            totals = await self._management.totals()
+        except ManagementError as error:
+            log.info("management.failed", problem=str(error))
+            return {}
+        queues = {seed: topology.seed_queue_name(seed) for seed in seeds}
+        return {seed: totals[queue].ready for seed, queue in queues.items() if queue in totals}
 
     async def views(self, seeds: Sequence[Seed]) -> list[SeedView]:
         """These seeds, with all that is known of how they go."""
@@ -162,24 +179,21 @@ class Figures:
             for fit in [[held for own, held in able if set(tags).issubset(own)]]
         }
 
-    async def callers(self) -> tuple[list[Holding], dict[str, float]]:
-        """What HTTP workers hold, and when each fetched last (Unix time in seconds), if that is recent."""
-        answers = await self._peers.ask("figures.held", {})
-        called = self._roster.called()
-        for body in answers.given.values():
-            for worker, at in body.get("called", {}).items():
-                called[worker] = max(at, called.get(worker, 0.0))
-        return [*self._leased_here(), *_read(answers.given.values(), "leases")], called
+    async def _ask(
+        self, seeds: Sequence[str], pages: Mapping[str, int] | None = None
+    ) -> tuple[dict[str, tuple[Counts, list[_Share]]], Mapping[str, int]]:
+        """The counts and shares of these seeds; and of each worker that speaks HTTP, how many batches it holds.
 
-    async def _ask(self, seeds: Sequence[str]) -> tuple[dict[str, tuple[Counts, list[_Share]]], Mapping[str, int]]:
-        """The counts and shares of these seeds; and of each worker that speaks HTTP, how many batches it holds."""
+        `pages` are those that wait in their queues; else the broker is asked for each.
+        """
         answers = await self._peers.ask("figures.seeds", {"seeds": list(seeds)})
         shares = self._shares(seeds)
         found = {}
-        for seed, pages in (await self._waiting_pages(seeds)).items():
+        waiting_pages = await self._waiting_pages(seeds) if pages is None else pages
+        for seed in seeds:
             parts = [shares[seed], *(_Share(*body["seeds"][seed]) for body in answers.given.values())]
             traffic = sum((Traffic(*part.traffic) for part in parts), Traffic())
-            waiting, is_counted = traffic.waiting(pages)
+            waiting, is_counted = traffic.waiting(waiting_pages.get(seed, 0))
             counts = Counts(
                 available=waiting + sum(part.at_hand for part in parts),
                 queued=sum(part.queued + part.suspected for part in parts),
@@ -201,23 +215,6 @@ class Figures:
 
     async def _waiting_pages(self, seeds: Sequence[str]) -> dict[str, int]:
         return {seed: await self._seeds.waiting_pages(seed) for seed in seeds}
-
-    async def held(self) -> list[Holding]:
-        """Who holds which batch, the longest first."""
-        answers = await self._peers.ask("figures.held", {})
-        leases = [*self._leased_here(), *_read(answers.given.values(), "leases")]
-        named = [
-            *(Holding(heard.presence.worker, one) for heard in self._roster.present() for one in heard.presence.held),
-            *leases,
-        ]
-        known = {one.held.batch for one in named}
-        sent = [*self._sent_here(), *_read(answers.given.values(), "sent")]
-        return sorted([*named, *(one for one in sent if one.held.batch not in known)], key=lambda one: one.held.since)
-
-    async def leased(self) -> list[Holding]:
-        """What HTTP workers hold."""
-        leases, _ = await self.callers()
-        return leases
 
     def _shares(self, seeds: Sequence[str]) -> dict[str, _Share]:
         bound_by_capacity(self._work, self._leases, self._roster)
@@ -248,50 +245,9 @@ class Figures:
         told = {seed: dataclasses.astuple(share) for seed, share in shares.items()}
         return {"seeds": told, "callers": self._callers_here()}
 
-    async def _held_for_peer(self, _: Body) -> Body:
-        called = self._roster.called()
-        return {"leases": _write(self._leased_here()), "sent": _write(self._sent_here()), "called": called}
-
-    def _leased_here(self) -> list[Holding]:
-        return [
-            Holding(
-                lease.worker,
-                HeldBatch(
-                    batch=lease.batch.id,
-                    seed=lease.batch.seed,
-                    count=lease.batch.count,
-                    since=_rfc3339(lease.since),
-                    begun=True,
-                ),
-            )
-            for lease in self._leases.held()
-        ]
-
-    def _sent_here(self) -> list[Holding]:
-        ago = time.time() - time.monotonic()
-        return [
-            Holding(
-                None,
-                HeldBatch(batch=one.batch, seed=one.seed, count=one.count, since=_rfc3339(one.at + ago), begun=None),
-            )
-            for one in self._work.ledger.sent()
-        ]
-
 
 def _tuple(obstacle: Obstacle | None) -> tuple[float | None, bool] | None:
     return None if obstacle is None else (obstacle.throttled_until, obstacle.is_full)
-
-
-def _write(holdings: Iterable[Holding]) -> list[Body]:
-    return [{"worker": one.worker, **one.held.model_dump()} for one in holdings]
-
-
-def _read(bodies: Iterable[Body], name: str) -> list[Holding]:
-    return [Holding(one["worker"], HeldBatch.model_validate(one)) for body in bodies for one in body.get(name, ())]
-
-
-def _rfc3339(at: float) -> str:
-    return dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="milliseconds")
 
 
 def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
