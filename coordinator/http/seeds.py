@@ -26,12 +26,11 @@ from coordinator.http.requests import (
 )
 from coordinator.http.views import page_bounds, seed_views
 from coordinator.models import SeedSpec
+from coordinator.node import figures
 from coordinator.node.commands import PURGE_SEED
 from coordinator.parsing import check_seed_id
 
 STATES = ("running", "released")
-COUNTED = 200
-"""So many seeds are counted one by one to be sorted. Of more those that are shown are: the broker is asked for each."""
 READ_ONLY = frozenset({"id", "state", "epoch", "owner", "counts", "since", "rate", "progress", "why", "message"})
 """What a client may send back as it read it."""
 
@@ -104,14 +103,14 @@ async def all_seeds(request: Request) -> Response:
     sort = choice_of(request, "sort", both_ways(SEED_SORTS)) or "id"
     state, part = choice_of(request, "state", STATES), request.query_params.get("q", "")
     seeds = [seed for seed in session.seeds.all() if state in {None, seed.state} and named(seed.id, part)]
-    figure, is_reverse = sort.removeprefix("-"), sort.startswith("-")
-    if figure == "id":  # then only the part that is shown need be counted
+    key, is_reverse = sort.removeprefix("-"), sort.startswith("-")
+    if key == "id":  # then only the part that is shown need be counted
         seeds = seeds[::-1] if is_reverse else seeds
         views = await seed_views(session, seeds[offset : offset + limit])
-    elif len(seeds) <= COUNTED:
+    elif len(seeds) <= figures.COUNTED:
         views = ordered(await seed_views(session, seeds), sort)[offset : offset + limit]
     else:
-        ranks = await session.figures.ranks([seed.id for seed in seeds], figure)
+        ranks = await session.figures.ranks([seed.id for seed in seeds], key)
         seeds.sort(key=lambda seed: ranks[seed.id], reverse=is_reverse)
         views = ordered(await seed_views(session, seeds[offset : offset + limit]), sort)
     return Json({"seeds": views, "count": {"totalItems": len(seeds)}})

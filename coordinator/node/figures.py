@@ -1,16 +1,20 @@
-"""Figures of the whole cluster: where a seed's items are, and who holds what."""
+"""Figures of the whole cluster: where a seed's items are, and why they do not move."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
 from coordinator import topology
-from coordinator.broker.management import Management
+from coordinator.broker.management import Management, Totals
 from coordinator.domain.pages import Traffic
 from coordinator.domain.registry import Seed
 from coordinator.domain.tags import TagSet
@@ -28,6 +32,13 @@ from coordinator.node.talk import Body
 from coordinator.node.work import Work
 
 log = structlog.get_logger(__name__)
+
+FRESH: Final = 2.0
+"""Seconds for which what the management API told is told again: it counts no more often itself."""
+PATIENCE: Final = 2.0
+"""Seconds that it may take, for it is slow when many workers are cut off at once."""
+COUNTED: Final = 200
+"""Of so many seeds at most the broker is asked one by one how much is available. For more it is asked once for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,8 @@ class Figures:
         self._roster = roster
         self._peers = peers
         self._management = management
+        self._totals: tuple[float, dict[str, Totals]] = (-math.inf, {})
+        """What the management API told last of all queues, and when (monotonic seconds)."""
         peers.answer("figures.seeds", self._shares_for_peer)
 
     async def of(self, seeds: Sequence[str]) -> dict[str, Counts]:
@@ -113,25 +126,29 @@ class Figures:
 
         The broker is asked once for all, and its figures may lag by some seconds; nothing else is asked of it.
         """
-        pages = await self._pages_at_once(seeds) if figure == "available" else {}
-        found, _ = await self._ask(seeds, pages)
+        found, _ = await self._ask(seeds, (await self._pages_at_once(seeds) or {}) if figure == "available" else {})
         if figure == "rate":
             return {seed: sum(part.rate for part in parts) for seed, (_, parts) in found.items()}
         return {seed: float(getattr(counts, figure)) for seed, (counts, _) in found.items()}
 
-    async def _pages_at_once(self, seeds: Sequence[str]) -> dict[str, int]:
-        """Pages that wait in these seeds' queues, as far as the management API tells."""
-        try:
-            totals = await self._management.totals()
-        except ManagementError as error:
-            log.info("management.failed", problem=str(error))
-            return {}
+    async def _pages_at_once(self, seeds: Sequence[str]) -> dict[str, int] | None:
+        """Pages that wait in these seeds' queues, some seconds late; None where the management API does not answer."""
+        at, totals = self._totals
+        if time.monotonic() - at > FRESH:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    totals = await self._management.totals()
+            except (ManagementError, TimeoutError) as error:
+                log.info("management.failed", problem=str(error) or type(error).__name__)
+                return None
+            self._totals = time.monotonic(), totals
         queues = {seed: topology.seed_queue_name(seed) for seed in seeds}
         return {seed: totals[queue].ready for seed, queue in queues.items() if queue in totals}
 
     async def views(self, seeds: Sequence[Seed]) -> list[SeedView]:
-        """These seeds, with all that is known of how they go."""
-        asked, leases = await self._ask([seed.id for seed in seeds])
+        """These seeds, with all that is known of how they go; of many, what is available is an estimate."""
+        ids = [seed.id for seed in seeds]
+        asked, leases = await self._ask(ids, await self._pages_at_once(ids) if len(seeds) > COUNTED else None)
         tag_sets = {seed.spec.tags for seed in seeds}
         consumers = {tags: self._work.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
         crews = self._crews(consumers, leases)
@@ -184,7 +201,7 @@ class Figures:
     ) -> tuple[dict[str, tuple[Counts, list[_Share]]], Mapping[str, int]]:
         """The counts and shares of these seeds; and of each worker that speaks HTTP, how many batches it holds.
 
-        `pages` are those that wait in their queues; else the broker is asked for each.
+        `pages` are those that wait in their queues, as was known some seconds ago; else the broker is asked for each.
         """
         answers = await self._peers.ask("figures.seeds", {"seeds": list(seeds)})
         shares = self._shares(seeds)
@@ -199,7 +216,7 @@ class Figures:
                 queued=sum(part.queued + part.suspected for part in parts),
                 sent=sum(part.sent for part in parts),
                 taken=sum(part.taken for part in parts),
-                exact=is_counted and all(part.exact for part in parts) and not answers.missing,
+                exact=is_counted and pages is None and all(part.exact for part in parts) and not answers.missing,
             )
             found[seed] = (counts, parts)
         leases = self._callers_here()
