@@ -201,7 +201,7 @@ class Past(Ring):
     def __init__(self, limit: int) -> None:
         super().__init__(DURABLE, limit)
 
-    def _key(self, number: int, entry: Plain) -> Key:
+    def _key(self, number: int, entry: Plain) -> Key:  # noqa: ARG002 - that is what differs
         what = f"{entry[KIND]} {entry[SEED]} {entry[WORKER]}"
         return super()._key(crc32(what.encode()), entry)
 
