@@ -93,10 +93,8 @@ def why(standing: Standing, tags: TagSet, crew: Crew, obstacle: Obstacle | None)
     elif standing.queued == standing.suspected and not standing.available:
         found = "its batches failed again and again, and wait to be tried one by one"
     elif obstacle.is_full or not standing.available:
-        holders = f"{_count(crew.workers, 'worker')} {_hold(crew)} {_count(crew.held, 'batch')}"
-        found = (
-            f"the work queue is full: {holders}" if obstacle.is_full else f"its batches wait for a worker: {holders}"
-        )
+        what = "the work queue is full" if obstacle.is_full else "its batches wait for a worker"
+        found = f"{what}: {_holders(crew)}"
     return found
 
 
@@ -149,5 +147,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
-def _hold(crew: Crew) -> str:
-    return "holds" if crew.workers == 1 else "hold"
+def _holders(crew: Crew) -> str:
+    if not crew.workers:
+        return f"{_count(crew.consumers, 'consumer')} {'does' if crew.consumers == 1 else 'do'} not say what is held"
+    hold = "holds" if crew.workers == 1 else "hold"
+    return f"{_count(crew.workers, 'worker')} {hold} {_count(crew.held, 'batch') if crew.held else 'nothing'}"

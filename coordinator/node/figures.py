@@ -19,7 +19,7 @@ from coordinator.domain.pages import Traffic
 from coordinator.domain.registry import Seed
 from coordinator.domain.tags import TagSet
 from coordinator.domain.why import Crew, Obstacle, Standing, is_drained, why
-from coordinator.errors import ManagementError
+from coordinator.errors import ManagementError, QueueSilentError
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Peers
@@ -168,7 +168,7 @@ class Figures:
                 in_hand=in_hand[seed.id],
                 held=held[seed.id] + leased,
                 suspected=sum(part.suspected for part in parts),
-                is_certain=not strange[tags] and (not is_told or all(part.settled for part in parts)),
+                is_certain=counts.exact and not strange[tags] and (not is_told or all(part.settled for part in parts)),
             )
             told = next((part.obstacle for part in parts if part.obstacle is not None), None)
             obstacle = None if told is None else Obstacle(*told, is_paused=not self._work.is_open.is_set())
@@ -210,13 +210,15 @@ class Figures:
         for seed in seeds:
             parts = [shares[seed], *(_Share(*body["seeds"][seed]) for body in answers.given.values())]
             traffic = sum((Traffic(*part.traffic) for part in parts), Traffic())
-            waiting, is_counted = traffic.waiting(waiting_pages.get(seed, 0))
+            told = waiting_pages.get(seed)
+            waiting, is_counted = traffic.waiting(told or 0)
+            is_known = told is not None and pages is None
             counts = Counts(
                 available=waiting + sum(part.at_hand for part in parts),
                 queued=sum(part.queued + part.suspected for part in parts),
                 sent=sum(part.sent for part in parts),
                 taken=sum(part.taken for part in parts),
-                exact=is_counted and pages is None and all(part.exact for part in parts) and not answers.missing,
+                exact=is_known and is_counted and all(part.exact for part in parts) and not answers.missing,
             )
             found[seed] = (counts, parts)
         leases = self._callers_here()
@@ -231,7 +233,14 @@ class Figures:
         return leases
 
     async def _waiting_pages(self, seeds: Sequence[str]) -> dict[str, int]:
-        return {seed: await self._seeds.waiting_pages(seed) for seed in seeds}
+        """Pages that wait in these seeds' queues; those of which the broker tells nothing now are left out."""
+        found = {}
+        for seed in seeds:
+            try:
+                found[seed] = await self._seeds.waiting_pages(seed)
+            except QueueSilentError as error:
+                log.debug("seed.queue_silent", seed=seed, problem=str(error))
+        return found
 
     def _shares(self, seeds: Sequence[str]) -> dict[str, _Share]:
         bound_by_capacity(self._work, self._leases, self._roster)

@@ -31,6 +31,8 @@ AT = 1_767_225_600.5
         (WAITING, CREW, Obstacle(AT, is_full=True), "throttled until 2026-01-01T00:00:00.500Z"),
         (WAITING, CREW, Obstacle(is_full=True), "the work queue is full: 2 workers hold 7 batches"),
         (WAITING, Crew(1, 1, 0), Obstacle(is_full=True), "the work queue is full: 1 worker holds 1 batch"),
+        (WAITING, Crew(1, 0, 1), Obstacle(is_full=True), "the work queue is full: 1 worker holds nothing"),
+        (WAITING, Crew(0, 0, 2), Obstacle(is_full=True), "the work queue is full: 2 consumers do not say what is held"),
         (replace(WAITING, available=0), CREW, FREE, "its batches wait for a worker: 2 workers hold 7 batches"),
         (
             replace(WAITING, available=0, suspected=2),
