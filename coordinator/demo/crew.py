@@ -68,13 +68,10 @@ class Results:
 async def listening(urls: list[str]) -> AsyncIterator[Results]:
     """Hear all results from now on."""
     results = Results()
-    acks: set[asyncio.Task[None]] = set()
 
     def hear(delivery: Delivery) -> None:
         results.take(parse_model(BatchResults, delivery.body))
-        task = asyncio.get_running_loop().create_task(delivery.ack())
-        acks.add(task)
-        task.add_done_callback(acks.discard)
+        delivery.ack_soon()
 
     connection = await Connection.open(urls, "demo:results")
     try:
