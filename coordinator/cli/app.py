@@ -11,6 +11,7 @@ import typer
 from coordinator import logs
 from coordinator.cli import (
     broker,
+    cluster,
     commands,
     dead,
     demo,
@@ -66,6 +67,7 @@ demo.add_to(app)
 submit.add_to(app)
 status.add_to(app)
 lists.add_to(app)
+cluster.add_to(app)
 dead.add_to(app)
 waiting.add_to(app)
 tail.add_to(app)

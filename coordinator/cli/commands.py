@@ -9,8 +9,10 @@ from typing import Annotated, Final
 
 import typer
 
+from coordinator.cli import forecast
 from coordinator.cli.common import NOT_FOUND_CODE, AmqpUrl, AsJson, confirm, examples, known_broker, print_json, shown
 from coordinator.cli.completion import seed_ids, worker_ids
+from coordinator.cli.forecast import DryRun
 from coordinator.client.manager import Manager, Reply
 from coordinator.errors import CoordinatorError
 
@@ -39,15 +41,28 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(_purge, name="purge")
 
 
-@_release.command("worker", epilog=examples("coordinator release worker crawler-7"))
-def release_worker(ids: WorkerIds, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
+@_release.command(
+    "worker",
+    epilog=examples("coordinator release worker crawler-7", "coordinator release worker --dry-run crawler-7"),
+)
+def release_worker(
+    ids: WorkerIds, *, dry_run: DryRun = False, amqp_url: AmqpUrl = None, as_json: AsJson = False
+) -> None:
     """Have every batch that these workers hold unacked go to others."""
+    if dry_run:
+        forecast.tell_workers(ids, forecast.release_worker)
+        return
     _carry_out(Manager.release_workers, ids, amqp_url, as_json=as_json)
 
 
-@_release.command("seed", epilog=examples("coordinator release seed photos AAABcID5GBc="))
-def release_seed(ids: SeedIds, *, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
+@_release.command(
+    "seed", epilog=examples("coordinator release seed photos AAABcID5GBc=", "coordinator release seed --dry-run photos")
+)
+def release_seed(ids: SeedIds, *, dry_run: DryRun = False, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
     """Stop seeds: every item that no worker has begun is available again, until they are resumed."""
+    if dry_run:
+        forecast.tell_seeds(ids)
+        return
     _carry_out(Manager.release_seeds, ids, amqp_url, as_json=as_json)
 
 

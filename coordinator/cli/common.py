@@ -22,6 +22,11 @@ from coordinator.settings import Settings
 
 NOT_FOUND_CODE: Final = 4
 UNLIMITED_WIDTH: Final = 1_000_000
+SENTENCES: Final = frozenset({"why", "reason", "warning"})
+"""Columns that are broken, or told below the table, where a terminal is narrow."""
+LEAST, MOST = 20, 40
+"""Letters that such a column keeps, and what of any other is not broken."""
+GAP: Final = "  "
 
 C = TypeVar("C", Reader, HttpManager)
 AMQP_SCHEMES: Final = ("amqp", "amqps")
@@ -118,15 +123,40 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH)
     count = f"{len(rows)}" if of in {None, len(rows)} else f"{len(rows)} of {of}"
-    table = Table(title=Text(f"{title}: {count}"), title_justify="left")
-    numeric = [
-        all(isinstance(row[place], (int, float)) for row in rows) and bool(rows) for place in range(len(columns))
-    ]
-    for column, is_numeric in zip(columns, numeric, strict=True):
-        table.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell_text(value)) for value in row))
+    console.print(Text(f"{title}: {count}", style="bold"))
+    if not rows:
+        return
+    cells = [[cell_text(value) for value in row] for row in rows]
+    widths = [max(len(column), *(len(row[place]) for row in cells)) for place, column in enumerate(columns)]
+    below = _below(columns, widths, console.width)
+    kept = [place for place in range(len(columns)) if place not in below]
+    is_crowded = sum(_least(columns[place], widths[place]) for place in kept) > console.width
+    table = Table(box=None, padding=(0, len(GAP), 0, 0), pad_edge=False)
+    for place in kept:
+        table.add_column(
+            Text(columns[place], style="underline"),
+            justify="right" if all(isinstance(row[place], (int, float)) for row in rows) else "left",
+            overflow="fold",
+            min_width=None if is_crowded else _least(columns[place], widths[place]) - len(GAP),
+        )
+    for row in cells:
+        table.add_row(*(Text(row[place]) for place in kept))
     console.print(table)
+    for row in cells:
+        for text in (row[place] for place in below if row[place]):
+            console.print(Text(f"{row[0]}: {text}"))
+
+
+def _least(column: str, widest: int) -> int:
+    """How wide a column is at least, its gap included."""
+    return min(widest, LEAST if column in SENTENCES else MOST) + len(GAP)
+
+
+def _below(columns: Sequence[str], widths: Sequence[int], width: int) -> list[int]:
+    """The places of the columns that are told below the table, since the terminal is too narrow for all."""
+    if sum(map(_least, columns, widths)) <= width:
+        return []
+    return [place for place, column in enumerate(columns) if column in SENTENCES]
 
 
 def without_password(url: str) -> str:

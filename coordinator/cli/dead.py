@@ -22,13 +22,15 @@ from coordinator.cli.common import (
     shown,
 )
 from coordinator.cli.completion import dead_ids
-from coordinator.cli.lists import OfSeed, fetch, show
+from coordinator.cli.lists import Listing, OfSeed, fetch, plain_cell, show
 from coordinator.cli.rows import Limit, Match, Offset, Part, Sort, is_one, matches
 from coordinator.client.http_manager import HttpManager
 from coordinator.client.reader import Reader
 from coordinator.errors import NotFoundError
 
-COLUMNS: Final = ("id", "kind", "seed", "attempt", "count", "at", "reason")
+SOME: Final = "0f2c81d65e0b4a6c9d3b7a51c2e4f890"
+"""The id in examples."""
+LETTERS: Final = Listing("dead", ("id", "kind", "seed", "attempt", "count", "at", "reason"), plain_cell)
 
 Ids = Annotated[
     list[str],
@@ -48,16 +50,16 @@ def add_to(app: typer.Typer) -> None:
     epilog=examples(
         "coordinator dead",
         "coordinator dead list --seed photos",
-        "coordinator dead show 0f2c81",
-        "coordinator dead retry 0f2c81",
-        "coordinator dead drop 0f2c81",
+        f"coordinator dead show {SOME}",
+        f"coordinator dead retry {SOME}",
+        f"coordinator dead drop {SOME}",
     ),
 )
 def dead(context: typer.Context, *, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
     """List the dead letters, look at one, send them again, or drop them. Alone, it lists them."""
     context.obj = http_url
     if context.invoked_subcommand is None:
-        show("dead", fetch(http_url, Reader.dead), Part(), as_json=as_json, columns=COLUMNS, cell=_cell)
+        show(LETTERS, fetch(http_url, Reader.dead), Part(), as_json=as_json)
 
 
 @_dead.command("list", epilog=examples("coordinator dead list", "coordinator dead list --seed photos --sort -attempt"))
@@ -82,10 +84,16 @@ def list_dead(
         and is_one(kind, row["kind"])
         and (matches(match, row["id"]) or matches(match, row["reason"]))
     ]
-    show("dead", found, Part(sort, limit, offset), as_json=as_json, columns=COLUMNS, cell=_cell)
+    show(LETTERS, found, Part(sort, limit, offset), as_json=as_json)
 
 
-@_dead.command("show", epilog=examples("coordinator dead show 0f2c81", "coordinator dead show 0f2c81 --json"))
+@_dead.command(
+    "show",
+    epilog=examples(
+        f"coordinator dead show {SOME}",
+        f"coordinator dead show {SOME} --json",
+    ),
+)
 def show_dead(
     context: typer.Context,
     ident: Annotated[str, typer.Argument(metavar="ID", show_default=False, autocompletion=dead_ids)],
@@ -114,13 +122,18 @@ def show_dead(
             console.print(Text(f"  {shown(str(entry))}"))
 
 
-@_dead.command(epilog=examples("coordinator dead retry 0f2c81"))
+@_dead.command(epilog=examples(f"coordinator dead retry {SOME}"))
 def retry(context: typer.Context, ids: Ids) -> None:
     """Send dead batches again, with attempt 1."""
     _settle(context.obj, HttpManager.retry_dead, ids, "sent again")
 
 
-@_dead.command(epilog=examples("coordinator dead drop 0f2c81", "coordinator dead drop --yes 0f2c81"))
+@_dead.command(
+    epilog=examples(
+        f"coordinator dead drop {SOME}",
+        f"coordinator dead drop --yes {SOME}",
+    )
+)
 def drop(
     context: typer.Context,
     ids: Ids,
@@ -151,7 +164,3 @@ def _settle(
 
     if asyncio.run(settle()):
         raise typer.Exit(NOT_FOUND_CODE)
-
-
-def _cell(row: dict[str, Any], name: str) -> object:
-    return row.get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,7 +13,21 @@ import typer
 from coordinator.answers import Answer
 from coordinator.cli.common import AsJson, HttpUrl, examples, known_http, print_json, print_table
 from coordinator.cli.completion import seed_ids, worker_ids
-from coordinator.cli.rows import Limit, Match, Offset, Part, Row, Sort, Tag, age, duration, is_one, matches, routes
+from coordinator.cli.rows import (
+    Limit,
+    Match,
+    Offset,
+    Part,
+    Row,
+    Sort,
+    Tag,
+    age,
+    duration,
+    in_words,
+    is_one,
+    matches,
+    routes,
+)
 from coordinator.client.reader import Reader
 
 SEED: Final = (
@@ -29,9 +44,16 @@ SEED: Final = (
     "rate",
     "why",
 )
-WORKER: Final = ("id", "state", "transport", "tags", "capacity", "batches", "items", "longest", "lastSeen")
-BATCH: Final = ("batch", "seed", "worker", "count", "for", "begun", "since")
+WORKER: Final = ("id", "state", "transport", "tags", "capacity", "batches", "items", "longest", "seen")
+BATCH: Final = ("batch", "seed", "worker", "count", "for", "begun")
 QUEUE: Final = ("name", "tags", "ready", "unacked", "consumers", "eligible", "warning")
+SPANS: Final = frozenset({"for", "longest", "seen", "up"})
+"""Columns that hold seconds."""
+FRESH: Final = 5.0
+"""Seconds in which nobody has had the time yet to say that it holds a batch: workers tell every two."""
+NOTHING: Final[tuple[object, ...]] = (None, "", [])
+UNTOLD: Final[dict[str, tuple[object, ...]]] = {"exact": (None, True), "epoch": (None, 1), "priority": (None, "medium")}
+"""What goes without saying, by column."""
 
 OfSeed = Annotated[
     str | None,
@@ -42,6 +64,15 @@ OfWorker = Annotated[
     typer.Option("--worker", autocompletion=worker_ids, show_default=False, help="Only what this worker holds."),
 ]
 State = Annotated[str | None, typer.Option("--state", show_default=False, help="Only those in this state.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A kind of list: its title, its columns, and what a column of a row holds."""
+
+    title: str
+    columns: Sequence[str]
+    cell: Callable[[Row, str], object]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -89,7 +120,7 @@ def seeds(
         for row in fetch(http_url, Reader.seeds)
         if is_one(state, row["state"]) and matches(match, row["id"]) and (tag is None or tag in routes(row))
     ]
-    show("seeds", found, Part(sort, limit, offset), as_json=as_json, columns=SEED, cell=seed_cell)
+    show(SEEDS, found, Part(sort, limit, offset), as_json=as_json)
 
 
 def workers(
@@ -113,7 +144,7 @@ def workers(
         and (tag is None or tag in row["tags"])
         and (seed is None or any(batch["seed"] == seed for batch in row["held"]))
     ]
-    show("workers", found, Part(sort, limit, offset), as_json=as_json, columns=WORKER, cell=worker_cell)
+    show(WORKERS, found, Part(sort, limit, offset), as_json=as_json)
 
 
 def batches(
@@ -136,7 +167,7 @@ def batches(
         for row in fetch(http_url, Reader.batches)
         if is_one(worker, row["worker"]) and is_one(seed, row["seed"]) and matches(match, row["batch"])
     ]
-    show("batches", found, Part(sort, limit, offset), as_json=as_json, columns=BATCH, cell=batch_cell)
+    show(BATCHES, found, Part(sort, limit, offset), as_json=as_json)
 
 
 def queues(
@@ -155,9 +186,7 @@ def queues(
         for row in fetch(http_url, Reader.queues)
         if matches(match, row["name"]) and (tag is None or tag in row["tags"])
     ]
-    show(
-        "queues", found, Part(sort, limit, offset), as_json=as_json, columns=QUEUE, cell=lambda row, name: row.get(name)
-    )
+    show(QUEUES, found, Part(sort, limit, offset), as_json=as_json)
 
 
 def fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answer]]]) -> list[Row]:
@@ -170,45 +199,41 @@ def fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answ
     return asyncio.run(run())
 
 
-def show(
-    title: str,
-    rows: list[Row],
-    part: Part,
-    *,
-    as_json: bool,
-    columns: Sequence[str],
-    cell: Callable[[Row, str], object],
-) -> None:
-    """Print this part of the rows, as JSON with all that is known of each, or as a table with these columns.
+def show(listing: Listing, rows: list[Row], part: Part, *, as_json: bool) -> None:
+    """Print this part of the rows, as JSON with all that is known of each, or as a table.
 
-    A column of which no row knows anything is left out.
+    A column that says nothing of any row is left out.
     """
+    columns, cell = listing.columns, listing.cell
     shown = part.of(rows, columns, cell)
     if as_json:
         print_json(shown)
         return
-    used = [name for name in columns if not shown or any(cell(row, name) not in (None, "", []) for row in shown)]
+    used = [name for name in columns if any(cell(row, name) not in UNTOLD.get(name, NOTHING) for row in shown)]
     table = [[_rounded(cell(row, name), name) for name in used] for row in shown]
-    print_table(title, used, table, of=len(rows))
+    print_table(listing.title, used, table, of=len(rows))
 
 
 def seed_cell(row: Row, name: str) -> object:
     """What a column of a seed holds."""
     if name in ("available", "queued", "sent", "taken", "exact"):
         return (row.get("counts") or {}).get(name)
+    if name == "why":
+        return in_words(row.get("why"))
     return routes(row) if name == "tags" else row.get(name)
 
 
 def worker_cell(row: Row, name: str) -> object:
     """What a column of a worker holds."""
-    held = row.get("held") or []
+    held, now = row.get("held") or [], dt.datetime.now(dt.UTC)
     match name:
         case "batches":
             return len(held)
         case "items":
             return sum(batch["count"] for batch in held)
+        case "seen":
+            return age(row.get("lastSeen"), now)
         case "longest":
-            now = dt.datetime.now(dt.UTC)
             return max((age(batch["since"], now) or 0.0 for batch in held), default=None)
         case _:
             return row.get(name)
@@ -216,14 +241,26 @@ def worker_cell(row: Row, name: str) -> object:
 
 def batch_cell(row: Row, name: str) -> object:
     """What a column of a held batch holds."""
+    held_for = age(row.get("since"), dt.datetime.now(dt.UTC))
     if name == "for":
-        return age(row.get("since"), dt.datetime.now(dt.UTC))
+        return held_for
     if name == "worker":
-        return row.get("worker") or "(does not say)"
+        return row.get("worker") or ("(not told yet)" if (held_for or 0.0) < FRESH else "(does not say)")
+    return row.get(name)
+
+
+def plain_cell(row: Row, name: str) -> object:
+    """What a column holds that is a field of the row."""
     return row.get(name)
 
 
 def _rounded(value: Any, name: str) -> object:  # noqa: ANN401 - whatever JSON holds
-    if name in ("for", "longest"):
+    if name in SPANS:
         return duration(value)
     return round(value, 1) if isinstance(value, float) else value
+
+
+SEEDS: Final = Listing("seeds", SEED, seed_cell)
+WORKERS: Final = Listing("workers", WORKER, worker_cell)
+BATCHES: Final = Listing("batches", BATCH, batch_cell)
+QUEUES: Final = Listing("queues", QUEUE, plain_cell)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +15,7 @@ import typer
 Row = dict[str, Any]
 
 GLOB: Final = frozenset("*?[")
+MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)")
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 Match = Annotated[
@@ -86,6 +89,11 @@ def age(since: object, now: dt.datetime) -> float | None:
         return None
 
 
+def in_words(text: str | None) -> str | None:
+    """A sentence of the coordinator with its moments as times of the day here."""
+    return text and MOMENT.sub(lambda found: f"{dt.datetime.fromisoformat(found[0]).astimezone():%H:%M:%S}", text)
+
+
 def duration(seconds: float | None) -> str:
     """A time span in a few letters."""
     if seconds is None:
@@ -94,6 +102,15 @@ def duration(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - a tenth matters below that
+
+
+def size(count: float | None) -> str:
+    """So many bytes in a few letters."""
+    if count is None:
+        return ""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = min(len(units) - 1, int(math.log2(max(1, count))) // 10)
+    return f"{count / 1024**power:.{0 if count >= 10 * 1024**power or not power else 1}f} {units[power]}"
 
 
 def _key(value: object) -> tuple[int, float, str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 import typer
 from pydantic import ValidationError
 
 from coordinator.answers import SeedAnswer, WorkerDraining
+from coordinator.cli import forecast
 from coordinator.cli.commands import WorkerIds
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, HttpUrl, examples, known_http, print_json, shown
 from coordinator.cli.completion import seed_ids
+from coordinator.cli.forecast import DryRun
 from coordinator.cli.rows import routes, throttles
 from coordinator.client.http_manager import HttpManager
 from coordinator.errors import NotFoundError
@@ -23,8 +26,47 @@ NONE: Final = "none"
 RATE: Final = re.compile(r"(\d+)/(second|minute|hour|day|s|m|h|d)")
 PERIODS: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
+Priority = Annotated[
+    Literal["low", "medium", "high"] | None,
+    typer.Option(show_default=False, help="Its share of the workers: 1, 4 or 16."),
+]
+Throttles = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="N/PERIOD",
+        show_default=False,
+        help="At most N items a second, minute, hour or day; several all apply; 'none' for none.",
+    ),
+]
+Routes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TAG", show_default=False, help="Only to workers with this tag; several all apply; 'none' for any."
+    ),
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, max=1000, show_default=False, help="Items a batch.")]
+
 _seed = typer.Typer(no_args_is_help=True, help="Say what a seed may do.")
 _drain = typer.Typer(no_args_is_help=True, help="Ask workers to finish what they hold and take no more.")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What of a seed's policies is to change; None stays as it is."""
+
+    priority: Literal["low", "medium", "high"] | None
+    throttles: list[Policy] | None
+    routes: list[Policy] | None
+    batch_size: int | None
+
+    def of(self, spec: SeedSpec) -> SeedSpec:
+        """The policies once that is changed."""
+        policies = _replaced(spec.policies, Throttle, self.throttles)
+        return SeedSpec(
+            priority=self.priority or spec.priority,
+            policies=_replaced(policies, Route, self.routes),
+            batch_size=self.batch_size or spec.batch_size,
+        )
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,25 +97,10 @@ def _no_default_either() -> None:
 def set_seed(
     seed: Annotated[str, typer.Argument(metavar="SEED", show_default=False, autocompletion=seed_ids)],
     *,
-    priority: Annotated[
-        Literal["low", "medium", "high"] | None,
-        typer.Option(show_default=False, help="Its share of the workers: 1, 4 or 16."),
-    ] = None,
-    throttle: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="N/PERIOD",
-            show_default=False,
-            help="At most N items a second, minute, hour or day; several all apply; 'none' for none.",
-        ),
-    ] = None,
-    route: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TAG", show_default=False, help="Only to workers with this tag; several all apply; 'none' for any."
-        ),
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=1000, show_default=False, help="Items a batch.")] = None,
+    priority: Priority = None,
+    throttle: Throttles = None,
+    route: Routes = None,
+    batch_size: BatchSize = None,
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,26 +111,8 @@ def set_seed(
     if priority is None and throttle is None and route is None and batch_size is None:
         raise typer.BadParameter("nothing to change: give --priority, --throttle, --route or --batch-size")
     check_seed_id(seed)
-    limits, tags = _throttles(throttle), _routes(route)
-
-    async def change() -> SeedAnswer:
-        async with known_http(HttpManager, http_url) as manager:
-            try:
-                known = await manager.seed(seed)
-                spec = SeedSpec(priority=known.priority, policies=tuple(known.policies), batch_size=known.batch_size)
-            except NotFoundError:
-                spec = SeedSpec()
-            policies = _replaced(spec.policies, Throttle, limits)
-            changed = spec.model_copy(
-                update={
-                    "policies": _replaced(policies, Route, tags),
-                    "priority": priority or spec.priority,
-                    "batch_size": batch_size or spec.batch_size,
-                }
-            )
-            return await manager.set_seed(seed, changed)
-
-    row = asyncio.run(change()).model_dump(mode="json", by_alias=True)
+    change = Change(priority, _throttles(throttle), _routes(route), batch_size)
+    row = asyncio.run(_set(seed, change, http_url)).model_dump(mode="json", by_alias=True)
     if as_json:
         print_json(row)
         return
@@ -113,14 +122,28 @@ def set_seed(
     )
 
 
+async def _set(seed: str, change: Change, http_url: str | None) -> SeedAnswer:
+    async with known_http(HttpManager, http_url) as manager:
+        try:
+            known = await manager.seed(seed)
+            spec = SeedSpec(priority=known.priority, policies=tuple(known.policies), batch_size=known.batch_size)
+        except NotFoundError:
+            spec = SeedSpec()
+        return await manager.set_seed(seed, change.of(spec))
+
+
 @_drain.command("worker", epilog=examples("coordinator drain worker crawler-7"))
 def drain_worker(
     ids: WorkerIds,
     *,
+    dry_run: DryRun = False,
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask workers to finish what they hold and take no more. Nothing fails, and nothing is repeated."""
+    if dry_run:
+        forecast.tell_workers(ids, forecast.drain_worker, http_url)
+        return
 
     async def drain() -> list[WorkerDraining]:
         async with known_http(HttpManager, http_url) as manager:

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 from coordinator.domain.entries import (
     Event,
@@ -189,6 +190,20 @@ class Ring:
 
     def _told(self, number: int, entry: Plain) -> Happened:
         return Happened(self._key(number, entry), Entry(*entry))
+
+
+class Past(Ring):
+    """The last entries that are in the registry's stream: each has the same place at every coordinator.
+
+    To count them would not do: a coordinator that has begun later, when the stream's head was cut, has counted fewer.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(DURABLE, limit)
+
+    def _key(self, number: int, entry: Plain) -> Key:  # noqa: ARG002 - that is what differs
+        what = f"{entry[KIND]} {entry[SEED]} {entry[WORKER]}"
+        return super()._key(crc32(what.encode()), entry)
 
 
 def entry_of(event: Event, before: State) -> Entry | None:

@@ -35,18 +35,21 @@ class Obstacle:
     Attributes:
         throttled_until: Unix time in seconds at which its throttles let the next batch go; None where they do now.
         is_full: whether its work queue takes no more for now.
+        is_paused: whether all dispatch stands still for a last offer.
     """
 
     throttled_until: float | None = None
     is_full: bool = False
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a seed stands: its items by place, those that workers say they have, and what its coordinators know.
 
-    `is_certain` is False while a work queue holds batches that no coordinator can account for, and while what was taken
-    does not show in the workers' presence yet.
+    `suspected` are those of the queued ones that failed so often that they go out one batch at a time. `is_certain` is
+    False while a work queue holds batches that no coordinator can account for, and while what was taken does not show
+    in the workers' presence yet.
     """
 
     state: Literal["running", "released"]
@@ -55,6 +58,7 @@ class Standing:
     sent: int
     in_hand: int
     held: int = 0
+    suspected: int = 0
     is_certain: bool = True
 
 
@@ -82,13 +86,15 @@ def why(standing: Standing, tags: TagSet, crew: Crew, obstacle: Obstacle | None)
         found = missing(tags)
     elif obstacle is None:
         found = "no coordinator dispatches it now"
+    elif obstacle.is_paused and standing.available:
+        found = "dispatch stands still: a batch that failed again and again is about to be tried alone"
     elif standing.available and obstacle.throttled_until is not None:
         found = f"throttled until {rfc3339(obstacle.throttled_until)}"
+    elif standing.queued == standing.suspected and not standing.available:
+        found = "its batches failed again and again, and wait to be tried one by one"
     elif obstacle.is_full or not standing.available:
-        holders = f"{_count(crew.workers, 'worker')} {_hold(crew)} {_count(crew.held, 'batch')}"
-        found = (
-            f"the work queue is full: {holders}" if obstacle.is_full else f"its batches wait for a worker: {holders}"
-        )
+        what = "the work queue is full" if obstacle.is_full else "its batches wait for a worker"
+        found = f"{what}: {_holders(crew)}"
     return found
 
 
@@ -141,5 +147,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
-def _hold(crew: Crew) -> str:
-    return "holds" if crew.workers == 1 else "hold"
+def _holders(crew: Crew) -> str:
+    if not crew.workers:
+        return f"{_count(crew.consumers, 'consumer')} {'does' if crew.consumers == 1 else 'do'} not say what is held"
+    hold = "holds" if crew.workers == 1 else "hold"
+    return f"{_count(crew.workers, 'worker')} {hold} {_count(crew.held, 'batch') if crew.held else 'nothing'}"

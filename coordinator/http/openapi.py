@@ -9,23 +9,16 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final
 
-from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
-from pydantic_core import CoreSchema
+from pydantic import BaseModel
 
 from coordinator.answers import Invalid, Results, Said, Stopped
 from coordinator.http.examples import EXAMPLES
-from coordinator.http.seeds import READ_ONLY as SEED_READ_ONLY
+from coordinator.http.schemas import SENT_BACK, Schema, ref_to, schemas_of
 from coordinator.http.seeds import Handler
-from coordinator.http.workers import READ_ONLY as WORKER_READ_ONLY
-from coordinator.models import BatchResults, Item, SeedId, SeedSpec, WorkerId, WorkerSpec
 from coordinator.settings import Settings
 from coordinator.tokens import ADMINISTRATOR, ROLES, Roles
 
-Schema = dict[str, object]
-
 JSON: Final = "application/json"
-REF: Final = "#/components/schemas/{model}"
 ABOUT: Final = """\
 Hands a crawl's items to workers in batches, and takes them back on command.
 
@@ -111,79 +104,8 @@ class Endpoint:
         return dict(sorted((self.statuses | (GUARDED if self.roles is not None else {})).items()))
 
 
-class _Schemas(GenerateJsonSchema):
-    """Schemas without titles that only repeat the fields' names."""
-
-    def field_title_should_be_set(self, schema: CoreSchema) -> bool:
-        """Never."""
-        del schema
-        return False
-
-
-def _ids(name: str, most: int) -> Schema:
-    """The three forms in which a body names ids, and how many."""
-    ident = _ref(name)
-    bounds = {"minItems": 1, "maxItems": most}
-    return {
-        "anyOf": [
-            {"type": "object", "required": ["id"], "properties": {"id": ident}},
-            {
-                "type": "object",
-                "required": ["id"],
-                "properties": {"id": {"type": "array", **bounds, "items": ident}},
-            },
-            {
-                "type": "array",
-                **bounds,
-                "items": {"type": "object", "required": ["id"], "properties": {"id": ident}},
-            },
-        ],
-    }
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": REF.format(model=name)}
-
-
-SEED_ID: Final[Schema] = {
-    **TypeAdapter(SeedId).json_schema(),
-    "description": "1 to 200 bytes of UTF-8 without control characters",
-}
-WORKER_ID: Final[Schema] = TypeAdapter(WorkerId).json_schema()
-CALLER: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{0,100}$"}
-HANDLE: Final[Schema] = {"type": "string", "description": "from a fetch; new at every delivery"}
-DEAD_ID: Final[Schema] = {"type": "string"}
-TAGS: Final[Schema] = {
-    "type": "array",
-    "maxItems": 32,
-    "items": {
-        "type": "string",
-        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f,]{0,64}(,[^\\u0000-\\u001f\\u007f-\\u009f,]{0,64})*$",
-    },
-}
 IDS: Final = {"seed": "SeedId", "worker": "WorkerId", "batch": "Handle", "dead": "DeadId"}
 """What an id in the path is one of, by the last word before it."""
-
-BODIES: Final[dict[str, Schema]] = {
-    "SeedId": SEED_ID,
-    "WorkerId": WORKER_ID,
-    "Handle": HANDLE,
-    "DeadId": DEAD_ID,
-    "Items": {
-        "description": "All or nothing of an array; one item by itself stands on one line.",
-        "anyOf": [{"type": "array", "items": _ref("Item")}, _ref("Item")],
-    },
-    "ItemLines": {
-        "type": "string",
-        "format": "item-lines",
-        "description": "One item a line, streamed; the answer tells how many of those before a broken line were taken.",
-    },
-}
-LISTS: Final = {"SeedIds": "SeedId", "WorkerIds": "WorkerId", "Handles": "Handle"}
-"""Bodies that name ids, and what each id is."""
-MODELS: Final[tuple[type[BaseModel], ...]] = (SeedSpec, WorkerSpec, BatchResults)
-SENT_BACK: Final = {"SeedSpec": SEED_READ_ONLY, "WorkerSpec": WORKER_READ_ONLY}
-"""Fields that a client may send back as it read them; they are ignored."""
 
 
 def describe(
@@ -203,6 +125,7 @@ def describe(
         settings: the limits in force.
         asks_for_tokens: whether callers need one.
     """
+    answers = [one.answer for one in (*endpoints, *others) if not isinstance(one.answer, str)]
     paths: dict[str, Schema] = {}
     for prefix, endpoint in [*((prefix, one) for prefix in prefixes for one in endpoints), *(("", o) for o in others)]:
         entry = paths.setdefault(prefix + endpoint.template, {})
@@ -219,7 +142,7 @@ def describe(
         },
         "paths": paths,
         "components": {
-            "schemas": _schemas([*endpoints, *others], settings),
+            "schemas": schemas_of(answers, settings),
             "securitySchemes": {SCHEME: {"type": "http", "scheme": SCHEME, "description": ABOUT_TOKENS}},
         },
     }
@@ -234,42 +157,6 @@ def _roles(roles: Roles) -> list[str]:
     return [role for role in ROLES if role in {*roles, ADMINISTRATOR}]
 
 
-def _schemas(endpoints: list[Endpoint], settings: Settings) -> dict[str, Schema]:
-    """All schemas by name: the bodies', the answers', and what these refer to."""
-    answers = [endpoint.answer for endpoint in endpoints if not isinstance(endpoint.answer, str)]
-    models: list[type[BaseModel]] = list(dict.fromkeys([*MODELS, *answers, Said, Stopped, Invalid]))
-    _, made = models_json_schema(
-        [(model, "validation") for model in models], ref_template=REF, schema_generator=_Schemas
-    )
-    schemas: dict[str, Schema] = {
-        **BODIES,
-        **{name: _ids(ident, settings.max_ids) for name, ident in LISTS.items()},
-        **made["$defs"],
-        "Item": _shortened(TypeAdapter(Item).json_schema(schema_generator=_Schemas), settings.max_text),
-    }
-    for name, ignored in SENT_BACK.items():
-        properties = schemas[name]["properties"]
-        if isinstance(properties, dict):
-            properties |= {one: {"description": "ignored: may be sent back as it was read"} for one in sorted(ignored)}
-    for name, example in EXAMPLES.items():
-        schemas[name]["examples"] = [example]
-    return schemas
-
-
-def _shortened(schema: Schema, most: int) -> Schema:
-    """The schema, with no text in it longer than so many characters."""
-
-    def shorten(value: object) -> object:
-        if isinstance(value, dict):
-            return {
-                name: min(one, most) if name == "maxLength" and isinstance(one, int) else shorten(one)
-                for name, one in value.items()
-            }
-        return [shorten(one) for one in value] if isinstance(value, list) else value
-
-    return {name: shorten(one) for name, one in schema.items()}
-
-
 def _operation(endpoint: Endpoint, method: str, prefix: str, settings: Settings) -> Schema:
     operation: Schema = {
         "operationId": _operation_id(method, prefix + endpoint.template),
@@ -281,9 +168,9 @@ def _operation(endpoint: Endpoint, method: str, prefix: str, settings: Settings)
     if endpoint.roles is not None and not endpoint.roles.issuperset(ROLES):
         operation["description"] = f"Where there are tokens, for the roles {' and '.join(_roles(endpoint.roles))}."
     if endpoint.body is not None:
-        content = {JSON: {"schema": _ref(endpoint.body), "example": EXAMPLES[endpoint.body]}}
+        content = {JSON: {"schema": ref_to(endpoint.body), "example": EXAMPLES[endpoint.body]}}
         if endpoint.body == "Items":
-            content["application/x-ndjson"] = {"schema": _ref("ItemLines"), "example": EXAMPLES["ItemLines"]}
+            content["application/x-ndjson"] = {"schema": ref_to("ItemLines"), "example": EXAMPLES["ItemLines"]}
         operation["requestBody"] = {"content": content, "required": endpoint.body not in {*SENT_BACK, "Items"}}
     return operation
 
@@ -300,7 +187,7 @@ def _group(endpoint: Endpoint) -> str:
 def _parameters(endpoint: Endpoint, settings: Settings) -> Iterator[Schema]:
     if "{id" in endpoint.path:
         kind = re.findall(r"[a-z]+", endpoint.path.partition("/{id")[0])[-1].replace("ack", "batch")
-        yield {"name": "id", "in": "path", "required": True, "schema": _ref(IDS[kind])}
+        yield {"name": "id", "in": "path", "required": True, "schema": ref_to(IDS[kind])}
     for name, parameter in endpoint.query(settings).items():
         yield {"name": name, "in": "query", "description": parameter.about, "schema": parameter.schema}
 
@@ -318,7 +205,7 @@ def _response(endpoint: Endpoint, status: int, prefix: str) -> Schema:
     response: Schema = {
         "description": description,
         "headers": headers,
-        "content": {JSON: {"schema": _ref(name), "example": EXAMPLES[name]}},
+        "content": {JSON: {"schema": ref_to(name), "example": EXAMPLES[name]}},
     }
     if endpoint.links and status < FAILURE:
         response["links"] = {name: _link(link, prefix) for name, link in endpoint.links.items()}

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Coroutine, Sequence
 from typing import TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -42,8 +42,8 @@ class IdConvertor(Convertor[str]):
         return unquote(value, errors="surrogateescape")
 
     def to_string(self, value: str) -> str:
-        """Not needed: no URL is built from a route."""
-        raise NotImplementedError(value)
+        """Encode all of it, so that it is read as it was whatever it holds."""
+        return quote(value, safe="", errors="surrogateescape").replace(".", "%2E")
 
 
 class SeedIdConvertor(IdConvertor):

@@ -16,7 +16,8 @@ from coordinator.http.answers import Json
 from coordinator.http.dashboard import live
 from coordinator.http.dashboard.shell import serve_shell
 from coordinator.http.docs import page
-from coordinator.http.openapi import CALLER, TAGS, Endpoint, Link, Parameter, Schema, describe
+from coordinator.http.openapi import Endpoint, Link, Parameter, describe
+from coordinator.http.schemas import CALLER, TAGS, Schema
 from coordinator.http.views import FAR, PAGE
 from coordinator.node.commands import DRAIN_WORKER, RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
 from coordinator.settings import Settings

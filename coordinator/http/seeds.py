@@ -26,6 +26,7 @@ from coordinator.http.requests import (
 )
 from coordinator.http.views import page_bounds, seed_views
 from coordinator.models import SeedSpec
+from coordinator.node import figures
 from coordinator.node.commands import PURGE_SEED
 from coordinator.parsing import check_seed_id
 
@@ -102,9 +103,14 @@ async def all_seeds(request: Request) -> Response:
     sort = choice_of(request, "sort", both_ways(SEED_SORTS)) or "id"
     state, part = choice_of(request, "state", STATES), request.query_params.get("q", "")
     seeds = [seed for seed in session.seeds.all() if state in {None, seed.state} and named(seed.id, part)]
-    if sort.removeprefix("-") == "id":  # then only the part that is shown need be counted
-        seeds = seeds[::-1] if sort.startswith("-") else seeds
+    key, is_reverse = sort.removeprefix("-"), sort.startswith("-")
+    if key == "id":  # then only the part that is shown need be counted
+        seeds = seeds[::-1] if is_reverse else seeds
         views = await seed_views(session, seeds[offset : offset + limit])
-    else:
+    elif len(seeds) <= figures.COUNTED:
         views = ordered(await seed_views(session, seeds), sort)[offset : offset + limit]
+    else:
+        ranks = await session.figures.ranks([seed.id for seed in seeds], key)
+        seeds.sort(key=lambda seed: ranks[seed.id], reverse=is_reverse)
+        views = ordered(await seed_views(session, seeds[offset : offset + limit]), sort)
     return Json({"seeds": views, "count": {"totalItems": len(seeds)}})

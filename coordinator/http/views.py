@@ -79,7 +79,7 @@ def worker_view(view: WorkerView) -> View:
 
 async def held_batches(session: Session) -> list[View]:
     """Who holds which batch: `worker` is None for what a client holds that does not say."""
-    return [{"worker": one.worker, **one.held.model_dump()} for one in await session.figures.held()]
+    return [{"worker": one.worker, **one.held.model_dump()} for one in await session.holdings.held()]
 
 
 async def dead_view(session: Session, ident: str) -> View:

@@ -17,6 +17,7 @@ from coordinator.node.dead import DeadLetters
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.events import Events
 from coordinator.node.figures import Figures
+from coordinator.node.holdings import Holdings
 from coordinator.node.leases import Leases
 from coordinator.node.overview import Overview
 from coordinator.node.peers import Peers
@@ -49,6 +50,7 @@ class Session:
     peers: Peers
     suspects: Suspects
     figures: Figures
+    holdings: Holdings
     pulse: Pulse
     progress: Progress
     events: Events
@@ -139,6 +141,7 @@ async def assemble(
         timeout=settings.worker_timeout,
         tally=tally,
     )
+    events.in_hand_by(roster.held)
     pulse = Pulse(work)
     figures = Figures(
         registry=registry,
@@ -146,10 +149,13 @@ async def assemble(
         dispatcher=dispatcher,
         work=work,
         leases=leases,
+        suspects=suspects,
         roster=roster,
         pulse=pulse,
         peers=peers,
+        management=links.management,
     )
+    holdings = Holdings(work=work, leases=leases, roster=roster, peers=peers)
     overview = Overview(
         registry=registry,
         dispatcher=dispatcher,
@@ -167,7 +173,7 @@ async def assemble(
         leases=leases,
         roster=roster,
         peers=peers,
-        figures=figures,
+        holdings=holdings,
         callbacks=callbacks,
         publishing=publishing,
         settings=settings,
@@ -206,6 +212,7 @@ async def assemble(
         peers=peers,
         suspects=suspects,
         figures=figures,
+        holdings=holdings,
         pulse=pulse,
         progress=Progress(
             registry=registry,

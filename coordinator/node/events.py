@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from coordinator.domain.history import Entry, Key, Ring, Wanted
+from coordinator.domain.hunches import Hunches
 from coordinator.domain.ledger import Sending
 from coordinator.errors import BrokerUnavailableError
 from coordinator.models import Batch, HeldBatch
@@ -66,12 +67,20 @@ class Events:
         self._followers: dict[Follower, None] = {}
         self._wake = asyncio.Event()
         self._holders: OrderedDict[str, str] = OrderedDict()
+        self._hunches = Hunches()
+        self._in_hand: Callable[[], Collection[str]] = frozenset
         peers.answer("events.find", self._find_for_peer)
         peers.answer("events.since", self._since_for_peer)
+
+    def in_hand_by(self, held: Callable[[], Collection[str]]) -> None:
+        """Ask here for the ids of the batches that workers say they hold."""
+        self._in_hand = held
 
     def batch(self, kind: str, batch: Batch, worker: str | None = None, reason: str | None = None) -> None:
         """Something happened to a batch."""
         by = self._instance
+        if kind == "batch.returned":
+            self._hunches.drop(batch.id)
         self._ring.add((time.time(), kind, batch.seed, worker, batch.id, batch.count, batch.attempt, reason, by))
 
     def seed(self, kind: str, seed: str, reason: str | None = None) -> None:
@@ -96,9 +105,14 @@ class Events:
         return self._holders.get(batch)
 
     def acked(self, sendings: Iterable[Sending]) -> None:
-        """These were acked, which is known from the broker's figures alone, and a moment late."""
-        for one in sendings:
-            worker, at = self._holders.get(one.batch), time.time()
+        """These are taken to be acked, for the broker tells how many are, not which."""
+        self._hunches.suppose(sendings, time.time())
+        self._note_acked()
+
+    def _note_acked(self) -> None:
+        """Note the acks that no worker has contradicted."""
+        for at, one in self._hunches.certain(time.time(), self._in_hand):
+            worker = self._holders.get(one.batch)
             self._ring.add(
                 Entry(at, "batch.acked", one.seed, worker, one.batch, one.count, one.attempt, by=self._instance)
             )
@@ -113,6 +127,7 @@ class Events:
         """
         question = {"wanted": _write(wanted), "after": str(after) if after else None, "limit": limit}
         answers = await self._peers.ask("events.find", question)
+        self._note_acked()
         noted, how_many = self._ring.find(wanted, after, limit)
         past, of_past = self._registry.past.find(wanted, after, limit)
         events = [one.view() for one in (*noted, *past)]
@@ -154,6 +169,7 @@ class Events:
             for follower in self._followers:
                 follower.begun.set()
             await asyncio.sleep(EVERY)
+            self._note_acked()
             news = self._ring.since(own) + self._registry.past.since(past)
             own, past = self._ring.added, self._registry.past.added
             views = [(one.key, one.view(), one.entry) for one in news if self._is_wanted(one.entry)]
@@ -187,11 +203,13 @@ class Events:
         return found
 
     async def _find_for_peer(self, body: Body) -> Body:
+        self._note_acked()
         after = Key.parse(body["after"]) if body["after"] else None
         found, total = self._ring.find(_read(body["wanted"]), after, int(body["limit"]))
         return {"events": [one.view() for one in found], "total": total}
 
     async def _since_for_peer(self, body: Body) -> Body:
+        self._note_acked()
         wanted = [_read(one) for one in body["wanted"]]
         since = body["since"].get(self._peers.instance, self._ring.added)
         found = [one for one in self._ring.since(int(since)) if any(each.takes(one.entry) for each in wanted)]

@@ -1,20 +1,25 @@
-"""Figures of the whole cluster: where a seed's items are, and who holds what."""
+"""Figures of the whole cluster: where a seed's items are, and why they do not move."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-import datetime as dt
+import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+import structlog
 
 from coordinator import topology
+from coordinator.broker.management import Management, Totals
 from coordinator.domain.pages import Traffic
 from coordinator.domain.registry import Seed
 from coordinator.domain.tags import TagSet
 from coordinator.domain.why import Crew, Obstacle, Standing, is_drained, why
-from coordinator.models import HeldBatch
+from coordinator.errors import ManagementError, QueueSilentError
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Peers
@@ -22,8 +27,18 @@ from coordinator.node.presence import Roster
 from coordinator.node.pulse import Pulse
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
+from coordinator.node.suspects import Suspects
 from coordinator.node.talk import Body
 from coordinator.node.work import Work
+
+log = structlog.get_logger(__name__)
+
+FRESH: Final = 2.0
+"""Seconds for which what the management API told is told again: it counts no more often itself."""
+PATIENCE: Final = 2.0
+"""Seconds that it may take, for it is slow when many workers are cut off at once."""
+COUNTED: Final = 200
+"""Of so many seeds at most the broker is asked one by one how much is available. For more it is asked once for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +69,15 @@ class SeedView:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """A batch that was delivered and not acked; `worker` is None for what a client holds that does not say."""
-
-    worker: str | None
-    held: HeldBatch
-
-
-@dataclass(frozen=True, slots=True)
 class _Share:
-    """What one coordinator has of a seed, in items: pages at hand, batches that it sent; and its traffic."""
+    """What one coordinator has of a seed, in items: pages at hand, batches that it sent, suspects; and its traffic."""
 
     at_hand: int
     queued: int
     sent: int
     taken: int
     exact: bool
+    suspected: int
     traffic: tuple[int, int, int, int]
     leased: int
     rate: float
@@ -88,9 +96,11 @@ class Figures:
         dispatcher: Dispatcher,
         work: Work,
         leases: Leases,
+        suspects: Suspects,
         roster: Roster,
         pulse: Pulse,
         peers: Peers,
+        management: Management,
     ) -> None:
         self._registry = registry
         self._pulse = pulse
@@ -98,19 +108,47 @@ class Figures:
         self._dispatcher = dispatcher
         self._work = work
         self._leases = leases
+        self._suspects = suspects
         self._roster = roster
         self._peers = peers
+        self._management = management
+        self._totals: tuple[float, dict[str, Totals]] = (-math.inf, {})
+        """What the management API told last of all queues, and when (monotonic seconds)."""
         peers.answer("figures.seeds", self._shares_for_peer)
-        peers.answer("figures.held", self._held_for_peer)
 
     async def of(self, seeds: Sequence[str]) -> dict[str, Counts]:
         """The counts of these seeds."""
         found, _ = await self._ask(seeds)
         return {seed: counts for seed, (counts, _) in found.items()}
 
+    async def ranks(self, seeds: Sequence[str], figure: str) -> dict[str, float]:
+        """A figure of each of these seeds, to sort them by: how many items are in a place, or the rate.
+
+        The broker is asked once for all, and its figures may lag by some seconds; nothing else is asked of it.
+        """
+        found, _ = await self._ask(seeds, (await self._pages_at_once(seeds) or {}) if figure == "available" else {})
+        if figure == "rate":
+            return {seed: sum(part.rate for part in parts) for seed, (_, parts) in found.items()}
+        return {seed: float(getattr(counts, figure)) for seed, (counts, _) in found.items()}
+
+    async def _pages_at_once(self, seeds: Sequence[str]) -> dict[str, int] | None:
+        """Pages that wait in these seeds' queues, some seconds late; None where the management API does not answer."""
+        at, totals = self._totals
+        if time.monotonic() - at > FRESH:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    totals = await self._management.totals()
+            except (ManagementError, TimeoutError) as error:
+                log.info("management.failed", problem=str(error) or type(error).__name__)
+                return None
+            self._totals = time.monotonic(), totals
+        queues = {seed: topology.seed_queue_name(seed) for seed in seeds}
+        return {seed: totals[queue].ready for seed, queue in queues.items() if queue in totals}
+
     async def views(self, seeds: Sequence[Seed]) -> list[SeedView]:
-        """These seeds, with all that is known of how they go."""
-        asked, leases = await self._ask([seed.id for seed in seeds])
+        """These seeds, with all that is known of how they go; of many, what is available is an estimate."""
+        ids = [seed.id for seed in seeds]
+        asked, leases = await self._ask(ids, await self._pages_at_once(ids) if len(seeds) > COUNTED else None)
         tag_sets = {seed.spec.tags for seed in seeds}
         consumers = {tags: self._work.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
         crews = self._crews(consumers, leases)
@@ -129,9 +167,11 @@ class Figures:
                 sent=counts.sent,
                 in_hand=in_hand[seed.id],
                 held=held[seed.id] + leased,
-                is_certain=not strange[tags] and (not is_told or all(part.settled for part in parts)),
+                suspected=sum(part.suspected for part in parts),
+                is_certain=counts.exact and not strange[tags] and (not is_told or all(part.settled for part in parts)),
             )
-            obstacle = next((Obstacle(*part.obstacle) for part in parts if part.obstacle is not None), None)
+            told = next((part.obstacle for part in parts if part.obstacle is not None), None)
+            obstacle = None if told is None else Obstacle(*told, is_paused=not self._work.standstill.is_over.is_set())
             rate = sum(part.rate for part in parts)
             views.append(SeedView(seed, counts, rate, standing, why(standing, tags, crews[tags], obstacle)))
         return views
@@ -156,30 +196,29 @@ class Figures:
             for fit in [[held for own, held in able if set(tags).issubset(own)]]
         }
 
-    async def callers(self) -> tuple[list[Holding], dict[str, float]]:
-        """What HTTP workers hold, and when each fetched last (Unix time in seconds), if that is recent."""
-        answers = await self._peers.ask("figures.held", {})
-        called = self._roster.called()
-        for body in answers.given.values():
-            for worker, at in body.get("called", {}).items():
-                called[worker] = max(at, called.get(worker, 0.0))
-        return [*self._leased_here(), *_read(answers.given.values(), "leases")], called
+    async def _ask(
+        self, seeds: Sequence[str], pages: Mapping[str, int] | None = None
+    ) -> tuple[dict[str, tuple[Counts, list[_Share]]], Mapping[str, int]]:
+        """The counts and shares of these seeds; and of each worker that speaks HTTP, how many batches it holds.
 
-    async def _ask(self, seeds: Sequence[str]) -> tuple[dict[str, tuple[Counts, list[_Share]]], Mapping[str, int]]:
-        """The counts and shares of these seeds; and of each worker that speaks HTTP, how many batches it holds."""
+        `pages` are those that wait in their queues, as was known some seconds ago; else the broker is asked for each.
+        """
         answers = await self._peers.ask("figures.seeds", {"seeds": list(seeds)})
         shares = self._shares(seeds)
         found = {}
-        for seed, pages in (await self._waiting_pages(seeds)).items():
+        waiting_pages = await self._waiting_pages(seeds) if pages is None else pages
+        for seed in seeds:
             parts = [shares[seed], *(_Share(*body["seeds"][seed]) for body in answers.given.values())]
             traffic = sum((Traffic(*part.traffic) for part in parts), Traffic())
-            waiting, is_counted = traffic.waiting(pages)
+            told = waiting_pages.get(seed)
+            waiting, is_counted = traffic.waiting(told or 0)
+            is_known = told is not None and pages is None
             counts = Counts(
                 available=waiting + sum(part.at_hand for part in parts),
-                queued=sum(part.queued for part in parts),
+                queued=sum(part.queued + part.suspected for part in parts),
                 sent=sum(part.sent for part in parts),
                 taken=sum(part.taken for part in parts),
-                exact=is_counted and all(part.exact for part in parts) and not answers.missing,
+                exact=is_known and is_counted and all(part.exact for part in parts) and not answers.missing,
             )
             found[seed] = (counts, parts)
         leases = self._callers_here()
@@ -194,28 +233,18 @@ class Figures:
         return leases
 
     async def _waiting_pages(self, seeds: Sequence[str]) -> dict[str, int]:
-        return {seed: await self._seeds.waiting_pages(seed) for seed in seeds}
-
-    async def held(self) -> list[Holding]:
-        """Who holds which batch, the longest first."""
-        answers = await self._peers.ask("figures.held", {})
-        leases = [*self._leased_here(), *_read(answers.given.values(), "leases")]
-        named = [
-            *(Holding(heard.presence.worker, one) for heard in self._roster.present() for one in heard.presence.held),
-            *leases,
-        ]
-        known = {one.held.batch for one in named}
-        sent = [*self._sent_here(), *_read(answers.given.values(), "sent")]
-        return sorted([*named, *(one for one in sent if one.held.batch not in known)], key=lambda one: one.held.since)
-
-    async def leased(self) -> list[Holding]:
-        """What HTTP workers hold."""
-        leases, _ = await self.callers()
-        return leases
+        """Pages that wait in these seeds' queues; those of which the broker tells nothing now are left out."""
+        found = {}
+        for seed in seeds:
+            try:
+                found[seed] = await self._seeds.waiting_pages(seed)
+            except QueueSilentError as error:
+                log.debug("seed.queue_silent", seed=seed, problem=str(error))
+        return found
 
     def _shares(self, seeds: Sequence[str]) -> dict[str, _Share]:
         bound_by_capacity(self._work, self._leases, self._roster)
-        counts = self._work.ledger.counts()
+        counts, suspected = self._work.ledger.counts(), self._suspects.waiting()
         known = self._roster.held() | {lease.batch.id for lease in self._leases.held()}
         leased: Counter[str] = Counter()
         for lease in self._leases.held():
@@ -227,6 +256,7 @@ class Figures:
                 *counts.get(seed, (0, 0)),
                 self._work.ledger.taken(seed),
                 seed not in strangers,
+                suspected[seed],
                 dataclasses.astuple(self._seeds.traffic(seed)),
                 leased[seed],
                 self._pulse.rate(seed),
@@ -241,58 +271,19 @@ class Figures:
         told = {seed: dataclasses.astuple(share) for seed, share in shares.items()}
         return {"seeds": told, "callers": self._callers_here()}
 
-    async def _held_for_peer(self, _: Body) -> Body:
-        called = self._roster.called()
-        return {"leases": _write(self._leased_here()), "sent": _write(self._sent_here()), "called": called}
-
-    def _leased_here(self) -> list[Holding]:
-        return [
-            Holding(
-                lease.worker,
-                HeldBatch(
-                    batch=lease.batch.id,
-                    seed=lease.batch.seed,
-                    count=lease.batch.count,
-                    since=_rfc3339(lease.since),
-                    begun=True,
-                ),
-            )
-            for lease in self._leases.held()
-        ]
-
-    def _sent_here(self) -> list[Holding]:
-        ago = time.time() - time.monotonic()
-        return [
-            Holding(
-                None,
-                HeldBatch(batch=one.batch, seed=one.seed, count=one.count, since=_rfc3339(one.at + ago), begun=None),
-            )
-            for one in self._work.ledger.sent()
-        ]
-
 
 def _tuple(obstacle: Obstacle | None) -> tuple[float | None, bool] | None:
     return None if obstacle is None else (obstacle.throttled_until, obstacle.is_full)
 
 
-def _write(holdings: Iterable[Holding]) -> list[Body]:
-    return [{"worker": one.worker, **one.held.model_dump()} for one in holdings]
-
-
-def _read(bodies: Iterable[Body], name: str) -> list[Holding]:
-    return [Holding(one["worker"], HeldBatch.model_validate(one)) for body in bodies for one in body.get(name, ())]
-
-
-def _rfc3339(at: float) -> str:
-    return dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="milliseconds")
-
-
 def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
     """Where all consumers of a work queue are library workers, what is sent is bounded by what they can hold."""
     leased = {lease.batch.id for lease in leases.held()}
+    # The broker counts what was fetched and is not settled as a consumer each.
+    fetches = Counter(topology.work_queue_name(lease.batch.tags) for lease in leases.held())
     for queue in work.ledger.busy():
         tags = set(topology.tags_of_work_queue(queue))
         speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
         able = [presence for presence in speaking if tags.issubset(presence.tags)]
-        if work.consumers(queue) <= len(able):
+        if work.consumers(queue) - fetches[queue] <= len(able):
             work.bound(queue, sum(presence.capacity for presence in able), leased)

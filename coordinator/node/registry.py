@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.domain.entries import EVENT, Event, Marker
-from coordinator.domain.history import DURABLE, Ring, entry_of
+from coordinator.domain.history import Past, entry_of
 from coordinator.domain.registry import State
 from coordinator.errors import BrokerUnavailableError
 
@@ -42,7 +42,7 @@ class Registry:
             past: how many of the events that were read are kept to be told.
         """
         self.state = State()
-        self.past = Ring(DURABLE, past)
+        self.past = Past(past)
         self._instance = instance
         self._reading = reading
         self._writing = writing

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -17,7 +18,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
-from coordinator.broker.management import Management
+from coordinator.broker.management import Management, Totals
 from coordinator.broker.messages import batch_message, is_alone, read_batch
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError
 from coordinator.models import Batch
@@ -25,6 +26,7 @@ from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.node.standstill import WORK_SHARE
 from coordinator.node.talk import Body
 from coordinator.node.work import StaleBatchError, Work
 
@@ -38,6 +40,8 @@ LOOK_EVERY: Final = 0.1
 PAUSE: Final = 5.0
 """Seconds that all coordinators send nothing, unless asked again: should this one die, they go on."""
 RENEW_EVERY: Final = 1.0
+MOST_DOUBLED: Final = 4
+"""So often what is owed to dispatch is doubled while no last offer can be made, as where a worker hangs."""
 
 
 class Suspects:
@@ -79,8 +83,10 @@ class Suspects:
         self._patience = patience
         self._tick = broker_tick
         self._waiting: deque[tuple[Batch, Delivery]] = deque()
-        self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
         self._standstill = work.standstill
+        self._offered: Batch | None = None
+        self._malformed: list[tuple[Delivery, str]] = []
+        self._arrived = asyncio.Event()
         self._renewed = 0.0
         peers.answer("work.pause", self._pause_for_peer)
         peers.answer("work.resume", self._resume_for_peer)
@@ -103,6 +109,14 @@ class Suspects:
             "", topology.SUSPECTS, batch_message(batch, publication="", alone=alone), mandatory=True
         )
 
+    def waiting(self) -> Counter[str]:
+        """Items by seed of the suspects that wait here for their turn."""
+        batches = [batch for batch, _ in self._waiting]
+        found: Counter[str] = Counter()
+        for batch in [*batches, self._offered] if self._offered else batches:
+            found[batch.seed] += batch.count
+        return found
+
     async def take_back(self, seed: str) -> int:
         """Make the waiting batches of a released seed available, or discard a purged one's; returns how many items."""
         mine = [one for one in self._waiting if one[0].seed == seed]
@@ -116,19 +130,25 @@ class Suspects:
 
     async def run(self, connection: Connection) -> None:
         """Offer the suspects until cancelled."""
-        await connection.consume(topology.SUSPECTS, self._inbox.put_nowait, prefetch=PREFETCH)
+        await connection.consume(topology.SUSPECTS, self._admit, prefetch=PREFETCH)
+        failures = 0
         while True:
-            while not self._inbox.empty():
-                await self._admit(self._inbox.get_nowait())
+            self._arrived.clear()
+            await self._bury_malformed()
             suspect = self._next(resting=self._standstill.owed > 0)
             if suspect is None:
                 await self._wait_for_more()
                 continue
             batch, delivery = suspect
+            self._offered = batch
             if not is_alone(delivery):
                 await self._until_settled(await self._offer(batch, delivery, alone=False), SUSPECT_PAUSE)
                 continue
-            await self._offer_alone(batch, delivery)
+            begun = time.monotonic()
+            failures = 0 if await self._offer_alone(batch, delivery) else failures + 1
+            if failures > 1:
+                doubled = 2 ** min(failures - 1, MOST_DOUBLED)
+                self._standstill.owe(doubled * WORK_SHARE * (time.monotonic() - begun))
 
     def _next(self, *, resting: bool) -> tuple[Batch, Delivery] | None:
         """The first suspect that may go; while dispatch makes up for a last offer, none that needs another."""
@@ -142,16 +162,24 @@ class Suspects:
         left = self._standstill.owed if self._waiting else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left):
-                await self._admit(await self._inbox.get())
+                await self._arrived.wait()
 
-    async def _admit(self, delivery: Delivery) -> None:
+    def _admit(self, delivery: Delivery) -> None:
+        """Note a suspect as soon as it comes, also during an offer: it counts, and may be taken back."""
         try:
             self._waiting.append((read_batch(delivery), delivery))
         except InvalidInputError as error:
-            await self._dead.bury_message(delivery, "return", "", str(error))
+            self._malformed.append((delivery, str(error)))
+        self._arrived.set()
+
+    async def _bury_malformed(self) -> None:
+        while self._malformed:
+            delivery, problem = self._malformed.pop()
+            await self._dead.bury_message(delivery, "return", "", problem)
             await delivery.ack()
 
-    async def _offer_alone(self, batch: Batch, delivery: Delivery) -> None:
+    async def _offer_alone(self, batch: Batch, delivery: Delivery) -> bool:
+        """Offer it while nothing else is out; whether that could be had."""
         try:
             is_quiet = await self._until_quiet()
             publication = await self._offer(batch, delivery, alone=is_quiet)
@@ -160,6 +188,7 @@ class Suspects:
         finally:
             self._standstill.resume()
         await self._peers.ask("work.resume", {})
+        return is_quiet
 
     async def _offer(self, batch: Batch, delivery: Delivery, *, alone: bool) -> str:
         """Send it; a batch that could not be made alone is sent all the same, and dies of no such offer.
@@ -173,6 +202,7 @@ class Suspects:
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
         except (StaleBatchError, QueueFullError):
             await self._available.put_batch(batch)
+        self._offered = None
         await delivery.ack()
         return publication
 
@@ -211,8 +241,12 @@ class Suspects:
         except ManagementError as error:
             log.warning("management.failed", problem=str(error))
             return False
-        out = [totals.get(queue) for queue in self._work.queues]
-        return not self._work.is_leaving and all(queue and queue.ready == queue.unacked == 0 for queue in out)
+        return not self._work.is_leaving and all(self._is_still(queue, totals) for queue in self._work.queues)
+
+    def _is_still(self, queue: str, totals: Mapping[str, Totals]) -> bool:
+        """Whether nothing of a work queue is in any worker's hands, nor will be: what nobody consumes does no harm."""
+        out = totals.get(queue)
+        return out is not None and out.unacked == 0 and (out.ready == 0 or not self._work.consumers(queue))
 
     async def _pause_for_peer(self, body: Body) -> Body:
         self._standstill.pause(float(body["seconds"]))

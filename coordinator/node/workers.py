@@ -21,7 +21,7 @@ from coordinator.errors import ManagementError, NotFoundError
 from coordinator.models import HeldBatch, WorkerSpec, WorkerState
 from coordinator.node.accounts import permissions, worker_user
 from coordinator.node.callbacks import Callbacks
-from coordinator.node.figures import Figures
+from coordinator.node.holdings import Holdings
 from coordinator.node.leases import Leases
 from coordinator.node.peers import Peers
 from coordinator.node.presence import Roster, drain_notice, read_worker_name
@@ -62,14 +62,14 @@ class Workers:
         leases: Leases,
         roster: Roster,
         peers: Peers,
-        figures: Figures,
+        holdings: Holdings,
         callbacks: Callbacks,
         publishing: Channel,
         settings: Settings,
     ) -> None:
         self._publishing = publishing
         self._peers = peers
-        self._figures = figures
+        self._holdings = holdings
         self._callbacks = callbacks
         self._registry = registry
         self._management = management
@@ -161,7 +161,7 @@ class Workers:
             if one.standing == "draining" and one.spec.transport == "http" and self._peers.owns(f"worker {one.id}")
         ]
         if asked:
-            busy = {lease.worker for lease in await self._figures.leased()}
+            busy = {lease.worker for lease in await self._holdings.leased()}
             for ident in asked:
                 if ident not in busy:
                     await self._registry.append(WorkerDrained, worker=ident)
@@ -263,7 +263,7 @@ class Workers:
 
     async def views(self, workers: Iterable[Worker]) -> list[WorkerView]:
         """These workers, each with what it holds."""
-        leases, called = await self._figures.callers()
+        leases, called = await self._holdings.callers()
         held: defaultdict[str | None, list[HeldBatch]] = defaultdict(list)
         for lease in leases:
             held[lease.worker].append(lease.held)

@@ -66,7 +66,7 @@ async def test_priority_and_throttle_are_changed(site: Site, page: Page) -> None
     await press(page, "Remove this route")
     await dialog.get_by_role("button", name="Apply").click()
     await confirm(
-        page, "3 changes", "Share 4 becomes 16", "at most 250 items a minute", "only workers with the tag gpu"
+        page, "Make 3 changes", "Share 4 becomes 16", "at most 250 items a minute", "only workers with the tag gpu"
     )
     await said(page, "Changed shop: ")
     seed = await seed_of(site.api, "shop")
@@ -81,7 +81,7 @@ async def test_what_does_not_validate_is_said(site: Site, page: Page) -> None:
     await press(page, "Add a route")
     await page.get_by_role("dialog").get_by_label("Tag").fill("a,b")
     await page.get_by_role("dialog").get_by_role("button", name="Apply").click()
-    await confirm(page, "1 change")
+    await confirm(page, "Make 1 change")
     await said(page, "must not hold a comma")
     assert (await seed_of(site.api, "shop"))["policies"] == []
 

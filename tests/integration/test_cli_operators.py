@@ -83,6 +83,14 @@ async def test_lists_are_filtered_sorted_and_cut(shell: Shell) -> None:
         assert (await shell.run("batches", "--sort", "colour"))[0] == 2
         document = json.loads((await shell.run("status", "--json"))[1])
         assert {row["id"] for row in document["workers"]} == {"w1", "w2"}
+        code, output, _ = await shell.run("cluster")
+        assert (code, "coordinators: 1" in output, "broker: RabbitMQ" in output) == (0, True, True)
+        code, output, _ = await shell.run("release", "seed", "--dry-run", "img-1", "nobody")
+        assert (code, "img-1: 1 batch (50 items) held over HTTP" in output) == (4, True)
+        code, output, _ = await shell.run("release", "worker", "--dry-run", "w1")
+        assert (code, "w1: 2 batches (200 items): to other workers" in output) == (0, True)
+        assert {one["state"] for one in await rows(shell, "seeds")} == {"running"}
+        assert len(await rows(shell, "batches")) == 3
         code, output, _ = await shell.run("status", "--once")
         assert code == 0
         assert f"{holding['batch'][:8]} of img-1" in output

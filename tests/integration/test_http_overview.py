@@ -9,6 +9,7 @@ from coordinator.answers import BrokerAnswer
 from coordinator.broker.channel import Message
 from coordinator.client import HttpManager
 from coordinator.errors import NotFoundError
+from coordinator.node import figures
 from coordinator.node.node import Node
 from tests.integration.steps import ack, channel_of, dead_letters, fetch, put_seed, seed_of, submit, until
 from tests.support import PREFIX
@@ -61,6 +62,38 @@ async def test_progress_and_rate(api: httpx.AsyncClient) -> None:
 
     await until(look, lambda: told["rate"] != 0, "a rate")
     assert (told["progress"], told["why"]) == ({"drained": True, "inHand": 0}, None)
+
+
+async def test_many_seeds_are_sorted_by_what_one_question_tells(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By each figure in the order in which they would be counted one by one; what is shown is counted so."""
+    monkeypatch.setattr(figures, "COUNTED", 3)
+    for seed, count in (("a", 2000), ("b", 3000), ("c", 0), ("d", 300)):
+        await put_seed(api, seed, policies=[{"type": "route", "routeTo": seed}])
+        if count:
+            await submit(api, seed, count)
+    await ack(api, await fetch(api, 2, worker="w", tags="a"))
+    await fetch(api, 1, worker="w", tags="d")
+    order: dict[str, str] = {}
+
+    async def look() -> None:
+        async with client_of(api) as reader:
+            for sort in ("-available", "-sent", "-taken", "rate", "queued"):
+                order[sort] = "".join(seed.id for seed in await reader.seeds(sort=sort))
+
+    wanted = {"-available": "b", "-sent": "d", "-taken": "a", "queued": "c"}
+    await until(
+        look,  # the figures of the management API come a second late
+        lambda: order["-available"] == "bacd" and all(order[sort][0] == seed for sort, seed in wanted.items()),
+        f"the order, which is {order}",
+    )
+    answer = (await api.get("/seed", params={"sort": "-taken", "offset": 0, "limit": 1})).json()
+    assert ([one["id"] for one in answer["seeds"]], answer["count"]["totalItems"]) == (["a"], 4)
+    assert answer["seeds"][0]["counts"]["taken"] == 200
+    told = (await api.get("/seed")).json()["seeds"]
+    assert [one["counts"]["exact"] for one in told] == [False] * 4
+    assert (told[1]["counts"]["available"], told[2]["counts"]["available"]) == (2600, 0)
 
 
 async def test_lists_are_filtered_and_sorted(api: httpx.AsyncClient) -> None:

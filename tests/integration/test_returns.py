@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import httpx
 import orjson
@@ -12,7 +13,7 @@ from coordinator.broker.channel import Message
 from coordinator.broker.management import Management
 from coordinator.broker.private import BrokerUrls
 from coordinator.settings import Settings
-from tests.integration.steps import channel_of, counts_settle, dead_letters, put_seed, served, submit
+from tests.integration.steps import channel_of, counts_settle, dead_letters, put_seed, seed_of, served, submit, until
 from tests.support import DEADLINE, Drain, StockWorker, eventually, items, own_vhost, publish_items
 
 
@@ -87,6 +88,42 @@ async def test_the_attempt_limit(broker: BrokerUrls) -> None:
         assert (stock.batches[0]["attempt"], stock.batches[0]["id"]) == (1, letter["id"])
         assert [item["id"] for item in stock.batches[0]["items"]] == ["s-0", "s-1", "s-2"]
         assert (await api.get("/dead")).json()["count"]["totalItems"] == 0
+        await stock.close()
+
+
+async def test_a_batch_that_waits_for_its_last_offer_is_queued(broker: BrokerUrls) -> None:
+    """While another batch is in a worker's hands it waits, and its seed says so: it is not drained."""
+    async with own_vhost(broker, attempt_limit=1) as settings, served(settings) as api:
+        stock = await StockWorker.consume(settings, prefetch=2)
+        await submit(api, "bad", 3)
+        await submit(api, "slow", 1)
+        await eventually(lambda: len(stock.deliveries) == 2, "both batches")
+        [failed] = [one for one in stock.deliveries if one.headers["seed"] == "bad"]
+        await failed.reject()
+        seed: dict[str, Any] = {}
+
+        async def look() -> None:
+            seed.update(await seed_of(api, "bad"))
+
+        why = "its batches failed again and again, and wait to be tried one by one"
+        await until(look, lambda: seed["why"] == why, "the suspect")
+        assert (seed["counts"]["queued"], seed["progress"]["drained"]) == (3, False)
+        await stock.close()
+
+
+async def test_what_nobody_consumes_hinders_no_last_offer(broker: BrokerUrls) -> None:
+    """Batches that wait for a worker with tags that none has are in nobody's hands."""
+    async with own_vhost(broker, attempt_limit=1) as settings, served(settings) as api:
+        await put_seed(api, "tiles", policies=[{"type": "route", "routeTo": "gpu"}])
+        await submit(api, "tiles", 1)
+        await counts_settle(api, "tiles", queued=1)
+        stock = await StockWorker.consume(settings, prefetch=2)
+        await submit(api, "bad", 3)
+        for _ in range(2):
+            await eventually(lambda: stock.deliveries, "the batch")
+            await stock.deliveries.pop().reject()
+        [letter] = await dead_letters(api, 1)
+        assert (letter["seed"], letter["attempt"]) == ("bad", 3)
         await stock.close()
 
 

@@ -21,7 +21,7 @@ from coordinator.domain.entries import (
     WorkerRemoved,
     WorkerSeen,
 )
-from coordinator.domain.history import KINDS, Entry, Happened, Key, Ring, Wanted, entry_of
+from coordinator.domain.history import KINDS, Entry, Happened, Key, Past, Ring, Wanted, entry_of
 from coordinator.domain.registry import WORKER_MEMORY, State
 from coordinator.errors import InvalidInputError
 from coordinator.models import SeedSpec, WorkerSpec
@@ -52,6 +52,19 @@ def test_a_ring_keeps_the_last() -> None:
     assert len(ring.since(0)) == 4
     assert ring.since(10) == ring.since(11) == []
     assert found_in(Ring("none", 0)) == []
+
+
+def test_what_the_registry_tells_has_the_same_place_at_each_coordinator() -> None:
+    """Also where one has replayed it from a later head; events of the same moment are told apart."""
+    entries = [Entry(AT + number // 2, "seed.created", "ab"[number % 2]) for number in range(6)]
+    whole, cut = Past(100), Past(100)
+    for entry in entries:
+        whole.add(entry)
+    for entry in entries[3:]:
+        cut.add(entry)
+    ids = [str(one.key) for one in found_in(whole)]
+    assert [str(one.key) for one in found_in(cut)] == ids[3:]
+    assert len(set(ids)) == 6
 
 
 def test_what_comes_after_a_place() -> None:

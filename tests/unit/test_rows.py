@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 import typer
 
-from coordinator.cli.rows import Part, Row, age, duration, matches, routes, throttles
+from coordinator.cli.rows import Part, Row, age, duration, in_words, matches, routes, size, throttles
 
 ROWS: list[Row] = [{"id": "b", "n": 2}, {"id": "a", "n": None}, {"id": "c", "n": 10}, {"id": "d", "n": 0.5}]
 
@@ -81,3 +81,24 @@ def test_policies_are_told_in_words() -> None:
     assert routes(row) == ["web"]
     assert throttles(row) == "5/second, 100/day"
     assert (routes({}), throttles({})) == ([], "")
+
+
+def test_sizes() -> None:
+    """In the unit in which they are short, with a digit more where that says something."""
+    assert [size(count) for count in (None, 0, 1023, 1024, 1536, 10 * 1024, 82_123_788_288)] == [
+        "",
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "1.5 KiB",
+        "10 KiB",
+        "76 GiB",
+    ]
+
+
+def test_moments_in_sentences() -> None:
+    """They are told as times of the day here; all else is left as it is."""
+    here = dt.datetime(2026, 1, 1, 12, 0, 1, tzinfo=dt.UTC).astimezone()
+    assert in_words("throttled until 2026-01-01T12:00:01.500Z") == f"throttled until {here:%H:%M:%S}"
+    assert in_words("no worker has the tag gpu") == "no worker has the tag gpu"
+    assert in_words(None) is None

@@ -147,7 +147,7 @@ async def summary(request: Request) -> Response:
                 "known": len(session.workers.known()),
                 "live": len({heard.presence.worker for heard in present} | leased),
             },
-            "held": sum(len(heard.presence.held) for heard in present) + len(session.leases.held()),
+            "held": len(await session.holdings.held()),
             "dead": depth.ready if depth else 0,
             "blocked": await session.writer.is_blocked(),
         }

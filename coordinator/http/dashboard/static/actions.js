@@ -60,7 +60,7 @@ async function setSeed(id) {
     told(changes),
     queued > 0 && h("p", { class: "faint" }, `${many(queued, "item")} in unsent batches go out under the old ones.`),
   ].filter(Boolean);
-  if (!(await ask({ title: `Change seed ${id}?`, body, confirm: many(changes.length, "change") }))) return;
+  if (!(await ask({ title: `Change seed ${id}?`, body, confirm: `Make ${many(changes.length, "change")}` }))) return;
   await call("PUT", `/seed/${quoted(id)}`, wanted);
   say(`Changed ${id}: ${changes.map(([what, then]) => `${what} ${then}`).join(" ")}`);
 }

@@ -58,6 +58,7 @@ function open() {
   state.parts = [];
   state.view.opened?.(state.query);
   stream.watch([SUMMARY, ...state.view.reads(state.query)]);
+  if (state.name !== "search") document.getElementById("q").value = "";
   const title = state.view.title(state.query);
   document.title = `${title} – Batch coordinator`;
   if (before !== state.name + (state.query.id ?? "")) {

@@ -1,15 +1,21 @@
 // What an action will do, in numbers: pure functions of what the API says, so that a dialog can tell before it is done.
 
-import { many, number } from "/dashboard/format.js";
+import { many, number, secondsSince } from "/dashboard/format.js";
+
+const UNTOLD = 5;
+
+/** Whether nobody has had the time yet to say that it holds this: workers tell every two seconds. */
+export const isFresh = (batch) => batch.worker === null && secondsSince(batch.since) < UNTOLD;
 
 const total = (batches) => batches.reduce((sum, batch) => sum + batch.count, 0);
 const both = (batches) => `${many(batches.length, "batch", "batches")} (${many(total(batches), "item")})`;
 
 /** What a release of a seed finds: its held batches by what will become of them. */
 function sortHeld(held, transports) {
-  const sorted = { overHttp: [], waiting: [], inHand: [], strangers: [] };
+  const sorted = { overHttp: [], waiting: [], inHand: [], fresh: [], strangers: [] };
   for (const batch of held) {
-    if (batch.worker === null) sorted.strangers.push(batch);
+    if (isFresh(batch)) sorted.fresh.push(batch);
+    else if (batch.worker === null) sorted.strangers.push(batch);
     else if (transports.get(batch.worker) === "http") sorted.overHttp.push(batch);
     else if (batch.begun) sorted.inHand.push(batch);
     else sorted.waiting.push(batch);
@@ -19,7 +25,7 @@ function sortHeld(held, transports) {
 
 /** Sentences on what a release of a seed will do; the first part of each is what counts. */
 export function releaseSeed(seed, held, transports) {
-  const { overHttp, waiting, inHand, strangers } = sortHeld(held, transports);
+  const { overHttp, waiting, inHand, fresh, strangers } = sortHeld(held, transports);
   const { available, queued } = seed.counts;
   return [
     available
@@ -35,6 +41,7 @@ export function releaseSeed(seed, held, transports) {
       `${both(inHand)} in hand at AMQP workers`,
       "the item in hand is finished, the rest of the batch is given back.",
     ],
+    fresh.length && [`${both(fresh)} handed out just now`, "are with workers that have not told yet whether they have begun."],
     strangers.length && [
       `${both(strangers)} with other AMQP clients`,
       "stay with them: a client without our library keeps what it holds.",

@@ -33,10 +33,17 @@ export const now = () => Date.now() / 1000 + offset;
 export const ago = (moment) => duration(now() - Date.parse(moment) / 1000);
 export const secondsSince = (moment) => now() - Date.parse(moment) / 1000;
 
+/** The time of day, with the date where that is not today. */
 export function clock(moment) {
   const date = new Date(moment);
-  return Number.isNaN(date.valueOf()) ? "–" : date.toLocaleTimeString("en-GB");
+  if (Number.isNaN(date.valueOf())) return "–";
+  const day = (one) => one.toLocaleDateString("sv-SE");
+  const time = date.toLocaleTimeString("en-GB");
+  return day(date) === day(new Date(now() * 1000)) ? time : `${day(date)} ${time}`;
 }
+
+/** A sentence of the coordinator with its moments as people read them. */
+export const inWords = (text) => text.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)/g, clock);
 
 export function bytes(value) {
   if (value === null || value === undefined) return "–";

@@ -2,6 +2,7 @@
 
 import { path } from "/dashboard/api.js";
 import { h } from "/dashboard/dom.js";
+import { isFresh } from "/dashboard/forecast.js";
 import { ago, brief, clock, duration, many, number, secondsSince } from "/dashboard/format.js";
 
 export const PAGE = 50;
@@ -9,6 +10,10 @@ export const PAGE = 50;
 const link = (kind, id, text) => h("a", { href: `#/${kind}/${encodeURIComponent(id)}`, title: id }, text ?? brief(id));
 export const seedLink = (id, text) => link("seed", id, text);
 export const workerLink = (id, text) => link("worker", id, text);
+
+/** A batch, which leads to who holds it and what happened to it. */
+const batchLink = (batch) =>
+  h("a", { href: `#${path("/search", { q: batch })}`, title: batch }, h("code", {}, brief(batch)));
 
 export const pill = (text, tone = "") => h("span", { class: `pill ${tone}` }, text);
 export const tags = (list) =>
@@ -88,13 +93,12 @@ export function table(
   );
 }
 
-/** Which part of a list is shown, and the ways to its other parts. */
+/** Which part of a list is shown, and the ways to its other parts, where it has any. */
 export function pages(view, query, total) {
   const offset = Number(query.offset ?? 0);
+  if (total <= PAGE && !offset) return null;
   const to = (start) => `#${path(`/${view}`, { ...query, offset: start || undefined })}`;
-  const shown = total
-    ? `${number(Math.min(offset + 1, total))}–${number(Math.min(offset + PAGE, total))} of ${number(total)}`
-    : "none";
+  const shown = `${number(Math.min(offset + 1, total))}–${number(Math.min(offset + PAGE, total))} of ${number(total)}`;
   const step = (label, start, is) =>
     is ? h("a", { class: "button", href: to(start) }, label) : h("span", { class: "button off" }, label);
   return h(
@@ -161,14 +165,15 @@ export const begun = (value) =>
       ? pill("begun", "info")
       : pill("waits at the worker", "plain");
 
+const holder = (row) =>
+  row.worker
+    ? workerLink(row.worker)
+    : h("span", { class: "faint" }, isFresh(row) ? "not told yet" : "a client that does not say");
+
 /** The columns of held batches. */
 export const HELD = [
-  { label: "Batch", sort: "batch", cell: (row) => h("code", { title: row.batch }, brief(row.batch)) },
-  {
-    label: "Worker",
-    sort: "worker",
-    cell: (row) => (row.worker ? workerLink(row.worker) : h("span", { class: "faint" }, "a client that does not say")),
-  },
+  { label: "Batch", sort: "batch", cell: (row) => batchLink(row.batch) },
+  { label: "Worker", sort: "worker", cell: holder },
   { label: "Seed", sort: "seed", cell: (row) => seedLink(row.seed) },
   { label: "Items", kind: "number", sort: "count", cell: (row) => number(row.count) },
   { label: "Held for", kind: "number", sort: "since", cell: (row) => held(row.since) },
@@ -188,9 +193,10 @@ const KINDS = {
   "worker.released": ["Released", "warn"],
   "worker.fenced": ["Cut off after silence", "bad"],
   "worker.removed": ["Removed", "bad"],
-  "worker.drained": ["Asked to drain", "warn"],
+  "worker.draining": ["Asked to drain", "warn"],
+  "worker.drained": ["Drained: it holds nothing", "good"],
   "batch.sent": ["Batch queued", "plain"],
-  "batch.held": ["Batch handed out", "info"],
+  "batch.held": ["Batch at a worker", "info"],
   "batch.acked": ["Batch taken", "good"],
   "batch.returned": ["Batch came back", "warn"],
   "batch.dead": ["Batch dead", "bad"],
@@ -210,7 +216,7 @@ export function timeline(part, about, own) {
 function event(one, own) {
   const [label, tone] = KINDS[one.kind] ?? [one.kind, "plain"];
   const facts = [
-    one.batch && own !== "batch" && h("code", { title: one.batch }, brief(one.batch)),
+    one.batch && own !== "batch" && batchLink(one.batch),
     one.worker && own !== "worker" && h("span", {}, "worker ", workerLink(one.worker)),
     one.seed && own !== "seed" && h("span", {}, "seed ", seedLink(one.seed)),
     one.items !== undefined && one.items !== null && h("span", {}, many(one.items, "item")),

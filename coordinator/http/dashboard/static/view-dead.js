@@ -3,8 +3,8 @@
 import { noteLetters } from "/dashboard/actions.js";
 import { id as quoted, path } from "/dashboard/api.js";
 import { h } from "/dashboard/dom.js";
-import { brief, many, number } from "/dashboard/format.js";
-import { PAGE, absent, act, age, card, pages, seedLink, table } from "/dashboard/parts.js";
+import { brief, inWords, many, number } from "/dashboard/format.js";
+import { PAGE, absent, act, age, card, note, pages, seedLink, table } from "/dashboard/parts.js";
 
 const buttons = (letter) => [
   act("retry-dead", letter.id, "Retry"),
@@ -20,7 +20,7 @@ const COLUMNS = [
   { label: "Kind", cell: (letter) => letter.kind },
   { label: "Seed", cell: (letter) => (letter.seed ? seedLink(letter.seed) : h("span", { class: "faint" }, "none")) },
   { label: "Items", kind: "number", cell: (letter) => number(letter.count) },
-  { label: "Attempts", kind: "number", cell: (letter) => number(letter.attempt) },
+  { label: "Failures", kind: "number", cell: (letter) => number(letter.history.length) },
   { label: "Reason", kind: "wide", cell: (letter) => letter.reason },
   { label: "Died", kind: "number", cell: (letter) => age(letter.at) },
   { label: "Actions", kind: "actions", cell: buttons },
@@ -60,6 +60,8 @@ export const letter = {
   title: (query) => `Dead letter ${brief(query.id)}`,
   reads: (query) => [`/dead/${quoted(query.id)}`],
   show([one]) {
+    if (one?.status === 404)
+      return [note("plain", "It is no longer here: it was tried again or dropped. ", h("a", { href: "#/dead" }, "All dead letters"))];
     if (one?.status !== 200) return [absent(one)];
     const found = one.body;
     noteLetters([found]);
@@ -81,7 +83,7 @@ export const letter = {
           ? h(
               "ol",
               { class: "lines" },
-              found.history.map((line) => h("li", {}, line)),
+              found.history.map((line) => h("li", {}, inWords(line))),
             )
           : h("p", { class: "empty" }, "No delivery of it failed."),
       ),

@@ -1,7 +1,7 @@
 // What needs a look now: problems first, then what moves, then what is held longest.
 
 import { h } from "/dashboard/dom.js";
-import { many, number, rate } from "/dashboard/format.js";
+import { inWords, many, number, rate } from "/dashboard/format.js";
 import { history, rateOf, sample } from "/dashboard/history.js";
 import { HELD, absent, card, note, seedLink, spark, table } from "/dashboard/parts.js";
 import { queueWarnings } from "/dashboard/view-cluster.js";
@@ -52,7 +52,7 @@ function troubles(summary, queues, waiting) {
         h(
           "ul",
           { class: "hits" },
-          stuck.slice(0, 8).map((seed) => h("li", { "data-key": seed.id }, seedLink(seed.id), `: ${seed.why}`)),
+          stuck.slice(0, 8).map((seed) => h("li", { "data-key": seed.id }, seedLink(seed.id), `: ${inWords(seed.why)}`)),
         ),
       ),
   ].filter(Boolean);

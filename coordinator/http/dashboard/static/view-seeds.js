@@ -5,7 +5,7 @@ import { id as quoted, path } from "/dashboard/api.js";
 import { told } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import * as forecast from "/dashboard/forecast.js";
-import { duration, many, number, rate, secondsSince } from "/dashboard/format.js";
+import { duration, inWords, many, number, rate, secondsSince } from "/dashboard/format.js";
 import { history, rateOf, sample } from "/dashboard/history.js";
 import {
   HELD,
@@ -21,7 +21,6 @@ import {
   seedLink,
   spark,
   table,
-  tags,
   timeline,
 } from "/dashboard/parts.js";
 
@@ -40,6 +39,12 @@ export function stateOf(seed) {
   if (isBlocked(seed)) return pill("held up", "bad");
   return isStuck(seed) ? pill("waits", "warn") : pill("running", "good");
 }
+
+/** For how long it has been running or released; how long it has been drained is in its history. */
+const since = (seed, tag) =>
+  seed.since &&
+  !seed.progress?.drained &&
+  h(tag, { class: "faint" }, `for ${duration(secondsSince(seed.since))}`);
 
 const figure = (seed, value) => [
   !seed.counts.exact && h("span", { class: "faint", title: "an estimate" }, "≈"),
@@ -66,14 +71,14 @@ const COLUMNS = [
     sort: "id",
     cell: (seed) => [
       seedLink(seed.id),
-      seed.why && seed.state === "running" && h("small", { class: isBlocked(seed) ? "why" : "faint" }, seed.why),
+      seed.why && seed.state === "running" && h("small", { class: isBlocked(seed) ? "why" : "faint" }, inWords(seed.why)),
     ],
   },
   {
     label: "State",
     cell: (seed) => [
       stateOf(seed),
-      seed.since && h("small", { class: "faint" }, `for ${duration(secondsSince(seed.since))}`),
+      since(seed, "small"),
     ],
   },
   { label: "Available", kind: "number", sort: "available", cell: (seed) => figure(seed, seed.counts.available) },
@@ -135,8 +140,7 @@ function facts(seed) {
         ? seed.policies.map((one) => h("div", {}, forecast.describe(one)))
         : "none: any worker, at any rate",
     ],
-    ["In hand", seed.progress ? many(seed.progress.inHand, "item") : null],
-    ["Tags", tags(seed.policies.filter((one) => one.type === "route").map((one) => one.routeTo))],
+    ["Taken, not done", seed.progress.inHand ? many(seed.progress.inHand, "item") : null],
   ];
   return h(
     "dl",
@@ -168,7 +172,7 @@ export const seed = {
         "div",
         { class: "tools" },
         stateOf(found),
-        found.since && h("span", { class: "faint" }, `for ${duration(secondsSince(found.since))}`),
+        since(found, "span"),
         h("span", { class: "grow" }),
         buttons(found),
       ),
@@ -176,7 +180,7 @@ export const seed = {
         note(
           isBlocked(found) ? "bad" : "warn",
           h("strong", {}, isStuck(found) || found.state === "released" ? "Why it does not move: " : "What slows it: "),
-          found.why,
+          inWords(found.why),
         ),
       stages(found),
       h(
@@ -193,7 +197,12 @@ export const seed = {
       card(
         "Who holds its batches",
         held.length
-          ? table("Batches of this seed in hand", HELD, held, { key: (row) => row.batch + row.worker })
+          ? table(
+              "Batches of this seed in hand",
+              HELD.filter((column) => column.label !== "Seed"),
+              held,
+              { key: (row) => row.batch + row.worker },
+            )
           : absent(holdings, "Nobody holds a batch of it."),
       ),
       card("What happened", timeline(events, `the seed ${query.id}`, "seed")),

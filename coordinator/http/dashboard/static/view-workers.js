@@ -47,7 +47,9 @@ function load(worker) {
       h("rect", { class: "all", width: 48, height: 8, rx: 4 }),
       part > 0 && h("rect", { class: "used", width: Math.max(8, part * 48), height: 8, rx: 4 }),
     ),
-    ` ${number(count)} of ${number(worker.capacity)}`,
+    count > worker.capacity
+      ? ` ${number(count)} (${number(worker.capacity)} a queue)`
+      : ` ${number(count)} of ${number(worker.capacity)}`,
   );
 }
 
