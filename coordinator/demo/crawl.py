@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -18,7 +19,7 @@ from rich.text import Text
 from coordinator.client.manager import Manager
 from coordinator.client.producer import Producer
 from coordinator.demo.broker import a_broker
-from coordinator.demo.crew import Crew, DemoFailedError, coordinating, listening
+from coordinator.demo.crew import Crew, coordinating, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
 from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
 from coordinator.models import Item
@@ -27,7 +28,7 @@ from coordinator.settings import Settings
 from worker_stub.filesystem import item_of, list_tree
 
 LEAST = 10_000
-CANDIDATES = ("/usr/share", "/usr/lib", "/usr", "/Library", "/opt", "/")
+CANDIDATES = ("/usr/share", "/usr/lib", "/usr", "/Library", "/opt")
 PRIVATE_TICK = 1.5
 STALL = 30.0
 SAMPLE = 200
@@ -37,15 +38,13 @@ MOST_MEDIA = 12
 
 
 def default_root() -> str:
-    """A tree of this machine with at least ten thousand entries.
-
-    Raises:
-        DemoFailedError: there is none.
-    """
-    for candidate in CANDIDATES:
-        if Path(candidate).is_dir() and sum(1 for _ in islice(list_tree(candidate), LEAST)) == LEAST:
-            return candidate
-    raise DemoFailedError(f"no tree with {LEAST} entries was found; name one")
+    """A tree of this machine with ten thousand entries, else the largest of those it is looked for in."""
+    sizes: dict[str, int] = {}
+    for candidate in filter(os.path.isdir, CANDIDATES):
+        sizes[candidate] = sum(1 for _ in islice(list_tree(candidate), LEAST))
+        if sizes[candidate] == LEAST:
+            break
+    return max(sizes, key=sizes.__getitem__, default="/")
 
 
 async def run_demo(root: str, console: Console) -> Ledger:
