@@ -21,6 +21,7 @@ from coordinator.client.producer import Producer
 from coordinator.demo.broker import a_broker
 from coordinator.demo.crew import Crew, coordinating, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
+from coordinator.demo.pace import pace
 from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
 from coordinator.models import Item
 from coordinator.node.node import Node
@@ -32,6 +33,7 @@ CANDIDATES = ("/usr/share", "/usr/lib", "/usr", "/Library", "/opt")
 PRIVATE_TICK = 1.5
 STALL = 30.0
 SAMPLE = 200
+WORKERS = 3
 SMALL = 10
 TAG = "demo"
 MOST_MEDIA = 12
@@ -81,7 +83,10 @@ async def run_demo(root: str, console: Console) -> Ledger:
         node = Node(settings, PRIVATE_TICK)
         url = await stack.enter_async_context(coordinating(node))
         results = await stack.enter_async_context(listening([urls.amqp]))
-        crew = Crew(folder, url)
+        extra = pace(len(entries), WORKERS)
+        if extra:
+            say(f"a small tree: the workers take {extra * 1000:.0f} ms longer over each item, for it to last")
+        crew = Crew(folder, url, extra)
         stack.push_async_callback(crew.dismiss)
         manager = await stack.enter_async_context(Manager([urls.amqp]))
         producer = await stack.enter_async_context(Producer([urls.amqp]))

@@ -16,6 +16,7 @@ import uvicorn
 from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.demo import pace
 from coordinator.demo.ledger import Outcome
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
@@ -101,22 +102,25 @@ async def coordinating(node: Node) -> AsyncIterator[str]:
 
 
 class Crew:
-    """Worker processes, ended with the demo."""
+    """Worker processes, ended with the demo; `seconds` is how much longer they take over each item."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, seconds: float) -> None:
         self._folder = folder
         self._url = url
+        self._pace = seconds
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def hire(self, ident: str, *options: str) -> None:
         """Start a worker; its log goes to a file of the demo's folder."""
+        handler = "coordinator.demo.pace:handle" if self._pace else "filesystem"
         with (self._folder / f"{ident}.log").open("wb") as log:
             self._processes[ident] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "worker_stub", "--id", ident, "--http-url", self._url, *options),
+                *(sys.executable, "-m", "worker_stub", "--id", ident, "--http-url", self._url),
+                *("--handler", handler, *options),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "COORDINATOR_HOME": str(self._folder)},
+                env={**os.environ, "COORDINATOR_HOME": str(self._folder), pace.VARIABLE: str(self._pace)},
             )
 
     async def kill(self, ident: str) -> None:
