@@ -69,6 +69,14 @@ async def main(seed):
 asyncio.run(main(sys.argv[1]))
 """
 
+TREE = "/usr/lib"
+LIST = """
+import sys
+from worker_stub.filesystem import list_tree
+for item in list_tree(sys.argv[1]):
+    print(item["id"])
+"""
+
 
 @dataclass
 class System:
@@ -186,16 +194,13 @@ async def test_data_outlive_the_containers(system: System) -> None:
         await eventually(lambda: unfinished(api, "kept") == 0, "every item acked")
 
 
-@pytest.mark.parametrize("victim", ["worker", "worker-http", "coordinator-2", "coordinator", "broker"])
+@pytest.mark.parametrize("victim", ["worker", "worker-http", "worker-tagged", "coordinator-2", "coordinator", "broker"])
 async def test_a_container_that_is_killed_loses_nothing(system: System, victim: str) -> None:
-    """It is killed while items are done, and started again: each item is then done, and none is dead."""
-    names = {item["id"] for item in items(3000, f"/{victim}/")}
-    system.script(KEEP, f"kill-{victim}")
-    with system.api() as api:
-        answer(api.post(f"/seed/kill-{victim}/items", json=[{"id": name} for name in names]))
+    """It is killed amid the crawl of a real tree, and started again: each entry is then done, and none is dead."""
+    crawl = await Crawl.begin(system, f"kill-{victim}")
     system.compose("kill", victim)
     system.compose(*UP)
-    await see_all_done(system, f"kill-{victim}", names)
+    await crawl.see_it_through()
 
 
 @pytest.mark.parametrize(
@@ -204,19 +209,28 @@ async def test_a_container_that_is_killed_loses_nothing(system: System, victim: 
 async def test_a_worker_that_hangs_or_is_cut_off_loses_nothing(
     system: System, begin: tuple[str, ...], end: tuple[str, ...]
 ) -> None:
-    """Its silence is noticed, others do what it held, and when it is back nothing is missing."""
-    seed = f"silent-{begin[-1]}"
-    names = {item["id"] for item in items(3000, f"/{seed}/")}
-    system.script(KEEP, seed)
+    """Its silence is noticed amid a crawl, others do what it held, and when it is back nothing is missing."""
     worker = system.compose("ps", "--quiet", "worker").strip()
     network = [f"{system.project}_default"] if begin[0] == "network" else []
+    crawl = await Crawl.begin(system, f"silent-{begin[-1]}")
+    _docker(*begin, *network, worker)
+    try:
+        await crawl.see_it_through()
+    finally:
+        _docker(*end, *network, worker)
+
+
+async def test_more_workers(system: System) -> None:
+    """Ten of a kind come up, each is known under a name of its own, and they crawl together."""
+    system.compose(*UP, "--scale", "worker=10")
+    running = system.compose("ps", "--quiet", "worker").split()
+    crawl = await Crawl.begin(system, "ten")
     with system.api() as api:
-        answer(api.post(f"/seed/{seed}/items", json=[{"id": name} for name in names]))
-        _docker(*begin, *network, worker)
-        try:
-            await see_all_done(system, seed, names)
-        finally:
-            _docker(*end, *network, worker)
+        known = {one["id"] for one in answer(api.get("/worker", params={"limit": 1000}))["items"]}
+    assert {ident[:12] for ident in running} <= known
+    assert len(running) == 10
+    await crawl.see_it_through()
+    system.compose(*UP, "--scale", "worker=1")
 
 
 def test_programs_stop_when_told(system: System) -> None:
@@ -242,19 +256,42 @@ def read_results(listener: subprocess.Popen[str]) -> list[dict[str, Any]]:
     return [result for line in output.splitlines() for result in json.loads(line)["results"]]
 
 
-async def see_all_done(system: System, seed: str, names: set[str]) -> None:
-    """Wait until each of these items has a result; some may have more, for a failure repeats them."""
-    done: set[str] = set()
+@dataclass
+class Crawl:
+    """A crawl of the image's own /usr/lib, and what is known of its results."""
 
-    def all_done() -> bool:
-        bodies = [json.loads(line) for line in system.script(KEEP, seed).splitlines()]
-        done.update(result["id"] for body in bodies for result in body["results"])
-        return done >= names
+    system: System
+    seed: str
+    expected: set[str]
+    done: set[str] = field(default_factory=set)
 
-    await eventually(all_done, f"all {len(names)} items of {seed} are done", 120)
-    with system.api() as api:
-        await eventually(lambda: unfinished(api, seed) == 0, "every item acked")
-        assert answer(api.get("/dead"))["count"]["totalItems"] == 0
+    @classmethod
+    async def begin(cls, system: System, seed: str) -> Crawl:
+        """Submit the tree's root, and wait until the crawl is under way; the throttle keeps it so for some seconds."""
+        crawl = cls(system, seed, set(system.script(LIST, TREE).splitlines()))
+        system.script(KEEP, seed)
+        with system.api() as api:
+            answer(
+                api.put(f"/seed/{seed}", json={"policies": [{"type": "throttle", "period": "second", "value": 300}]})
+            )
+            answer(api.post(f"/seed/{seed}/items", json=[{"id": TREE, "action": "scan"}]))
+        await eventually(crawl.read_results, f"the crawl {seed} is under way", 60)
+        assert crawl.done < crawl.expected
+        return crawl
+
+    def read_results(self) -> set[str]:
+        """Take the results that have come since; gives the ids of all items that have one."""
+        bodies = [json.loads(line) for line in self.system.script(KEEP, self.seed).splitlines()]
+        self.done.update(result["id"] for body in bodies for result in body["results"])
+        return self.done
+
+    async def see_it_through(self) -> None:
+        """Wait until each entry has a result, and no other id has; some may have more, for a failure repeats them."""
+        await eventually(lambda: self.read_results() >= self.expected, f"the crawl {self.seed} is through", 120)
+        assert self.done == self.expected
+        with self.system.api() as api:
+            await eventually(lambda: unfinished(api, self.seed) == 0, "every item acked")
+            assert answer(api.get("/dead"))["count"]["totalItems"] == 0
 
 
 def unfinished(api: httpx.Client, seed: str) -> int:
