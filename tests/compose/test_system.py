@@ -226,7 +226,7 @@ async def test_more_workers(system: System) -> None:
     running = system.compose("ps", "--quiet", "worker").split()
     crawl = await Crawl.begin(system, "ten")
     with system.api() as api:
-        known = {one["id"] for one in answer(api.get("/worker", params={"limit": 1000}))["items"]}
+        known = {one["id"] for one in answer(api.get("/worker", params={"limit": 1000}))["workers"]}
     assert {ident[:12] for ident in running} <= known
     assert len(running) == 10
     await crawl.see_it_through()
