@@ -16,8 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.client.manager import Manager
-from coordinator.client.producer import Producer
 from coordinator.demo.broker import a_broker
 from coordinator.demo.crew import Crew, coordinating, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
@@ -82,18 +80,16 @@ async def run_demo(root: str, console: Console) -> Ledger:
         )
         node = Node(settings, PRIVATE_TICK)
         url = await stack.enter_async_context(coordinating(node))
-        results = await stack.enter_async_context(listening([urls.amqp]))
+        results = await stack.enter_async_context(listening(settings.amqp_urls()))
         extra = pace(len(entries), WORKERS)
         if extra:
             say(f"a small tree: the workers take {extra * 1000:.0f} ms longer over each item, for it to last")
         crew = Crew(folder, url, extra)
         stack.push_async_callback(crew.dismiss)
-        manager = await stack.enter_async_context(Manager([urls.amqp]))
-        producer = await stack.enter_async_context(Producer([urls.amqp]))
         await crew.hire("worker-1")
         await crew.hire("worker-2", "--ack", "taken")
         await crew.hire("worker-3", "--tags", TAG)
-        stage = Stage(node, crew, results, manager, producer, root, say)
+        stage = Stage(node, crew, results, settings.amqp_urls(), root, say)
         await _crawl(stage, entries, console)
     return await asyncio.to_thread(_close_the_books, entries, results.of(root))
 
@@ -101,7 +97,7 @@ async def run_demo(root: str, console: Console) -> Ledger:
 async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> None:
     """Submit the root and put the stages between: each at its share of the crawl."""
     total = len(entries)
-    await stage.producer.submit(stage.seed, [item_of(stage.seed, "scan")])
+    await stage.submit(stage.seed, [item_of(stage.seed, "scan")])
     stage.say("submitted the root; the workers discover the rest")
     few: list[Item] = [entry.item for entry in islice((one for one in entries.values() if one.is_file), SMALL)]
     columns = (SpinnerColumn(), TextColumn("crawl"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
