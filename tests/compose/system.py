@@ -106,10 +106,15 @@ class System:
         )
         return answer.stdout
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command; what it prints is read as it comes."""
+        return subprocess.Popen(  # noqa: S603 - as above
+            self.order(*arguments), cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True
+        )
+
     def listen(self, seed: str, wanted: int) -> subprocess.Popen[str]:
         """Begin to print a seed's results as they come, one body a line, until there are so many."""
-        order = self.order("exec", "-T", "coordinator", "python", "-c", LISTEN, seed, str(wanted))
-        listener = subprocess.Popen(order, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        listener = self.start("exec", "-T", "coordinator", "python", "-c", LISTEN, seed, str(wanted))
         assert listener.stdout is not None
         assert listener.stdout.readline() == "listening\n"
         return listener

@@ -93,6 +93,20 @@ async def test_a_worker_that_hangs_or_is_cut_off_loses_nothing(
         docker(*end, *network, worker)
 
 
+def test_the_demo_loses_nothing_though_the_broker_is_killed(system: System) -> None:
+    """It crawls a real tree, the broker is killed and comes back on the way, and the ledger balances."""
+    with system.start("run", "--rm", "-T", "demo") as demo:
+        assert demo.stdout is not None
+        seen = [next(demo.stdout)]
+        while "submitted the root" not in seen[-1]:
+            seen.append(next(demo.stdout))
+        system.compose("kill", "broker")
+        system.compose(*UP)
+        output = " ".join((*seen, *demo.stdout))
+    assert demo.returncode == 0, output
+    assert ", lost 0," in output
+
+
 async def test_more_workers(system: System) -> None:
     """Ten of a kind come up, each is known under a name of its own, and they crawl together."""
     system.compose(*UP, "--scale", "worker=10")
