@@ -235,8 +235,7 @@ class AmqpTransport:
         inbox.arrived(Job(batch, delivery, redelivered=again or batch.attempt > 1))
 
     def _told(self, inbox: Inbox, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(delivery.ack(), name="ack")
-        task.add_done_callback(_logged)
+        delivery.ack_soon()
         try:
             notice: dict[str, Any] = orjson.loads(delivery.body)
             match notice["type"]:

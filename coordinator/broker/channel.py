@@ -5,166 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
-from aio_pika import exceptions as amqp
-from aiormq.exceptions import ChannelAccessRefused
 from pamqp import constants
-from pamqp.commands import Basic
 
-from coordinator.broker import wire
-from coordinator.errors import (
-    BrokerRefusedError,
-    BrokerUnavailableError,
-    CoordinatorError,
-    QueueFullError,
-    QueueMissingError,
-    UnroutableError,
-)
+from coordinator.broker.flow import Flow, OnDelivery
+from coordinator.broker.message import Delivery, Depth, Message
+from coordinator.broker.vendor import ours, translated
+from coordinator.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel
-    from aiormq.abc import DeliveredMessage
     from aiormq.channel import Channel as InnerChannel
+    from pamqp.commands import Basic
     from pamqp.common import FieldTable
 
+    from coordinator.broker.tap import Tap
     from coordinator.topology import Exchange, Queue
+
+__all__ = ["Channel", "Delivery", "Depth", "Message"]
 
 RPC_TIMEOUT: Final = 10.0
 DEPTH_TIMEOUT: Final = 3.0
 CONFIRM_TIMEOUT: Final = 30.0
-PERSISTENT: Final = 2
 
 # The client library refuses queue names that any broker takes, such as those with `=` or letters beyond ASCII, and
 # seed ids may hold these.
 constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
-wire.install()
-
-
-@contextlib.asynccontextmanager
-async def ours() -> AsyncIterator[None]:
-    """Turn the client library's errors into ours; order matters, the special ones come first.
-
-    The library waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
-    what was waited for. A task that is told to end would go on forever, so it is told again. On the other hand it
-    cancels what waits on a connection whose heartbeat stopped: that is no cancellation of the task that called, which
-    would end without a word if it were taken for one.
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    try:
-        yield
-    except (Exception, asyncio.CancelledError) as error:
-        is_told = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > before
-        translated = None if is_told else _translated(error)
-        if translated is None:
-            raise
-        raise translated from error
-    if task and task.cancelling() > before:
-        raise asyncio.CancelledError
-
-
-def _translated(error: BaseException) -> CoordinatorError | None:  # noqa: PLR0911 - a table, one error a line
-    """Our error for one of the client library's, None for what is not of it."""
-    match error:
-        case amqp.PublishError():
-            return UnroutableError("no queue takes this message")
-        case amqp.DeliveryError():
-            return QueueFullError("the broker refused a message: its queue is full, or is without a leader now")
-        case amqp.ChannelNotFoundEntity():
-            return QueueMissingError(str(error))
-        case amqp.ChannelPreconditionFailed() | ChannelAccessRefused():
-            return BrokerRefusedError(str(error))
-        case TimeoutError():
-            return BrokerUnavailableError("the broker did not answer in time")
-        case asyncio.CancelledError():
-            return BrokerUnavailableError("the connection is gone: its heartbeat stopped")
-        case amqp.AMQPError() | amqp.ChannelInvalidStateError() | OSError() | RuntimeError():
-            return BrokerUnavailableError(f"the connection is gone: {str(error) or type(error).__name__}")
-        case _ if type(error) is Exception:  # how the library rejects what waits when it has nothing to say
-            return BrokerUnavailableError("the connection is gone")
-        case _:
-            return None
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message to publish: always persistent, JSON unless said otherwise."""
-
-    body: bytes
-    headers: Mapping[str, object] = field(default_factory=dict)
-    message_id: str | None = None
-    user_id: str | None = None
-    correlation_id: str | None = None
-    reply_to: str | None = None
-    content_type: str = "application/json"
-
-    def properties(self) -> Basic.Properties:
-        """The same as the client library's."""
-        table: FieldTable = wire.writable(self.headers)
-        return Basic.Properties(
-            content_type=self.content_type,
-            headers=table or None,
-            delivery_mode=PERSISTENT,
-            message_id=self.message_id,
-            user_id=self.user_id,
-            correlation_id=self.correlation_id,
-            reply_to=self.reply_to,
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Delivery:
-    """A message that was delivered and waits to be settled, on the channel it came by and on no other."""
-
-    body: bytes
-    headers: Mapping[str, object]
-    message_id: str | None
-    user_id: str | None
-    correlation_id: str | None
-    reply_to: str | None
-    routing_key: str
-    redelivered: bool
-    tag: int
-    channel: Channel
-
-    async def ack(self) -> None:
-        """Settle it: done with.
-
-        Raises:
-            BrokerUnavailableError: its channel is gone, and the broker has taken it back.
-        """
-        await self.channel.ack(self.tag)
-
-    async def reject(self, *, requeue: bool = False) -> None:
-        """Settle it as failed: to the dead-letter exchange, or back to its queue.
-
-        Raises:
-            BrokerUnavailableError: its channel is gone, and the broker has taken it back.
-        """
-        await self.channel.reject(self.tag, requeue=requeue)
-
-    def copy(self, **changes: object) -> Message:
-        """The message as it came, to be published again; `user_id` must be the publisher's own, so it is left out."""
-        return Message(
-            body=self.body,
-            headers={**self.headers, **changes},
-            message_id=self.message_id,
-            correlation_id=self.correlation_id,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """What a queue holds ready for delivery, and how many consume it."""
-
-    ready: int
-    consumers: int
-
-
-OnDelivery = Callable[[Delivery], None]
 
 
 class Channel:
@@ -175,16 +44,17 @@ class Channel:
     """
 
     def __init__(
-        self, outer: AbstractChannel, inner: InnerChannel, *, needed: bool, on_loss: Callable[[str], None]
+        self, outer: AbstractChannel, inner: InnerChannel, tap: Tap, *, needed: bool, on_loss: Callable[[str], None]
     ) -> None:
         # The library holds channels weakly, so both references stay here.
         self._outer = outer
         self._inner = inner
         self._is_needed = needed
         self._on_loss = on_loss
+        self._flow = Flow(tap, inner.number, inner.connection.connection_tune.frame_max, self)
+        self._abandoning: asyncio.Task[None] | None = None
         self._on_cancel: dict[str, Callable[[], None]] = {}
         self._consuming = asyncio.Lock()
-        self._deadlines: set[asyncio.Timeout] = set()
         inner.on_consumer_cancel_callbacks.add(self._cancelled)
         inner.closing.add_done_callback(self._closed)
 
@@ -205,37 +75,39 @@ class Channel:
         *,
         mandatory: bool = False,
     ) -> None:
-        """Publish and wait for the broker's confirm, for 30 s in which the broker does not block publishers.
+        """Publish and wait for the broker's confirm: some 30 s, in which the broker does not block publishers.
 
         Raises:
             UnroutableError: mandatory, and no queue takes it.
             QueueFullError: the queue refuses more.
             BrokerUnavailableError: no confirm came: it may have arrived or not.
         """
-        async with ours(), asyncio.timeout(CONFIRM_TIMEOUT) as deadline:
-            self._deadlines.add(deadline)
-            try:
-                await self._inner.basic_publish(
-                    message.body,
-                    exchange=exchange,
-                    routing_key=routing_key,
-                    properties=message.properties(),
-                    mandatory=mandatory,
-                    wait=False,
-                )
-            finally:
-                self._deadlines.discard(deadline)
+        async with ours():
+            await self.send(exchange, routing_key, message, mandatory=mandatory)
 
-    @property
-    def awaits_confirms(self) -> bool:
-        """Whether a confirm is still to come."""
-        return bool(self._deadlines)
+    def send(
+        self, exchange: str, routing_key: str, message: Message, *, mandatory: bool = False
+    ) -> asyncio.Future[None]:
+        """Publish, in the order of the calls; the future is done once the broker has confirmed, or fails as `publish`.
 
-    def be_patient(self) -> None:
+        Raises:
+            BrokerUnavailableError: the channel is gone: nothing was written.
+        """
+        self._must_be_open()
+        ident = message.message_id or uuid4().hex
+        return self._flow.publish(exchange, routing_key, message, ident, mandatory=mandatory)
+
+    def is_late(self, now: float) -> bool:
+        """Whether a confirm has been awaited for longer than one may take."""
+        return self._flow.confirms.overdue(now - CONFIRM_TIMEOUT)
+
+    def give_up(self, now: float) -> None:
+        """Wait no longer for what is late."""
+        self._flow.confirms.give_up(now - CONFIRM_TIMEOUT)
+
+    def be_patient(self, now: float) -> None:
         """Let all that waits for a confirm wait from now on: the broker blocks publishers, and says so."""
-        when = asyncio.get_running_loop().time() + CONFIRM_TIMEOUT
-        for deadline in self._deadlines:
-            deadline.reschedule(when)
+        self._flow.confirms.be_patient(now)
 
     async def consume(
         self,
@@ -261,20 +133,19 @@ class Channel:
         Raises:
             QueueMissingError: there is no such queue.
         """
-
-        async def deliver(message: DeliveredMessage) -> None:
-            on_delivery(self._delivery(message))
-
         arguments: FieldTable = {}
         if priority is not None:
             arguments["x-priority"] = priority
         if offset is not None:
             arguments["x-stream-offset"] = offset
+        tag = f"ctag-{uuid4().hex}"  # ours, since deliveries may come before the answer that would tell the broker's
         # A prefetch is set for the consumers that come after it, so two that begin at once must not change places.
         async with ours(), self._consuming:
             await self._inner.basic_qos(prefetch_count=prefetch, timeout=RPC_TIMEOUT)
-            answer = await self._inner.basic_consume(queue, deliver, arguments=arguments, timeout=RPC_TIMEOUT)
-        tag = str(answer.consumer_tag)
+            self._flow.consumers[tag.encode()] = on_delivery
+            await self._inner.basic_consume(
+                queue, _not_here, arguments=arguments, consumer_tag=tag, timeout=RPC_TIMEOUT
+            )
         self._is_needed = True
         self._on_cancel[tag] = on_cancel or (lambda: self._on_loss(f"the queue {queue!r} is gone"))
         return tag
@@ -287,21 +158,41 @@ class Channel:
         self._on_cancel.pop(consumer_tag, None)
         async with ours():
             await self._inner.basic_cancel(consumer_tag, timeout=RPC_TIMEOUT)
+        self._flow.consumers.pop(consumer_tag.encode(), None)
 
     async def get(self, queue: str) -> Delivery | None:
         """Take one message, or None where there is none."""
-        async with ours():
-            message = await self._inner.basic_get(queue, timeout=RPC_TIMEOUT)
-        return None if isinstance(message.delivery, Basic.GetEmpty) else self._delivery(message)
+        (delivery,) = await self.get_many(queue, 1)
+        return delivery
 
-    async def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Settle one delivery, or all up to this one.
+    async def get_many(self, queue: str, most: int) -> list[Delivery | None]:
+        """Ask for so many messages at once; None for each that was not there.
+
+        A caller that does not wait for the answers loses the channel: nobody would settle what they bring.
+        """
+        self._must_be_open()
+        answers = [self._flow.get(queue) for _ in range(most)]
+        async with ours():
+            try:
+                async with asyncio.timeout(RPC_TIMEOUT):
+                    return await asyncio.gather(*answers)
+            except (TimeoutError, asyncio.CancelledError):
+                self._abandoning = asyncio.create_task(self._abandon(), name="abandon a channel")
+                raise
+
+    async def ack(self, tag: int) -> None:
+        """Settle one delivery: done with.
 
         Raises:
             BrokerUnavailableError: the channel is gone, and its deliveries with it.
         """
-        async with ours():
-            await self._inner.basic_ack(tag, multiple=multiple, wait=False)
+        self._must_be_open()
+        self._flow.ack(tag)
+
+    def ack_soon(self, tag: int) -> None:
+        """Settle one delivery, if the channel is still there."""
+        if not self.is_closed:
+            self._flow.ack(tag)
 
     async def reject(self, tag: int, *, requeue: bool) -> None:
         """Settle one delivery as failed.
@@ -309,8 +200,8 @@ class Channel:
         Raises:
             BrokerUnavailableError: the channel is gone, and its deliveries with it.
         """
-        async with ours():
-            await self._inner.basic_reject(tag, requeue=requeue, wait=False)
+        self._must_be_open()
+        self._flow.reject(tag, requeue=requeue)
 
     async def declare_exchange(self, exchange: Exchange) -> None:
         """Declare a durable exchange.
@@ -372,9 +263,20 @@ class Channel:
         async with ours(), asyncio.timeout(RPC_TIMEOUT):
             await self._outer.close()
 
+    async def _abandon(self) -> None:
+        with contextlib.suppress(BrokerUnavailableError):
+            async with ours(), asyncio.timeout(RPC_TIMEOUT):
+                await self._outer.close()
+
+    def _must_be_open(self) -> None:
+        if self._inner.is_closed:
+            raise BrokerUnavailableError("the connection is gone: its channel is closed")
+
     def _closed(self, closing: asyncio.Future[object]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        ours_of_it = translated(error) if error else None
+        self._flow.end(ours_of_it or BrokerUnavailableError("the connection is gone"))
         if self._is_needed:
-            error = None if closing.cancelled() else closing.exception()
             self._on_loss(str(error) if error else "the broker closed a channel")
 
     def _cancelled(self, frame: Basic.Cancel) -> None:
@@ -382,17 +284,6 @@ class Channel:
         if on_cancel is not None:
             on_cancel()
 
-    def _delivery(self, message: DeliveredMessage) -> Delivery:
-        properties = message.header.properties
-        return Delivery(
-            body=message.body,
-            headers=properties.headers or {},
-            message_id=properties.message_id or None,
-            user_id=properties.user_id or None,
-            correlation_id=properties.correlation_id or None,
-            reply_to=properties.reply_to or None,
-            routing_key=message.routing_key or "",
-            redelivered=bool(message.redelivered),
-            tag=message.delivery_tag or 0,
-            channel=self,
-        )
+
+async def _not_here(_: object) -> None:
+    """The library's consumer, which nothing comes to."""

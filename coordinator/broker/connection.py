@@ -11,37 +11,58 @@ import contextlib
 import random
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import aio_pika
 from yarl import URL
 
-from coordinator.broker.channel import RPC_TIMEOUT, Channel, Depth, ours
+from coordinator.broker.channel import RPC_TIMEOUT, Channel
+from coordinator.broker.message import Depth
+from coordinator.broker.tap import Tap, Taps
+from coordinator.broker.vendor import ours
 from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
 
 if TYPE_CHECKING:
     from aiormq.channel import Channel as InnerChannel
+    from pamqp.common import FieldTable
 
 LOST_TIMEOUT: Final = 1.0
 """Seconds to take leave of a connection that is lost: the broker hardly answers."""
 HEARTBEAT: Final = 10
-PATIENCE_STEP: Final = 5.0
+PATIENCE_STEP: Final = 1.0
 SILENT_FOR: Final = 10.0
 """Seconds for which a queue of which the broker tells nothing is not asked for again."""
 
 
-async def _connect(text: str, name: str, seconds: float) -> aio_pika.abc.AbstractConnection:
+class _Tapped(aio_pika.Connection):
+    """The library's connection with a tap in it."""
+
+    def __init__(self, url: URL, **kwargs: Any) -> None:  # noqa: ANN401 - the library's
+        super().__init__(url, **kwargs)
+        self.taps = Taps()
+        self.kwargs["transport_factory"] = self.taps
+
+    @property
+    def tap(self) -> Tap:
+        """The tap; there is one from the moment it is connected."""
+        if self.taps.tap is None:
+            raise BrokerUnavailableError("not connected")
+        return self.taps.tap
+
+
+async def _connect(text: str, name: str, seconds: float) -> _Tapped:
     url = URL(text)
     if "heartbeat" not in url.query:
         url = url.update_query(heartbeat=HEARTBEAT)
+    properties: FieldTable = {"connection_name": name}
     async with ours(), asyncio.timeout(seconds):
-        return await aio_pika.connect(url, client_properties={"connection_name": name}, timeout=seconds)
+        return await aio_pika.connect(url, client_properties=properties, timeout=seconds, connection_class=_Tapped)
 
 
 class Connection:
     """One connection to the broker, from its opening to its end."""
 
-    def __init__(self, inner: aio_pika.abc.AbstractConnection, url: str) -> None:
+    def __init__(self, inner: _Tapped, url: str) -> None:
         self._inner = inner
         self.url = url
         self._channels: list[Channel] = []
@@ -100,7 +121,7 @@ class Connection:
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
             inner = cast("InnerChannel", await outer.get_underlay_channel())
-            channel = Channel(outer, inner, needed=needed, on_loss=self._lose)
+            channel = Channel(outer, inner, self._inner.tap, needed=needed, on_loss=self._lose)
         self._channels = [one for one in self._channels if not one.is_closed]
         self._channels.append(channel)
         return channel
@@ -166,9 +187,11 @@ class Connection:
             self.closed.set()
 
     async def _keep_patience(self) -> None:
-        """While the broker blocks publishers, no confirm can come, and none is late."""
+        """Give up on confirms that are late, except while the broker blocks publishers: then none can come."""
+        loop = asyncio.get_running_loop()
         while not self.closed.is_set():
             await asyncio.sleep(PATIENCE_STEP)
-            if any(channel.awaits_confirms for channel in self._channels) and await self.is_blocked():
+            if any(channel.is_late(loop.time()) for channel in self._channels):
+                is_blocked = await self.is_blocked()
                 for channel in self._channels:
-                    channel.be_patient()
+                    (channel.be_patient if is_blocked else channel.give_up)(loop.time())

@@ -104,13 +104,10 @@ async def listening(urls: list[str]) -> AsyncIterator[Results]:
 
 async def _hear(urls: list[str], results: Results, ready: asyncio.Event) -> None:
     """Hear results for as long as a connection lasts."""
-    acks: set[asyncio.Task[None]] = set()
 
     def hear(delivery: Delivery) -> None:
         results.take(parse_model(BatchResults, delivery.body))
-        task = asyncio.get_running_loop().create_task(_ack(delivery))
-        acks.add(task)
-        task.add_done_callback(acks.discard)
+        delivery.ack_soon()  # where the connection has gone it comes again, and is counted as delivered again
 
     connection = await Connection.open(urls, "demo:results")
     try:
@@ -122,12 +119,6 @@ async def _hear(urls: list[str], results: Results, ready: asyncio.Event) -> None
         await connection.closed.wait()
     finally:
         await connection.close()
-
-
-async def _ack(delivery: Delivery) -> None:
-    """Ack it; where the connection has gone it comes again, and is counted as delivered again."""
-    with contextlib.suppress(BrokerUnavailableError):
-        await delivery.ack()
 
 
 @contextlib.asynccontextmanager

@@ -26,6 +26,8 @@ class Window:
     rate: float = 0.0
     pause: float = SHORTEST_LOOK
     allowance: int = LEAST
+    flying: int = 0
+    """Batches on their way to it: whether they are in the broker's figure yet, nobody knows."""
     published: int = 0
     strange: int = 0
     """Batches that waited at the last look and that no coordinator accounts for."""

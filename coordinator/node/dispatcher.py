@@ -23,7 +23,7 @@ from coordinator.models import Batch
 from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
 from coordinator.node.events import Events
-from coordinator.node.lines import Channels, Line, read_page
+from coordinator.node.lines import Channels, Line, prefetch_for, read_page
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.work import StaleBatchError, Work
@@ -31,7 +31,9 @@ from coordinator.node.work import StaleBatchError, Work
 log = structlog.get_logger(__name__)
 
 BURST = 64
-"""Batches published at once, whose confirms are awaited together."""
+"""Batches planned at once."""
+MOST_FLYING = 256
+"""Batches whose confirms are awaited at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Dispatcher:
         self._turns = Turns()
         self._wake = asyncio.Event()
         self._bursting = asyncio.Lock()
+        self._flying: dict[asyncio.Task[None], Line] = {}
         self._tending: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._changed: asyncio.Queue[str] = asyncio.Queue()
         self._malformed: asyncio.Queue[tuple[str, Delivery, str]] = asyncio.Queue()
@@ -94,10 +97,13 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Serve the lines until cancelled."""
-        while True:
-            await self._work.is_open.wait()
-            if not await self._burst():
-                await self._rest()
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                await self._work.is_open.wait()
+                while len(self._flying) > MOST_FLYING - BURST:
+                    await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+                if not await self._burst(sending):
+                    await self._rest()
 
     async def keep_up(self) -> None:
         """Follow the registry: take up seeds that come into being or run again, and new policies."""
@@ -122,7 +128,7 @@ class Dispatcher:
             elif line is None:
                 await self._work.declare(seed.spec.tags)
                 self._events.seed("seed.owner", ident)
-                self.lines[ident] = line = Line(seed, self._on_page, self._on_loss)
+                self.lines[ident] = line = Line(seed, self._on_page, self._on_loss, prefetch_for(len(self.lines) + 1))
                 await line.open(self._channels)
             elif line.is_lost:
                 log.warning("seed.queue_missing", seed=ident)
@@ -162,6 +168,8 @@ class Dispatcher:
         async with self._bursting:
             self.lines.pop(line.id, None)
             self._turns.remove(line.id)
+        if flying := [task for task, owner in self._flying.items() if owner is line]:
+            await asyncio.wait(flying)
         await self._available.give_back(line.id, await line.close(self._channels))
 
     def _on_event(self, event: Event) -> None:
@@ -200,19 +208,18 @@ class Dispatcher:
             self._turns.add(line.id)
             self._wake.set()
 
-    async def _burst(self) -> int:
-        """Send what may go now and await the confirms; returns how many batches went."""
+    async def _burst(self, sending: asyncio.TaskGroup) -> int:
+        """Send what may go now; returns how many batches went. Their confirms come while the next ones go."""
         self._wake.clear()
         async with self._bursting:
             await self._sync()
             parcels = self._plan()
             if parcels:
                 await self._record(parcels)
-                began = time.monotonic()
-                async with asyncio.TaskGroup() as group:
-                    for parcel in parcels:
-                        group.create_task(self._send(parcel))
-                self._work.tally.bursts.add(time.monotonic() - began)
+                for parcel in parcels:
+                    task = sending.create_task(self._send(parcel))
+                    self._flying[task] = parcel.line
+                    task.add_done_callback(self._flying.pop)
         for line in [parcel.line for parcel in parcels if not len(parcel.line.buffer)]:
             self._turns.remove(line.id)
         return len(parcels)
@@ -225,6 +232,7 @@ class Dispatcher:
             for line in fresh:
                 seed = self._registry.state.seeds.get(line.id)
                 if seed is not None:
+                    await self._work.declare(seed.spec.tags)
                     line.configure(seed)
                     line.is_synced = True
 
@@ -278,13 +286,20 @@ class Dispatcher:
             await self._registry.append(SeedsSpent, items=dict(items))
 
     async def _send(self, parcel: _Parcel) -> None:
+        began = time.monotonic()
         try:
             await self._work.send(parcel.batch, redelivered=parcel.pieces[0].redelivered)
         except (StaleBatchError, QueueFullError) as error:
-            # Whoever released the seed waits for this burst, and then gives back what is in the buffer.
+            # Whoever released the seed waits for this send, and then gives back what is in the buffer.
             log.info("batch.kept", batch=parcel.batch.id, seed=parcel.batch.seed, reason=str(error))
             parcel.line.buffer.put_back(parcel.pieces)
+            if self.lines.get(parcel.line.id) is parcel.line:
+                self._turns.add(parcel.line.id)
+                self._wake.set()
             return
+        finally:
+            self._work.landed(topology.work_queue_name(parcel.batch.tags))
+        self._work.tally.bursts.add(time.monotonic() - began)
         await settle(parcel.pieces)
 
     async def _rest(self) -> None:

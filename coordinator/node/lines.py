@@ -23,6 +23,8 @@ from coordinator.topology import Header
 SEEDS_A_CHANNEL: Final = 50
 FEW_PAGES, MANY_PAGES = 10, 250
 """Prefetch of a seed's queue: few pages, or many where they are so small that few do not fill a batch."""
+ENOUGH_PAGES, PAGES_IN_ALL = 100, 1000
+"""Pages that keep one seed flowing while the broker confirms, and those of all seeds together where these are many."""
 
 
 class Channels:
@@ -80,16 +82,28 @@ def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
     )
 
 
+def prefetch_for(seeds: int) -> int:
+    """The prefetch of each of so many seeds: a pause gives back what it brought, and memory holds it."""
+    return max(FEW_PAGES, min(ENOUGH_PAGES, PAGES_IN_ALL // seeds))
+
+
 class Line:
     """One seed at its owner: a consumer of its queue, the pages it brought, and the seed's throttles."""
 
-    def __init__(self, seed: Seed, on_page: Callable[[Line, Delivery], None], on_loss: Callable[[Line], None]) -> None:
+    def __init__(
+        self,
+        seed: Seed,
+        on_page: Callable[[Line, Delivery], None],
+        on_loss: Callable[[Line], None],
+        prefetch: int = FEW_PAGES,
+    ) -> None:
         """Make a line that is not open yet.
 
         Args:
             seed: the seed.
             on_page: called with each message of its queue.
             on_loss: called when its queue was deleted.
+            prefetch: pages that its queue may bring at once.
         """
         self.id = seed.id
         self.configure(seed)
@@ -101,7 +115,7 @@ class Line:
         self._channel: Channel | None = None
         self._consumer = ""
         self._changing = asyncio.Lock()
-        self.prefetch = FEW_PAGES
+        self.prefetch = prefetch
 
     @property
     def queue(self) -> str:
@@ -139,7 +153,7 @@ class Line:
 
         Never at once with a close: the new consumer of a line that is closed would hold its seed's pages for ever.
         """
-        self.prefetch = max(FEW_PAGES, min(MANY_PAGES, self.spec.batch_size))
+        self.prefetch = max(self.prefetch + 1, min(MANY_PAGES, self.spec.batch_size))
         async with self._changing:
             if self._channel is not None:
                 await self._channel.cancel(self._consumer)
@@ -147,8 +161,9 @@ class Line:
 
     @property
     def is_cramped(self) -> bool:
-        """Whether all the pages that may come at once do not fill a batch."""
-        return self.prefetch == FEW_PAGES <= len(self.buffer) and self.buffer.items < self.spec.largest_batch
+        """Whether all the pages that may come at once do not fill a batch, and more may come."""
+        may_widen = self.prefetch < min(MANY_PAGES, self.spec.batch_size)
+        return may_widen and self.prefetch <= len(self.buffer) and self.buffer.items < self.spec.largest_batch
 
     def configure(self, seed: Seed) -> None:
         """Take up the policies, and what is known to be spent: by an earlier owner too, so again before dispatch."""

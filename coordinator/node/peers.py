@@ -234,8 +234,7 @@ class Peers:
         await self._publishing.publish(exchange, key, Message(word.model_dump_json().encode()), mandatory=True)
 
     def _hear(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(delivery.ack(), name="ack")
-        task.add_done_callback(_quiet)
+        delivery.ack_soon()
         try:
             word = Word.model_validate_json(delivery.body)
         except ValidationError as error:
@@ -330,9 +329,3 @@ class Peers:
         if set(before) != set(self.members):
             for listener in self._on_change:
                 listener()
-
-
-def _quiet(task: asyncio.Task[None]) -> None:
-    """The end of a connection says the rest."""
-    if not task.cancelled() and task.exception() is not None:
-        log.debug("ack.late", problem=str(task.exception()))

@@ -153,16 +153,4 @@ class Registry:
         folded = self._waiting.get(event.id)
         if folded is not None and not folded.done():
             folded.set_result(self.state.offset)
-        self._credit(delivery)
-
-    def _credit(self, delivery: Delivery) -> None:
-        """Acking is what lets a stream send more; it forgets nothing."""
-        if delivery.tag % (PREFETCH // 4) == 0 or not self.state.is_complete:
-            task = asyncio.get_running_loop().create_task(delivery.channel.ack(delivery.tag, multiple=True))
-            task.add_done_callback(_quiet)
-
-
-def _quiet(task: asyncio.Task[None]) -> None:
-    """A lost channel ends the whole session by itself; the ack that noticed first need not say so too."""
-    if not task.cancelled() and task.exception() is not None:
-        log.debug("registry.ack_failed", problem=str(task.exception()))
+        delivery.ack_soon()  # that lets a stream send more; it forgets nothing

@@ -193,9 +193,14 @@ class Work:
             await idle
 
     def reserve(self, queue: str) -> None:
-        """Count a batch that is about to be sent against the queue's room."""
-        if queue in self._windows:
-            self._windows[queue].sent += 1
+        """Count a batch that is about to be sent against the queue's room, until it has `landed`."""
+        window = self._windows[queue]
+        window.sent += 1
+        window.flying += 1
+
+    def landed(self, queue: str) -> None:
+        """A batch that was reserved for has arrived, or never will."""
+        self._windows[queue].flying -= 1
 
     def room(self, queue: str) -> int:
         """How many more batches this work queue should get now."""
@@ -223,11 +228,7 @@ class Work:
         is_fresh = window.is_silent is not None and time.monotonic() - window.at < LONGEST_LOOK
         if is_fresh and window.may_hold():
             return True
-        try:  # no look: that grants room anew, and must not do so while batches are on their way
-            depth = await self._connection.depth(queue)
-        except QueueSilentError:
-            return False
-        return depth is not None and depth.ready > 0
+        return await self.look(queue) > 0
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
@@ -248,14 +249,15 @@ class Work:
         theirs = sum(claim.queued for claim in claims)
         self.ledger.saw_depth(queue, depth.ready, asked, now, self._published_by_others(queue))
         mine, _ = self.ledger.batches(queue)
-        window.saw(mine if claims else depth.ready, depth.consumers, now)
+        # What was confirmed since it was asked is in the ledger and not in the figure: it has not been taken.
+        window.saw(window.flying + (mine if claims else max(mine, depth.ready)), depth.consumers, now)
         rate = window.rate + sum(claim.rate for claim in claims)
         target = min(self._most, max(LEAST, math.ceil(rate * LOOKAHEAD)))
         # Each has its part of the whole window, not of what happens to be free when it looks: else whoever looks most
         # often takes each place that gets free. What nobody accounts for takes up room as well.
         part = share(self._demands().get(queue, 0.0), (claim.demand for claim in claims)) if claims else 1.0
-        window.strange = max(0, depth.ready - mine - theirs)
-        window.allow(math.ceil(part * (target - window.strange)) - mine)
+        window.strange = max(0, depth.ready - window.flying - mine - theirs)
+        window.allow(math.ceil(part * (target - window.strange)) - window.flying - mine)
         if depth.ready:
             for listener in self._arrivals:
                 listener(queue)

@@ -10,7 +10,7 @@ from typing import Any
 from coordinator.domain.registry import State
 from coordinator.domain.returns import Verdict
 from coordinator.node import returns
-from coordinator.node.available import Available, settle
+from coordinator.node.available import Available
 from coordinator.node.commands import Commands
 from coordinator.node.dispatcher import Dispatcher
 from coordinator.node.sweep import Sweeper, Swept
@@ -24,11 +24,11 @@ Act = Callable[..., Any]
 
 
 def lose(send: Act) -> Act:
-    """Ack pages whose batch was never sent, now and then."""
+    """Say that a batch was sent that was not, now and then."""
     count = itertools.count(1)
 
-    async def planted(self: Dispatcher, parcel: Any) -> None:
-        await (send(self, parcel) if next(count) % EVERY else settle(parcel.pieces))
+    async def planted(*args: Any, **told: Any) -> Any:
+        return await send(*args, **told) if next(count) % EVERY else "never-sent"
 
     return planted
 
@@ -112,7 +112,7 @@ def resume_by_itself(apply: Act) -> Act:
 
 
 PLANTS: dict[str, Callable[[], None]] = {
-    "lose": lambda: wrap(Dispatcher, "_send", lose),
+    "lose": lambda: wrap(Work, "send", lose),
     "stale": lambda: wrap(Sweeper, "sweep", hand_out_stale),
     "twice": lambda: wrap(Work, "send", send_twice),
     "unmarked": lambda: wrap(Work, "send", drop_marks),

@@ -79,7 +79,11 @@ async def counts_settle(api: httpx.AsyncClient, seed: str, **wanted: int) -> Jso
     async def look() -> None:
         counts.update((await seed_of(api, seed))["counts"])
 
-    await until(look, lambda: all(counts.get(name) == value for name, value in wanted.items()), f"{seed}: {wanted}")
+    try:
+        await until(look, lambda: all(counts.get(name) == value for name, value in wanted.items()), f"{seed}: {wanted}")
+    except AssertionError as error:
+        error.add_note(f"last seen: {counts}")
+        raise
     return counts
 
 

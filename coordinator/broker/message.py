@@ -1,0 +1,76 @@
+"""What is published and what is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coordinator.broker.channel import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message to publish: always persistent, JSON unless said otherwise."""
+
+    body: bytes
+    headers: Mapping[str, object] = field(default_factory=dict)
+    message_id: str | None = None
+    user_id: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    content_type: str = "application/json"
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """A message that was delivered and waits to be settled, on the channel it came by and on no other."""
+
+    body: bytes
+    headers: Mapping[str, object]
+    message_id: str | None
+    user_id: str | None
+    correlation_id: str | None
+    reply_to: str | None
+    routing_key: str
+    redelivered: bool
+    tag: int
+    channel: Channel
+
+    async def ack(self) -> None:
+        """Settle it: done with.
+
+        Raises:
+            BrokerUnavailableError: its channel is gone, and the broker has taken it back.
+        """
+        await self.channel.ack(self.tag)
+
+    def ack_soon(self) -> None:
+        """Ack it without a word of whether its channel is gone: where that does not matter, or is told elsewhere."""
+        self.channel.ack_soon(self.tag)
+
+    async def reject(self, *, requeue: bool = False) -> None:
+        """Settle it as failed: to the dead-letter exchange, or back to its queue.
+
+        Raises:
+            BrokerUnavailableError: its channel is gone, and the broker has taken it back.
+        """
+        await self.channel.reject(self.tag, requeue=requeue)
+
+    def copy(self, **changes: object) -> Message:
+        """The message as it came, to be published again; `user_id` must be the publisher's own, so it is left out."""
+        return Message(
+            body=self.body,
+            headers={**self.headers, **changes},
+            message_id=self.message_id,
+            correlation_id=self.correlation_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What a queue holds ready for delivery, and how many consume it."""
+
+    ready: int
+    consumers: int

@@ -1,0 +1,59 @@
+"""The client library's errors become ours here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from aio_pika import exceptions as amqp
+from aiormq.exceptions import ChannelAccessRefused
+
+from coordinator.errors import (
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    CoordinatorError,
+    QueueMissingError,
+)
+
+
+@contextlib.asynccontextmanager
+async def ours() -> AsyncIterator[None]:
+    """Turn the client library's errors into ours; order matters, the special ones come first.
+
+    The library waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
+    what was waited for. A task that is told to end would go on forever, so it is told again. On the other hand it
+    cancels what waits on a connection whose heartbeat stopped: that is no cancellation of the task that called, which
+    would end without a word if it were taken for one.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except (Exception, asyncio.CancelledError) as error:
+        is_told = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > before
+        found = None if is_told else translated(error)
+        if found is None:
+            raise
+        raise found from error
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+def translated(error: BaseException) -> CoordinatorError | None:  # noqa: PLR0911 - a table, one error a line
+    """Our error for one of the client library's, None for what is not of it."""
+    match error:
+        case amqp.ChannelNotFoundEntity():
+            return QueueMissingError(str(error))
+        case amqp.ChannelPreconditionFailed() | ChannelAccessRefused():
+            return BrokerRefusedError(str(error))
+        case TimeoutError():
+            return BrokerUnavailableError("the broker did not answer in time")
+        case asyncio.CancelledError():
+            return BrokerUnavailableError("the connection is gone: its heartbeat stopped")
+        case amqp.AMQPError() | amqp.ChannelInvalidStateError() | OSError() | RuntimeError():
+            return BrokerUnavailableError(f"the connection is gone: {str(error) or type(error).__name__}")
+        case _ if type(error) is Exception:  # how the library rejects what waits when it has nothing to say
+            return BrokerUnavailableError("the connection is gone")
+        case _:
+            return None
