@@ -4,12 +4,13 @@
 #   docker build --secret id=pip.conf,src=pip.conf .
 
 FROM python:3.13-slim AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
+    PIP_CACHE_DIR=/var/cache/pip PIP_CONFIG_FILE=/run/secrets/pip.conf
 WORKDIR /build
 # The environment has no pip of its own: the one beside it installs into it, and stays behind with this stage.
 RUN python -m venv --without-pip /opt/coordinator
 COPY requirements/runtime.txt requirements/build.txt requirements/
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,target=/root/.config/pip/pip.conf \
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=secret,id=pip.conf \
     pip --python /opt/coordinator/bin/python install --require-hashes --only-binary :all: -r requirements/runtime.txt \
     && pip install --require-hashes --only-binary :all: -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./

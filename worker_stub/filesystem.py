@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from coordinator.models import Item
 
 CHUNK = 1024 * 1024
+KERNEL = {b"/proc", b"/sys", b"/dev"}
+"""Folders whose files are made up as they are read: some, as /proc/self/pagemap, are a million times any disk."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILE_URL = re.compile(r"file://(?:localhost)?(/[^?#]*)", re.IGNORECASE)
@@ -46,7 +48,8 @@ def handle(item: Item, context: Context) -> Result:  # noqa: ARG001 - a handler'
 
     Returns:
         For `scan` of a folder, data `{"type": "folder", "entries": n}` and n discovered items, sorted by name in bytes:
-        sub-folders to scan, everything else to process. Otherwise what is there, never followed and never waited for:
+        sub-folders to scan, but of `/` not the kernel's own /proc, /sys and /dev, and everything else to process.
+        Otherwise what is there, never followed and never waited for:
         `{"type": "file", "size": bytes, "sha256": hex, "mediaType"}`, `{"type": "symlink", "target"}`, or
         `{"type": "folder" | "fifo" | "socket" | "device" | "other"}`. What cannot be read is `failed` with an error
         that begins `vanished:`, `unreadable:` or `changed:`.
@@ -138,14 +141,18 @@ def _scan(path: bytes) -> Result:
 
 
 def _entries(path: bytes) -> list[tuple[bytes, bool]]:
-    """The folder's entries, sorted: each name, and whether it is a folder itself (a symlink to one is not)."""
+    """The folder's entries, sorted: each name, and whether it is a folder to scan (a symlink to one is not)."""
     # Opened first, so that a symlink put in the folder's place is refused and not followed.
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         with os.scandir(folder) as entries:
-            return sorted((os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries)
+            named = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
     finally:
         os.close(folder)
+    return sorted(
+        (name, is_folder and os.path.join(path, name) not in KERNEL)  # noqa: PTH118 - as above
+        for name, is_folder in named
+    )
 
 
 def _describe(path: bytes, kind: str) -> dict[str, object]:

@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     path: Annotated[
         Path | None,
-        typer.Argument(help="The tree to crawl; one of this machine with ten thousand entries by default."),
+        typer.Argument(help="The tree to crawl; by default a large one of this machine."),
     ] = None,
 ) -> None:
     """Crawl a tree for real, kill a worker and release the seed on the way, and account for every item."""

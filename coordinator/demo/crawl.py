@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -15,11 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.client.manager import Manager
-from coordinator.client.producer import Producer
 from coordinator.demo.broker import a_broker
-from coordinator.demo.crew import Crew, DemoFailedError, coordinating, listening
+from coordinator.demo.crew import Crew, coordinating, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
+from coordinator.demo.pace import pace
 from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
 from coordinator.models import Item
 from coordinator.node.node import Node
@@ -27,25 +27,24 @@ from coordinator.settings import Settings
 from worker_stub.filesystem import item_of, list_tree
 
 LEAST = 10_000
-CANDIDATES = ("/usr/share", "/usr/lib", "/usr", "/Library", "/opt", "/")
+CANDIDATES = ("/usr/share", "/usr/lib", "/usr", "/Library", "/opt")
 PRIVATE_TICK = 1.5
 STALL = 30.0
 SAMPLE = 200
+WORKERS = 3
 SMALL = 10
 TAG = "demo"
 MOST_MEDIA = 12
 
 
 def default_root() -> str:
-    """A tree of this machine with at least ten thousand entries.
-
-    Raises:
-        DemoFailedError: there is none.
-    """
-    for candidate in CANDIDATES:
-        if Path(candidate).is_dir() and sum(1 for _ in islice(list_tree(candidate), LEAST)) == LEAST:
-            return candidate
-    raise DemoFailedError(f"no tree with {LEAST} entries was found; name one")
+    """A tree of this machine with ten thousand entries, else the largest of those it is looked for in."""
+    sizes: dict[str, int] = {}
+    for candidate in filter(os.path.isdir, CANDIDATES):
+        sizes[candidate] = sum(1 for _ in islice(list_tree(candidate), LEAST))
+        if sizes[candidate] == LEAST:
+            break
+    return max(sizes, key=sizes.__getitem__, default="/")
 
 
 async def run_demo(root: str, console: Console) -> Ledger:
@@ -81,15 +80,16 @@ async def run_demo(root: str, console: Console) -> Ledger:
         )
         node = Node(settings, PRIVATE_TICK)
         url = await stack.enter_async_context(coordinating(node))
-        results = await stack.enter_async_context(listening([urls.amqp]))
-        crew = Crew(folder, url)
+        results = await stack.enter_async_context(listening(settings.amqp_urls()))
+        extra = pace(len(entries), WORKERS)
+        if extra:
+            say(f"a small tree: the workers take {extra * 1000:.0f} ms longer over each item, for it to last")
+        crew = Crew(folder, url, extra)
         stack.push_async_callback(crew.dismiss)
-        manager = await stack.enter_async_context(Manager([urls.amqp]))
-        producer = await stack.enter_async_context(Producer([urls.amqp]))
         await crew.hire("worker-1")
         await crew.hire("worker-2", "--ack", "taken")
         await crew.hire("worker-3", "--tags", TAG)
-        stage = Stage(node, crew, results, manager, producer, root, say)
+        stage = Stage(node, crew, results, settings.amqp_urls(), root, say)
         await _crawl(stage, entries, console)
     return await asyncio.to_thread(_close_the_books, entries, results.of(root))
 
@@ -97,7 +97,7 @@ async def run_demo(root: str, console: Console) -> Ledger:
 async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> None:
     """Submit the root and put the stages between: each at its share of the crawl."""
     total = len(entries)
-    await stage.producer.submit(stage.seed, [item_of(stage.seed, "scan")])
+    await stage.submit(stage.seed, [item_of(stage.seed, "scan")])
     stage.say("submitted the root; the workers discover the rest")
     few: list[Item] = [entry.item for entry in islice((one for one in entries.values() if one.is_file), SMALL)]
     columns = (SpinnerColumn(), TextColumn("crawl"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

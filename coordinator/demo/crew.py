@@ -7,23 +7,36 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import uvicorn
 
 from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.demo import pace
 from coordinator.demo.ledger import Outcome
-from coordinator.errors import CoordinatorError
+from coordinator.errors import (
+    BrokerUnavailableError,
+    CoordinatorError,
+    ManagementError,
+    NoReplyError,
+    QueueMissingError,
+)
 from coordinator.http.app import create_app
 from coordinator.models import BatchResults
 from coordinator.node.node import Node
 from coordinator.parsing import parse_model
+from coordinator.retry import pause as pause_after
 
 POLL = 0.05
+PATIENCE = 60.0
+
+T = TypeVar("T")
 
 
 class DemoFailedError(CoordinatorError):
@@ -66,19 +79,44 @@ class Results:
 
 @contextlib.asynccontextmanager
 async def listening(urls: list[str]) -> AsyncIterator[Results]:
-    """Hear all results from now on."""
+    """Hear all results from now on; a queue of their own keeps them while the connection is away."""
     results = Results()
+    ready = asyncio.Event()
+
+    async def listen() -> None:
+        failures = 0
+        while True:
+            with contextlib.suppress(BrokerUnavailableError):
+                await _hear(urls, results, ready)
+                failures = 0
+            failures += 1
+            await asyncio.sleep(pause_after(failures))
+
+    task = asyncio.create_task(listen(), name="results")
+    try:
+        await until(ready.is_set, "the results can be heard", PATIENCE)
+        yield results
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _hear(urls: list[str], results: Results, ready: asyncio.Event) -> None:
+    """Hear results for as long as a connection lasts."""
 
     def hear(delivery: Delivery) -> None:
         results.take(parse_model(BatchResults, delivery.body))
-        delivery.ack_soon()
+        delivery.ack_soon()  # where the connection has gone it comes again, and is counted as delivered again
 
     connection = await Connection.open(urls, "demo:results")
     try:
         channel = await connection.channel()
-        queue = await channel.declare_own_queue("", [(topology.RESULTS, "#")])
-        await channel.consume(queue, hear, prefetch=200)
-        yield results
+        queue = topology.Queue("demo.results", {"x-queue-type": "quorum"}, ((topology.RESULTS, "#"),))
+        await channel.declare_queue(queue)
+        await channel.consume(queue.name, hear, prefetch=200)
+        ready.set()
+        await connection.closed.wait()
     finally:
         await connection.close()
 
@@ -98,22 +136,25 @@ async def coordinating(node: Node) -> AsyncIterator[str]:
 
 
 class Crew:
-    """Worker processes, ended with the demo."""
+    """Worker processes, ended with the demo; `seconds` is how much longer they take over each item."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, seconds: float) -> None:
         self._folder = folder
         self._url = url
+        self._pace = seconds
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def hire(self, ident: str, *options: str) -> None:
         """Start a worker; its log goes to a file of the demo's folder."""
+        handler = "coordinator.demo.pace:handle" if self._pace else "filesystem"
         with (self._folder / f"{ident}.log").open("wb") as log:
             self._processes[ident] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "worker_stub", "--id", ident, "--http-url", self._url, *options),
+                *(sys.executable, "-m", "worker_stub", "--id", ident, "--http-url", self._url),
+                *("--handler", handler, *options),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "COORDINATOR_HOME": str(self._folder)},
+                env={**os.environ, "COORDINATOR_HOME": str(self._folder), pace.VARIABLE: str(self._pace)},
             )
 
     async def kill(self, ident: str) -> None:
@@ -141,14 +182,41 @@ class Crew:
 
 
 async def until(holds: Callable[[], object], what: str, seconds: float) -> None:
-    """Wait until something holds.
+    """Wait until something holds, which it does not while the broker is away.
 
     Raises:
         DemoFailedError: it did not in time.
     """
     try:
         async with asyncio.timeout(seconds):
-            while not holds():  # noqa: ASYNC110 - many things at once make it true, none of them is an event
+            while not _holds(holds):  # noqa: ASYNC110 - many things at once make it true, none of them is an event
                 await asyncio.sleep(POLL)
     except TimeoutError:
         raise DemoFailedError(f"waited {seconds:g} s in vain until {what}") from None
+
+
+def _holds(holds: Callable[[], object]) -> bool:
+    try:
+        return bool(holds())
+    except BrokerUnavailableError:
+        return False
+
+
+async def insist(do: Callable[[], Awaitable[T]], what: str) -> T:
+    """Do something, again for as long as it fails for want of the broker; gives what it gives.
+
+    Raises:
+        DemoFailedError: it did not succeed in time.
+    """
+    problem: Exception | None = None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for failures in count(1):
+                try:
+                    return await do()
+                except (BrokerUnavailableError, QueueMissingError, NoReplyError, ManagementError) as error:
+                    problem = error
+                await asyncio.sleep(pause_after(failures))
+    except TimeoutError:
+        pass
+    raise DemoFailedError(f"waited {PATIENCE:g} s in vain until {what}: {problem}")

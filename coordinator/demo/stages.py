@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from coordinator.client.manager import Manager
+from coordinator.client.manager import Manager, Reply
 from coordinator.client.producer import Producer
-from coordinator.demo.crew import Crew, DemoFailedError, Handling, Results, until
+from coordinator.demo.crew import PATIENCE, Crew, DemoFailedError, Handling, Results, insist, until
 from coordinator.models import Item, Priority, SeedSpec
 from coordinator.node.node import Node
 
 SHOWN = 5
-PATIENCE = 60.0
 RELEASES = 10
 
 Say = Callable[[str], None]
@@ -21,13 +20,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a stage works with."""
+    """What a stage works with. All of it goes on when the broker was away."""
 
     node: Node
     crew: Crew
     results: Results
-    manager: Manager
-    producer: Producer
+    urls: list[str]
     seed: str
     say: Say
 
@@ -36,13 +34,39 @@ class Stage:
         """Items of the crawl that are done."""
         return len(self.results.of(self.seed))
 
+    async def command(self, order: Callable[[Manager], Awaitable[Reply]]) -> Reply:
+        """Give a command, again where no answer came: a command that is repeated is harmless."""
+
+        async def once() -> Reply:
+            async with Manager(self.urls) as manager:
+                return await order(manager)
+
+        return await insist(once, "a command is answered")
+
+    async def submit(self, seed: str, items: list[Item]) -> None:
+        """Add items, again where the broker went away before it confirmed them: they are then done twice."""
+
+        async def once() -> None:
+            async with Producer(self.urls) as producer:
+                await producer.submit(seed, items)
+
+        await insist(once, "items are taken")
+
+    async def available(self) -> tuple[int, int]:
+        """Items of the crawl that are available, and all that no worker has taken."""
+
+        async def once() -> tuple[int, int]:
+            counts = (await self.node.session.figures.of([self.seed]))[self.seed]
+            return counts.available, counts.available + counts.queued + counts.sent
+
+        return await insist(once, "the coordinator counts")
+
 
 async def kill_a_worker(stage: Stage, victim: str) -> None:
     """Kill a worker that holds unacked batches and release it; another must get them, marked."""
-    roster = stage.node.session.roster
 
     def holds() -> bool:
-        heard = roster.heard(victim)
+        heard = stage.node.session.roster.heard(victim)
         return heard is not None and any(one.seed == stage.seed for one in heard.presence.held)
 
     await until(holds, f"{victim} says that it holds batches", PATIENCE)
@@ -50,7 +74,7 @@ async def kill_a_worker(stage: Stage, victim: str) -> None:
     stage.crew.stop_time(victim)
     before = len(stage.results.handled)
     await stage.crew.kill(victim)
-    reply = await stage.manager.release_workers([victim])
+    reply = await stage.command(lambda manager: manager.release_workers([victim]))
     if reply.status != 200:  # noqa: PLR2004 - the contract's "done"
         raise DemoFailedError(f"the release of {victim} answered {reply.status}: {reply.message}")
 
@@ -67,13 +91,13 @@ async def kill_a_worker(stage: Stage, victim: str) -> None:
 async def take_a_fair_turn(stage: Stage, items: list[Item], priority: Priority) -> None:
     """Submit a small seed behind the large one; it must be through long before."""
     small = "a small seed"
-    await stage.node.session.seeds.set(small, SeedSpec(priority=priority))
+    await insist(lambda: stage.node.session.seeds.set(small, SeedSpec(priority=priority)), "a priority is set")
     begun, at = stage.done, time.monotonic()
-    await stage.producer.submit(small, items)
+    await stage.submit(small, items)
     await until(lambda: len(stage.results.of(small)) >= len(items), "the small seed is through", PATIENCE)
     between = stage.done - begun
-    left = (await stage.node.session.figures.of([stage.seed]))[stage.seed]
-    if not (left.available or left.queued or left.sent):
+    _, left = await stage.available()
+    if not left:
         raise DemoFailedError("the large seed was through before the small one: its turn proved nothing")
     took = time.monotonic() - at
     stage.say(
@@ -85,10 +109,9 @@ async def take_a_fair_turn(stage: Stage, items: list[Item], priority: Priority) 
 async def serve_a_tag(stage: Stage, items: list[Item], tag: str, worker: str) -> None:
     """Route a seed to a tag; only the worker that has it may get its batches."""
     tagged = "a tagged seed"
-    await stage.node.session.seeds.set(
-        tagged, SeedSpec.model_validate({"policies": [{"type": "route", "routeTo": tag}]})
-    )
-    await stage.producer.submit(tagged, items)
+    spec = SeedSpec.model_validate({"policies": [{"type": "route", "routeTo": tag}]})
+    await insist(lambda: stage.node.session.seeds.set(tagged, spec), "a route is set")
+    await stage.submit(tagged, items)
     await until(lambda: len(stage.results.of(tagged)) >= len(items), f"the worker tagged {tag} is through", PATIENCE)
     served = {one.worker for one in stage.results.handled if one.seed == tagged}
     if served != {worker}:
@@ -104,12 +127,12 @@ async def release_and_resume(stage: Stage) -> None:
     for _ in range(RELEASES):
         await until(lambda: all(_queued_and_sent(stage)), "the seed has queued and sent batches", PATIENCE)
         at = time.monotonic()
-        reply = await stage.manager.release_seeds([stage.seed])
+        reply = await stage.command(lambda manager: manager.release_seeds([stage.seed]))
         took = (time.monotonic() - at) * 1000
         outcome = reply.results[0]
         if outcome["returned"] and outcome["held"]:
             break
-        await stage.manager.resume_seeds([stage.seed])
+        await stage.command(lambda manager: manager.resume_seeds([stage.seed]))
     else:
         raise DemoFailedError(f"in {RELEASES} tries the release of the seed took nothing back: {outcome}")
     stage.say(
@@ -119,7 +142,7 @@ async def release_and_resume(stage: Stage) -> None:
     for batch in outcome["batches"][:SHOWN]:
         stage.say(f"  batch {batch[:12]}…  back to available")
     await _see_it_rest(stage)
-    reply = await stage.manager.resume_seeds([stage.seed])
+    reply = await stage.command(lambda manager: manager.resume_seeds([stage.seed]))
     before = stage.done
     await until(lambda: stage.done > before, "the crawl goes on", PATIENCE)
     stage.say(f"resumed the seed: status {reply.status}; the crawl goes on")
@@ -131,7 +154,6 @@ def _queued_and_sent(stage: Stage) -> tuple[int, int]:
 
 async def _see_it_rest(stage: Stage) -> None:
     """Workers finish the item in hand and give back the rest; then nothing more may happen to the seed."""
-    session = stage.node.session
     quiet_since, seen = time.monotonic(), stage.done
 
     def rests() -> bool:
@@ -141,7 +163,7 @@ async def _see_it_rest(stage: Stage) -> None:
         return time.monotonic() - quiet_since > 1.0
 
     await until(rests, "the workers have given back what they had not begun", PATIENCE)
-    available = (await session.figures.of([stage.seed]))[stage.seed].available
+    available, _ = await stage.available()
     if not available:
         raise DemoFailedError("a released seed has nothing available: it was through already")
     stage.say(f"  at rest: {seen} items done, about {available} available, none handed out for a second")

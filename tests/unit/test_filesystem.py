@@ -123,6 +123,18 @@ def test_scan_lists_entries_in_order(tmp_path: Path) -> None:
     )
 
 
+def test_the_kernels_own_folders_are_not_scanned() -> None:
+    """A scan of the root names /proc, /sys and /dev, whose files have no end; asked for by itself, one is scanned."""
+    actions = {item["id"]: item.get("action") for item in scan("/").discovered}
+    assert {name: actions[name] for name in ("/proc", "/sys", "/dev", "/usr")} == {
+        "/proc": "process",
+        "/sys": "process",
+        "/dev": "process",
+        "/usr": "scan",
+    }
+    assert scan("/dev").discovered
+
+
 async def test_huge_folder(tmp_path: Path) -> None:
     """A folder of many pages of entries is one scan, run as a worker runs it, with every entry discovered once."""
     names = [f"{number:05}" for number in range(10_000)]
