@@ -129,7 +129,7 @@ class Dispatcher:
                     await self._close(line)
             elif line is None:
                 if not await self._channels.answers(ident):
-                    log.warning("seed.queue_silent", seed=ident)
+                    log.warning("seed.not_consumed", seed=ident)
                     asyncio.get_running_loop().call_later(ASK_AGAIN, self._changed.put_nowait, ident)
                     return
                 await self._work.declare(seed.spec.tags)
