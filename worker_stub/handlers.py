@@ -9,11 +9,11 @@ import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import orjson
 import structlog
@@ -62,6 +62,9 @@ class Result:
     status: Literal["ok", "failed"] = "ok"
     error: str | None = None
 
+
+NOTHING = Result()
+"""What a handler made that returned None."""
 
 # `async def` or a plain function; what it returns is a Result, or the data of one.
 Handler = Callable[[Item, Context], object]
@@ -117,7 +120,11 @@ async def run_item(handler: Handler, item: Item, context: Context) -> Result:
         RejectBatch: the handler gives the whole batch back.
     """
     try:
-        made = await _call(handler, item, context)
+        made = await (
+            handler(item, context) if _is_coroutine_function(handler) else _call_plain(handler, item, context)
+        )
+        if made is None:
+            return NOTHING
         result = made if isinstance(made, Result) else Result(data=made)
         if len(result.discovered) > MAX_ITEMS:  # too long a list to keep the loop, and its heartbeats, waiting
             return await asyncio.to_thread(_checked, result)
@@ -135,9 +142,13 @@ def to_item_result(item: Item, result: Result) -> ItemResult:
     return ItemResult(id=item["id"], status=result.status, data=result.data, error=result.error)
 
 
-async def _call(handler: Handler, item: Item, context: Context) -> object:
-    if inspect.iscoroutinefunction(handler):
-        return await handler(item, context)
+def _is_coroutine_function(handler: Handler) -> TypeGuard[Callable[[Item, Context], Awaitable[object]]]:
+    """As `inspect.iscoroutinefunction`, which looks through wrappers and takes longer than many a handler."""
+    code = getattr(handler, "__code__", None)
+    return bool(code is not None and code.co_flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(handler)
+
+
+async def _call_plain(handler: Handler, item: Item, context: Context) -> object:
     made = await _in_thread(partial(handler, item, context))
     return await made if inspect.isawaitable(made) else made
 
@@ -186,8 +197,6 @@ def _checked(result: Result) -> Result:
     """
     if result.status not in {"ok", "failed"}:
         raise InvalidInputError([("status", f"must be ok or failed, not {result.status!r}")])
-    if result.data is None and not result.discovered and result.error is None:
-        return result
     try:
         data = orjson.loads(orjson.dumps(result.data))
     except orjson.JSONEncodeError as error:

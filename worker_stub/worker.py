@@ -246,7 +246,8 @@ class Worker:
                 return
             result = await run_item(self._handler, item, context)
             outcome.results.append(to_item_result(item, result))
-            outcome.discovered.extend(result.discovered)
+            if result.discovered:
+                outcome.discovered.extend(result.discovered)
             job.done += 1
 
     async def _conclude(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
