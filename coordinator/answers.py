@@ -42,9 +42,10 @@ class Fault(Answer):
 
 
 class Stopped(Said):
-    """What stood in the way; of items that came as lines, how many were taken before."""
+    """What stood in the way; how many items were taken before, and of how many more nobody knows."""
 
     accepted: Count = 0
+    unconfirmed: Count = 0
 
 
 class Invalid(Stopped):

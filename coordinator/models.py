@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, NotRequired, Required
 
 import orjson
@@ -195,7 +195,8 @@ class Presence(BaseModel):
     """Whether it takes no more."""
 
 
-class ItemResult(BaseModel):
+@dataclass(slots=True)
+class ItemResult:
     """What became of one item."""
 
     id: str
@@ -231,6 +232,8 @@ class Batch:
     items: bytes
     history: tuple[str, ...] = ()
     """What happened to it before, a line for each delivery that failed; travels in a header, not in the body."""
+    decoded: list[Item] | None = field(default=None, compare=False, repr=False)
+    """The items, where whoever made this will want them so."""
 
     def encode(self, *, handle: str | None = None, redelivered: bool = False) -> bytes:
         """The JSON of the contract; with a `handle`, that is its id and `batch` holds the batch's own.
@@ -265,5 +268,5 @@ class Batch:
 
     def load_items(self) -> list[Item]:
         """The items, decoded."""
-        items: list[Item] = orjson.loads(self.items)
+        items: list[Item] = orjson.loads(self.items) if self.decoded is None else self.decoded
         return items

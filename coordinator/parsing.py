@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeGuard, TypeVar
 
 import orjson
 from pydantic import (
@@ -29,38 +30,50 @@ from coordinator.models import (
 )
 
 
-class _BatchBody(BaseModel):
+class _BatchHead(BaseModel):
     id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     seed: SeedId
     epoch: Number
     attempt: Annotated[Number, Field(ge=1)]
     tags: tuple[Tag, ...] = ()
     created: str = ""
+
+
+class _BatchBody(_BatchHead):
     items: Annotated[list[dict[str, object]], Field(min_length=1)]
 
 
-def decode_batch(body: bytes) -> Batch:
+def decode_batch(body: bytes, *, keep_decoded: bool = False) -> Batch:
     """Read a batch's body.
+
+    Args:
+        body: the JSON text.
+        keep_decoded: whether its items will be wanted decoded: that takes several times the memory of their text.
 
     Raises:
         InvalidInputError: it is not the JSON of a batch.
     """
     try:
-        value, items = _load_batch(body)
-        whole = _BatchBody.model_validate(value)
+        value, text = _load_batch(body)
+        items = value.get("items") if isinstance(value, dict) else None
+        # The model would copy each item, so it is asked only for what is wrong.
+        are_objects = isinstance(items, list) and items and all(type(item) is dict for item in items)
+        head = (_BatchHead if are_objects else _BatchBody).model_validate(value)
     except orjson.JSONDecodeError as error:
         raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
     except ValidationError as error:
         raise invalid(error) from error
+    assert isinstance(items, list)  # noqa: S101 - the model refuses anything else
     return Batch(
-        id=whole.id,
-        seed=whole.seed,
-        epoch=whole.epoch,
-        attempt=whole.attempt,
-        tags=whole.tags,
-        created=whole.created,
-        count=len(whole.items),
-        items=orjson.dumps(whole.items) if items is None else items,
+        id=head.id,
+        seed=head.seed,
+        epoch=head.epoch,
+        attempt=head.attempt,
+        tags=head.tags,
+        created=head.created,
+        count=len(items),
+        items=orjson.dumps(items) if text is None else text,
+        decoded=items if keep_decoded else None,
     )
 
 
@@ -101,12 +114,36 @@ def parse_items(body: bytes, bounds: Bounds = BOUNDS) -> list[Item]:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
-    try:
-        items = _ITEMS.validate_python([value] if isinstance(value, dict) else value)
-    except ValidationError as error:
-        raise invalid(error) from error
+    items = [value] if isinstance(value, dict) else value
+    if not _are_plain(items):
+        try:
+            items = _ITEMS.validate_python(items)
+        except ValidationError as error:
+            raise invalid(error) from error
     check_bounds([(f"[{index}]", item) for index, item in enumerate(items)], body, bounds)
     return items
+
+
+def _are_plain(items: object) -> TypeGuard[list[Item]]:
+    """Whether these are items beyond doubt, as almost all are; the model, ten times as slow, judges the rest."""
+    return isinstance(items, list) and 1 <= len(items) <= MAX_ITEMS and all(map(_is_plain, items))
+
+
+def _is_plain(item: object) -> bool:
+    if type(item) is not dict:
+        return False
+    ident, url, metadata = item.get("id"), item.get("url"), item.get("metadata")
+    return (
+        type(ident) is str
+        and 1 <= len(ident) <= MAX_TEXT
+        and ident.isprintable()
+        and (url is None or (type(url) is str and len(url) <= MAX_TEXT and url.isprintable()))
+        and (metadata is None or type(metadata) is dict)
+        and item.get("action", "process") in _ACTIONS
+    )
+
+
+_ACTIONS = ("process", "scan")
 
 
 def check_bounds(values: list[tuple[str, object]], body: bytes, bounds: Bounds = BOUNDS) -> None:
@@ -123,14 +160,18 @@ def check_bounds(values: list[tuple[str, object]], body: bytes, bounds: Bounds =
         InvalidInputError: it is larger.
     """
     long_text, nul = len(body) > bounds.text, b"\\u0000" in body
+    are_texts_open = long_text or nul
+    kinds = (dict, list, str) if are_texts_open else (dict, list)
     stack = [(value, 0, place) for place, value in values]
     while stack:
         value, depth, place = stack.pop()
         if isinstance(value, (dict, list)):
             if depth > bounds.depth:
                 raise InvalidInputError([(place, f"is nested deeper than {bounds.depth} levels")])
-            children = [*value, *value.values()] if isinstance(value, dict) else value
-            stack.extend((child, depth + 1, place) for child in children if not isinstance(child, (int, float)))
+            children: Iterable[object] = value.values() if isinstance(value, dict) else value
+            if are_texts_open and isinstance(value, dict):
+                children = [*value, *children]
+            stack += [(child, depth + 1, place) for child in children if isinstance(child, kinds)]
         elif isinstance(value, str):
             if long_text and len(value) > bounds.text:
                 raise InvalidInputError([(place, f"holds a string longer than {bounds.text} characters")])

@@ -225,7 +225,7 @@ class AmqpTransport:
     def _took(self, inbox: Inbox, delivery: Delivery) -> None:
         self._arrived.set()
         try:
-            batch = read_batch(delivery)
+            batch = read_batch(delivery, keep_decoded=True)
         except InvalidInputError as error:
             log.warning("batch.unreadable", problem=str(error))
             task = asyncio.get_running_loop().create_task(delivery.reject(), name="reject")

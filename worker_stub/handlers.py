@@ -186,6 +186,8 @@ def _checked(result: Result) -> Result:
     """
     if result.status not in {"ok", "failed"}:
         raise InvalidInputError([("status", f"must be ok or failed, not {result.status!r}")])
+    if result.data is None and not result.discovered and result.error is None:
+        return result
     try:
         data = orjson.loads(orjson.dumps(result.data))
     except orjson.JSONEncodeError as error:

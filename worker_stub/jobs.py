@@ -45,9 +45,14 @@ class Job:
         """What is left as a batch of its own; the whole keeps its id, a rest gets one derived from it."""
         if not self.done:
             return self.batch
-        left = items[self.done :]
+        left = list(items[self.done :])
         return replace(
-            self.batch, id=f"{self.batch.id}-{self.done}", count=len(left), items=orjson.dumps(left), history=()
+            self.batch,
+            id=f"{self.batch.id}-{self.done}",
+            count=len(left),
+            items=orjson.dumps(left),
+            history=(),
+            decoded=left,
         )
 
     def report(self) -> HeldBatch:

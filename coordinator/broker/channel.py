@@ -82,7 +82,7 @@ class Channel:
             QueueFullError: the queue refuses more.
             BrokerUnavailableError: no confirm came: it may have arrived or not.
         """
-        async with ours():
+        async with ours("publish"):
             await self.send(exchange, routing_key, message, mandatory=mandatory)
 
     def send(
@@ -140,7 +140,7 @@ class Channel:
             arguments["x-stream-offset"] = offset
         tag = f"ctag-{uuid4().hex}"  # ours, since deliveries may come before the answer that would tell the broker's
         # A prefetch is set for the consumers that come after it, so two that begin at once must not change places.
-        async with ours(), self._consuming:
+        async with ours(f"consume {queue}"), self._consuming:
             await self._inner.basic_qos(prefetch_count=prefetch, timeout=RPC_TIMEOUT)
             self._flow.consumers[tag.encode()] = on_delivery
             await self._inner.basic_consume(
@@ -156,7 +156,7 @@ class Channel:
         What a quorum queue had on its way to it goes back there, marked as redelivered, though nobody has seen it.
         """
         self._on_cancel.pop(consumer_tag, None)
-        async with ours():
+        async with ours("cancel a consumer"):
             await self._inner.basic_cancel(consumer_tag, timeout=RPC_TIMEOUT)
         self._flow.consumers.pop(consumer_tag.encode(), None)
 
@@ -172,7 +172,7 @@ class Channel:
         """
         self._must_be_open()
         answers = [self._flow.get(queue) for _ in range(most)]
-        async with ours():
+        async with ours(f"get from {queue}"):
             try:
                 async with asyncio.timeout(RPC_TIMEOUT):
                     return await asyncio.gather(*answers)
@@ -209,7 +209,7 @@ class Channel:
         Raises:
             BrokerRefusedError: it exists otherwise.
         """
-        async with ours():
+        async with ours(f"declare {exchange.name}"):
             await self._inner.exchange_declare(
                 exchange.name, exchange_type=exchange.kind, durable=True, timeout=RPC_TIMEOUT
             )
@@ -220,7 +220,7 @@ class Channel:
         Raises:
             BrokerRefusedError: it exists otherwise, or this user may not.
         """
-        async with ours():
+        async with ours(f"declare {queue.name}"):
             await self._inner.queue_declare(
                 queue.name, durable=True, arguments=dict(queue.arguments), timeout=RPC_TIMEOUT
             )
@@ -229,7 +229,7 @@ class Channel:
 
     async def declare_own_queue(self, name: str, bindings: Iterable[tuple[str, str]]) -> str:
         """Declare an exclusive queue that ends with the connection; an empty name lets the broker choose one."""
-        async with ours():
+        async with ours("declare a queue of one's own"):
             answer = await self._inner.queue_declare(name, exclusive=True, auto_delete=True, timeout=RPC_TIMEOUT)
             own = str(answer.queue)
             for exchange, routing_key in bindings:
@@ -238,12 +238,12 @@ class Channel:
 
     async def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
         """Let an exchange route nothing more to a queue by this key; harmless when it does not."""
-        async with ours():
+        async with ours(f"unbind {queue}"):
             await self._inner.queue_unbind(queue, exchange, routing_key, timeout=RPC_TIMEOUT)
 
     async def delete_queue(self, name: str) -> int:
         """Delete a queue; returns how many messages were ready in it."""
-        async with ours():
+        async with ours(f"delete {name}"):
             answer = await self._inner.queue_delete(name, timeout=RPC_TIMEOUT)
         return int(answer.message_count or 0)
 
@@ -253,19 +253,19 @@ class Channel:
         Raises:
             QueueMissingError: there is no such queue; the broker has closed this channel.
         """
-        async with ours():
+        async with ours(f"depth of {queue}"):
             answer = await self._inner.queue_declare(queue, passive=True, timeout=DEPTH_TIMEOUT)
         return Depth(ready=int(answer.message_count or 0), consumers=int(answer.consumer_count or 0))
 
     async def close(self) -> None:
         """Close it; what was delivered by it and not settled goes back."""
         self._is_needed = False
-        async with ours(), asyncio.timeout(RPC_TIMEOUT):
+        async with ours("close a channel"), asyncio.timeout(RPC_TIMEOUT):
             await self._outer.close()
 
     async def _abandon(self) -> None:
         with contextlib.suppress(BrokerUnavailableError):
-            async with ours(), asyncio.timeout(RPC_TIMEOUT):
+            async with ours("close a channel"), asyncio.timeout(RPC_TIMEOUT):
                 await self._outer.close()
 
     def _must_be_open(self) -> None:

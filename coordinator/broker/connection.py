@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aio_pika
+import structlog
 from yarl import URL
 
 from coordinator.broker.channel import RPC_TIMEOUT, Channel
+from coordinator.broker.flow import OnDelivery
 from coordinator.broker.message import Depth
 from coordinator.broker.tap import Tap, Taps
 from coordinator.broker.vendor import ours
@@ -30,6 +32,8 @@ LOST_TIMEOUT: Final = 1.0
 """Seconds to take leave of a connection that is lost: the broker hardly answers."""
 HEARTBEAT: Final = 10
 PATIENCE_STEP: Final = 1.0
+log = structlog.get_logger(__name__)
+
 SILENT_FOR: Final = 10.0
 """Seconds for which a queue of which the broker tells nothing is not asked for again."""
 
@@ -55,7 +59,7 @@ async def _connect(text: str, name: str, seconds: float) -> _Tapped:
     if "heartbeat" not in url.query:
         url = url.update_query(heartbeat=HEARTBEAT)
     properties: FieldTable = {"connection_name": name}
-    async with ours(), asyncio.timeout(seconds):
+    async with ours("connect"), asyncio.timeout(seconds):
         return await aio_pika.connect(url, client_properties=properties, timeout=seconds, connection_class=_Tapped)
 
 
@@ -117,7 +121,7 @@ class Connection:
         Args:
             needed: whether the connection counts as ended when the channel is lost; one that consumes always is.
         """
-        async with ours(), asyncio.timeout(RPC_TIMEOUT):
+        async with ours("open a channel"), asyncio.timeout(RPC_TIMEOUT):
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
             inner = cast("InnerChannel", await outer.get_underlay_channel())
@@ -125,6 +129,27 @@ class Connection:
         self._channels = [one for one in self._channels if not one.is_closed]
         self._channels.append(channel)
         return channel
+
+    async def consume(self, queue: str, on_delivery: OnDelivery, *, prefetch: int) -> None:
+        """Consume a queue on a channel of its own.
+
+        One that does not answer, because it has no leader, is asked again and again; nothing else waits for it.
+
+        Raises:
+            QueueMissingError: there is no such queue.
+            BrokerUnavailableError: the connection is gone.
+        """
+        while True:
+            channel = await self.channel()
+            try:
+                await channel.consume(queue, on_delivery, prefetch=prefetch)
+            except BrokerUnavailableError as error:
+                if self.closed.is_set():
+                    raise
+                log.warning("queue.silent", queue=queue, problem=str(error))
+                await asyncio.sleep(SILENT_FOR)
+            else:
+                return
 
     async def depth(self, queue: str) -> Depth | None:
         """What a queue holds ready, None where there is no such queue.
@@ -171,7 +196,10 @@ class Connection:
         """
         self._patience.cancel()
         with contextlib.suppress(BrokerUnavailableError):
-            async with ours(), asyncio.timeout(LOST_TIMEOUT if self.closed.is_set() else RPC_TIMEOUT):
+            async with (
+                ours("close the connection"),
+                asyncio.timeout(LOST_TIMEOUT if self.closed.is_set() else RPC_TIMEOUT),
+            ):
                 for channel in self._channels:
                     if not channel.is_closed:
                         await channel.close()

@@ -18,8 +18,8 @@ from coordinator.errors import (
 
 
 @contextlib.asynccontextmanager
-async def ours() -> AsyncIterator[None]:
-    """Turn the client library's errors into ours; order matters, the special ones come first.
+async def ours(asked: str) -> AsyncIterator[None]:
+    """Turn the client library's errors into ours; `asked` is what the broker was asked for, should it not answer.
 
     The library waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
     what was waited for. A task that is told to end would go on forever, so it is told again. On the other hand it
@@ -32,7 +32,7 @@ async def ours() -> AsyncIterator[None]:
         yield
     except (Exception, asyncio.CancelledError) as error:
         is_told = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > before
-        found = None if is_told else translated(error)
+        found = None if is_told else translated(error, asked)
         if found is None:
             raise
         raise found from error
@@ -40,15 +40,17 @@ async def ours() -> AsyncIterator[None]:
         raise asyncio.CancelledError
 
 
-def translated(error: BaseException) -> CoordinatorError | None:  # noqa: PLR0911 - a table, one error a line
-    """Our error for one of the client library's, None for what is not of it."""
+def translated(  # noqa: PLR0911 - a table, one error a line
+    error: BaseException, asked: str = "anything"
+) -> CoordinatorError | None:
+    """Our error for one of the client library's, None for what is not of it; the special ones come first."""
     match error:
         case amqp.ChannelNotFoundEntity():
             return QueueMissingError(str(error))
         case amqp.ChannelPreconditionFailed() | ChannelAccessRefused():
             return BrokerRefusedError(str(error))
         case TimeoutError():
-            return BrokerUnavailableError("the broker did not answer in time")
+            return BrokerUnavailableError(f"the broker did not answer in time: {asked}")
         case asyncio.CancelledError():
             return BrokerUnavailableError("the connection is gone: its heartbeat stopped")
         case amqp.AMQPError() | amqp.ChannelInvalidStateError() | OSError() | RuntimeError():

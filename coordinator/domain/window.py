@@ -62,9 +62,10 @@ class Window:
         self.published += 1
         self.refused_for = 0.0
 
-    def may_hold(self) -> bool:
-        """Whether it is likely to hold a batch now, as far as is known here."""
-        return not self.is_silent and self.waiting + self.sent > 0
+    @property
+    def likely(self) -> int:
+        """How many batches it is likely to hold now, as far as is known here."""
+        return 0 if self.is_silent else max(0, self.waiting + self.sent)
 
     def allow(self, batches: int) -> None:
         """Grant so many until the next look."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from coordinator.domain.packing import array_inner, split_array
-from coordinator.errors import InvalidInputError, OverLimitError, TooSlowError
+from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
 from coordinator.http.gates import Share
 from coordinator.node.assembly import Session
 from coordinator.parsing import Bounds, parse_items
@@ -50,6 +50,7 @@ class Ingest:
 
     def __init__(self, session: Session, seed: str, limits: Limits, memory: Share, array: asyncio.Lock) -> None:
         self.confirmed = 0
+        self.unconfirmed = 0
         self._session = session
         self._seed = seed
         self._limits = limits
@@ -155,6 +156,9 @@ class Ingest:
         try:
             await self._session.available.put_page(self._seed, inner, count)
             self.confirmed += count
+        except BrokerUnavailableError:
+            self.unconfirmed += count
+            raise
         finally:
             self._memory.give(size)
 

@@ -91,7 +91,7 @@ async def add_items(request: Request) -> Response:
     try:
         await ingest.run(request.stream(), is_one_value=media_type(request) == "application/json")
     except CoordinatorError as error:
-        return answer_to(error, accepted=ingest.confirmed)
+        return answer_to(error, accepted=ingest.confirmed, unconfirmed=ingest.unconfirmed)
     return Json({"message": f"{ingest.confirmed} items accepted", "accepted": ingest.confirmed}, 202)
 
 

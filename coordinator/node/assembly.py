@@ -8,6 +8,7 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.domain.history import Ring
+from coordinator.domain.quarantine import Quarantine
 from coordinator.domain.tally import Tally
 from coordinator.node.available import Available
 from coordinator.node.callbacks import Callbacks
@@ -71,7 +72,15 @@ class Links:
 
 
 async def assemble(
-    settings: Settings, instance: str, links: Links, registry: Registry, *, ring: Ring, broker_tick: float, tally: Tally
+    settings: Settings,
+    instance: str,
+    links: Links,
+    registry: Registry,
+    *,
+    ring: Ring,
+    broker_tick: float,
+    tally: Tally,
+    quarantine: Quarantine,
 ) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
@@ -85,6 +94,7 @@ async def assemble(
         events=events,
         most=settings.window,
         tally=tally,
+        quarantine=quarantine,
     )
     available = Available(publishing, links.writer.user)
     dead = DeadLetters(reader, publishing, available, tally)

@@ -12,9 +12,10 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.connection import Connection
 from coordinator.domain.entries import SeedPurged, SeedReleased, SeedResumed
 from coordinator.domain.tally import Tally
-from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, UnroutableError
+from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, QueueSilentError, UnroutableError
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.dead import DeadLetters
 from coordinator.node.figures import Figures
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 OK, NOT_FOUND, INVALID, UNAVAILABLE = 200, 404, 406, 503
 PREFETCH = 50
+AGAIN = 1.0
+"""Seconds until a command that could not be carried out is tried again."""
 
 RELEASE_WORKER: Final = "release.worker"
 DRAIN_WORKER: Final = "drain.worker"
@@ -161,9 +164,9 @@ class CommandReader:
         self._dead = dead
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
 
-    async def run(self, channel: Channel) -> None:
+    async def run(self, connection: Connection) -> None:
         """Read until cancelled. A command is acked once it is carried out, so a crash before that repeats it."""
-        await channel.consume(topology.COMMANDS, self._inbox.put_nowait, prefetch=PREFETCH)
+        await connection.consume(topology.COMMANDS, self._inbox.put_nowait, prefetch=PREFETCH)
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self._handle(await self._inbox.get()))
@@ -175,9 +178,13 @@ class CommandReader:
             status, answer = INVALID, describe(error)
             if not delivery.reply_to:
                 await self._dead.bury_message(delivery, "command", "", str(error))
-        except ManagementError as error:
+        except (ManagementError, QueueSilentError) as error:
             status, answer = UNAVAILABLE, {"message": str(error)}
             log.warning("command.failed", command=delivery.routing_key, problem=str(error))
+            if not delivery.reply_to:  # nobody would repeat it
+                await asyncio.sleep(AGAIN)
+                await delivery.reject(requeue=True)
+                return
         if delivery.reply_to:
             await self._reply(delivery, answer | {"status": status})
         await delivery.ack()

@@ -34,6 +34,8 @@ BURST = 64
 """Batches planned at once."""
 MOST_FLYING = 256
 """Batches whose confirms are awaited at most."""
+ASK_AGAIN = 1.0
+"""Seconds until a queue that is silent is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,10 @@ class Dispatcher:
         """Serve the lines until cancelled."""
         async with asyncio.TaskGroup() as sending:
             while True:
-                await self._work.is_open.wait()
+                await self._work.standstill.is_over.wait()
                 while len(self._flying) > MOST_FLYING - BURST:
                     await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-                if not await self._burst(sending):
+                if not await self._burst(sending) and self._work.standstill.is_over.is_set():
                     await self._rest()
 
     async def keep_up(self) -> None:
@@ -126,6 +128,10 @@ class Dispatcher:
                 if line is not None:
                     await self._close(line)
             elif line is None:
+                if not await self._channels.answers(ident):
+                    log.warning("seed.queue_silent", seed=ident)
+                    asyncio.get_running_loop().call_later(ASK_AGAIN, self._changed.put_nowait, ident)
+                    return
                 await self._work.declare(seed.spec.tags)
                 self._events.seed("seed.owner", ident)
                 self.lines[ident] = line = Line(seed, self._on_page, self._on_loss, prefetch_for(len(self.lines) + 1))
@@ -213,7 +219,8 @@ class Dispatcher:
         self._wake.clear()
         async with self._bursting:
             await self._sync()
-            parcels = self._plan()
+            # A standstill may have begun meanwhile, and whoever asked for it was told that nothing is on its way.
+            parcels = self._plan() if self._work.standstill.is_over.is_set() else []
             if parcels:
                 await self._record(parcels)
                 for parcel in parcels:

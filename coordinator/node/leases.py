@@ -217,15 +217,12 @@ class Leases:
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
         leases: list[Lease] = []
         for queue in queues:
-            if not await self._work.has_some(queue):
-                continue
-            while len(leases) < most:
-                delivery = await self._channel.get(queue)
-                if delivery is None:
+            while len(leases) < most and (likely := await self._work.likely(queue)):
+                deliveries = await self._work.get(self._channel, queue, min(likely, most - len(leases)))
+                leased = [await self._lease(worker, queue, one) for one in deliveries if one is not None]
+                leases += [lease for lease in leased if lease is not None]
+                if None in deliveries:
                     break
-                lease = await self._lease(worker, queue, delivery)
-                if lease is not None:
-                    leases.append(lease)
         return leases
 
     async def _lease(self, worker: str, queue: str, delivery: Delivery) -> Lease | None:

@@ -15,7 +15,7 @@ from coordinator.broker.messages import is_marked, read_batch
 from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch_id, page_id
 from coordinator.domain.registry import Seed
 from coordinator.domain.throttle import Meter, ages
-from coordinator.errors import InvalidInputError
+from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueSilentError
 from coordinator.models import MAX_ITEMS, Batch
 from coordinator.parsing import parse_items
 from coordinator.topology import Header
@@ -25,6 +25,8 @@ FEW_PAGES, MANY_PAGES = 10, 250
 """Prefetch of a seed's queue: few pages, or many where they are so small that few do not fill a batch."""
 ENOUGH_PAGES, PAGES_IN_ALL = 100, 1000
 """Pages that keep one seed flowing while the broker confirms, and those of all seeds together where these are many."""
+MOST_SILENT: Final = 3
+"""Seeds' queues that may have no leader at once: of more, the broker itself is in trouble."""
 
 
 class Channels:
@@ -34,6 +36,23 @@ class Channels:
         self._connection = connection
         self._open: list[tuple[Channel, int]] = []
         self._lock = asyncio.Lock()
+        self._silent: set[str] = set()
+
+    async def answers(self, seed: str) -> bool:
+        """Whether the broker tells of a seed's queue: to consume one without a leader would hang, and its channel.
+
+        Raises:
+            BrokerUnavailableError: so many are silent that it is not the queues.
+        """
+        try:
+            await self._connection.depth(topology.seed_queue_name(seed))
+        except QueueSilentError as error:
+            self._silent.add(seed)
+            if len(self._silent) > MOST_SILENT:
+                raise BrokerUnavailableError("the broker tells nothing of many seeds' queues") from error
+            return False
+        self._silent.discard(seed)
+        return True
 
     async def take(self) -> Channel:
         """A channel with a place for one more seed."""

@@ -8,6 +8,7 @@ from secrets import token_hex
 import structlog
 
 from coordinator.domain.history import Ring
+from coordinator.domain.quarantine import Quarantine
 from coordinator.domain.returns import Memory
 from coordinator.domain.tally import Tally
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
@@ -33,6 +34,7 @@ class Node:
         self.problem = "has not connected yet"
         self._tick = broker_tick
         self.tally = Tally()
+        self._quarantine = Quarantine()
         self._dealt = Memory()
         self._ring = Ring(token_hex(4), settings.history)
         self._session: Session | None = None
@@ -93,6 +95,7 @@ class Node:
                 ring=self._ring,
                 broker_tick=self._tick,
                 tally=self.tally,
+                quarantine=self._quarantine,
             ) as session:
                 self.tally.sessions += 1
                 self._session = session

@@ -8,7 +8,8 @@ import datetime as dt
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_batch
 from coordinator.domain.returns import Memory, Verdict, judge
 from coordinator.errors import InvalidInputError, QueueFullError
@@ -67,9 +68,9 @@ class Returns:
         self._dealt = dealt
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
 
-    async def run(self, channel: Channel) -> None:
+    async def run(self, connection: Connection) -> None:
         """Deal with what comes back until cancelled."""
-        await channel.consume(topology.RETURNS, self._inbox.put_nowait, prefetch=PREFETCH)
+        await connection.consume(topology.RETURNS, self._inbox.put_nowait, prefetch=PREFETCH)
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self._deal(await self._inbox.get()))
@@ -86,10 +87,11 @@ class Returns:
         # One that is redelivered may not have been dealt with to the end.
         if publication and not self._dealt.add(publication) and not delivery.redelivered:
             log.info("return.repeated", batch=batch.id, seed=batch.seed, attempt=batch.attempt)
-        else:
-            await self._settle(delivery, batch, failed=failed)
-            await self._work.returned(publication)
+            await delivery.ack()
+            return
+        await self._settle(delivery, batch, failed=failed)
         await delivery.ack()
+        await self._work.returned(publication)  # last: whatever delays it, the batch must not be dealt with once more
 
     async def _settle(self, delivery: Delivery, batch: Batch, *, failed: bool) -> None:
         """Send the batch where it belongs."""
@@ -131,7 +133,7 @@ class Returns:
                 await self._suspects.put(batch, alone=verdict is Verdict.ALONE)
 
     async def _resend(self, batch: Batch, *, again: bool) -> None:
-        await self._work.is_open.wait()
+        await self._work.standstill.is_over.wait()
         try:
             await self._work.send(batch, redelivered=again)
         except (StaleBatchError, QueueFullError):

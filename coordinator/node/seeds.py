@@ -190,9 +190,9 @@ class Intake:
         self._trusted = trusted
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
 
-    async def run(self, channel: Channel) -> None:
+    async def run(self, connection: Connection) -> None:
         """Deal with what comes until cancelled."""
-        await channel.consume(topology.NEW_SEEDS, self._inbox.put_nowait, prefetch=PREFETCH)
+        await connection.consume(topology.NEW_SEEDS, self._inbox.put_nowait, prefetch=PREFETCH)
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self._place(await self._inbox.get()))

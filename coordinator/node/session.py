@@ -19,6 +19,7 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.domain.entries import Event, SeedSet
 from coordinator.domain.history import Ring
+from coordinator.domain.quarantine import Quarantine
 from coordinator.domain.returns import Memory
 from coordinator.domain.tally import Tally
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
@@ -63,7 +64,14 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    settings: Settings, instance: str, *, dealt: Memory, ring: Ring, broker_tick: float, tally: Tally
+    settings: Settings,
+    instance: str,
+    *,
+    dealt: Memory,
+    ring: Ring,
+    broker_tick: float,
+    tally: Tally,
+    quarantine: Quarantine,
 ) -> AsyncIterator[Session]:
     """Run a session: ready when entered, and ended as a whole when any part of it ends.
 
@@ -74,6 +82,7 @@ async def open_session(
         ring: what happened, in earlier sessions too.
         broker_tick: seconds by which the broker's figures of unacked messages lag.
         tally: where it counts what it does.
+        quarantine: queues that are left alone for what they did to earlier sessions.
 
     Raises:
         BrokerUnavailableError: a connection ended; also every error of `connected`.
@@ -81,7 +90,16 @@ async def open_session(
     async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
         registry = Registry(await links.reader.channel(), links.publishing, instance, settings.history)
         await registry.start()
-        session = await assemble(settings, instance, links, registry, ring=ring, broker_tick=broker_tick, tally=tally)
+        session = await assemble(
+            settings,
+            instance,
+            links,
+            registry,
+            ring=ring,
+            broker_tick=broker_tick,
+            tally=tally,
+            quarantine=quarantine,
+        )
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
         await session.peers.join(await links.reader.channel())
         await session.suspects.join()
@@ -104,7 +122,6 @@ async def _loops(
     session: Session, settings: Settings, links: Links, dealt: Memory, broker_tick: float
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What runs for as long as the session does, by name."""
-    channel = await links.reader.channel()
     returns = Returns(
         registry=session.registry,
         work=session.work,
@@ -127,13 +144,13 @@ async def _loops(
         "snapshots": session.registry.keep_snapshots(lambda: session.peers.owns("snapshots")),
         "registry": session.dispatcher.keep_up(),
         "malformed": session.dispatcher.bury(),
-        "intake": intake.run(channel),
-        "returns": returns.run(channel),
-        "suspects": session.suspects.run(channel),
+        "intake": intake.run(links.reader),
+        "returns": returns.run(links.reader),
+        "suspects": session.suspects.run(links.reader),
         "silence": session.roster.watch(),
         "leases": session.leases.expire(),
-        "presence": session.roster.run(channel),
-        "commands": CommandReader(session.commands, links.publishing, session.dead).run(channel),
+        "presence": session.roster.run(await links.reader.channel()),
+        "commands": CommandReader(session.commands, links.publishing, session.dead).run(links.reader),
         "queues": watch_queues(session.work, session.leases, session.roster),
         "workers": watch_workers(
             work=session.work,

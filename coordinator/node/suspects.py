@@ -16,6 +16,7 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.messages import batch_message, is_alone, read_batch
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError
@@ -37,8 +38,6 @@ LOOK_EVERY: Final = 0.1
 PAUSE: Final = 5.0
 """Seconds that all coordinators send nothing, unless asked again: should this one die, they go on."""
 RENEW_EVERY: Final = 1.0
-WORK_SHARE: Final = 4
-"""Dispatch runs this many times longer than it stood still for a last offer, before it does so again."""
 
 
 class Suspects:
@@ -81,16 +80,18 @@ class Suspects:
         self._tick = broker_tick
         self._waiting: deque[tuple[Batch, Delivery]] = deque()
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._standstill = work.standstill
         self._renewed = 0.0
         peers.answer("work.pause", self._pause_for_peer)
         peers.answer("work.resume", self._resume_for_peer)
         peers.answer("work.paused", self._tell_peer)
 
     async def join(self) -> None:
-        """Before the first dispatch: take part in a pause that others have agreed on already."""
+        """Before the first dispatch: take part in a pause that others have agreed on, and in what they owe."""
         answers = await self._peers.ask("work.paused", {})
         if any(one["paused"] for one in answers.given.values()):
-            self._work.pause(PAUSE)
+            self._standstill.pause(PAUSE)
+        self._standstill.owe(max([one["owed"] for one in answers.given.values()], default=0.0))
 
     async def put(self, batch: Batch, *, alone: bool) -> None:
         """Let a batch wait for its turn, its attempt raised already.
@@ -113,24 +114,21 @@ class Suspects:
             await delivery.ack()
         return sum(batch.count for batch, _ in mine)
 
-    async def run(self, channel: Channel) -> None:
+    async def run(self, connection: Connection) -> None:
         """Offer the suspects until cancelled."""
-        await channel.consume(topology.SUSPECTS, self._inbox.put_nowait, prefetch=PREFETCH)
-        rest_until = 0.0
+        await connection.consume(topology.SUSPECTS, self._inbox.put_nowait, prefetch=PREFETCH)
         while True:
             while not self._inbox.empty():
                 await self._admit(self._inbox.get_nowait())
-            suspect = self._next(resting=time.monotonic() < rest_until)
+            suspect = self._next(resting=self._standstill.owed > 0)
             if suspect is None:
-                await self._wait_for_more(rest_until)
+                await self._wait_for_more()
                 continue
             batch, delivery = suspect
             if not is_alone(delivery):
                 await self._until_settled(await self._offer(batch, delivery, alone=False), SUSPECT_PAUSE)
                 continue
-            begun = time.monotonic()
             await self._offer_alone(batch, delivery)
-            rest_until = time.monotonic() + WORK_SHARE * (time.monotonic() - begun)
 
     def _next(self, *, resting: bool) -> tuple[Batch, Delivery] | None:
         """The first suspect that may go; while dispatch makes up for a last offer, none that needs another."""
@@ -140,8 +138,8 @@ class Suspects:
                 return suspect
         return None
 
-    async def _wait_for_more(self, rest_until: float) -> None:
-        left = rest_until - time.monotonic() if self._waiting else None
+    async def _wait_for_more(self) -> None:
+        left = self._standstill.owed if self._waiting else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left):
                 await self._admit(await self._inbox.get())
@@ -160,7 +158,7 @@ class Suspects:
             if is_quiet:
                 await self._until_settled(publication, self._patience)
         finally:
-            self._work.resume()
+            self._standstill.resume()
         await self._peers.ask("work.resume", {})
 
     async def _offer(self, batch: Batch, delivery: Delivery, *, alone: bool) -> str:
@@ -189,21 +187,22 @@ class Suspects:
         """Have all coordinators pause, and wait until no batch is queued or unacked; False when patience ran out."""
         begun = time.monotonic()
         while time.monotonic() - begun < self._patience:
-            self._work.pause(PAUSE)
+            self._standstill.pause(PAUSE)
             answers = await self._peers.ask("work.pause", {"seconds": PAUSE})
             self._renewed = time.monotonic()
-            if not answers.missing and self._work.is_quiet and all(one["quiet"] for one in answers.given.values()):
-                return True
-            if time.monotonic() - begun > self._tick and not answers.missing and await self._is_nothing_out():
-                return True
+            if not answers.missing and not any(one["leaving"] for one in answers.given.values()):
+                if self._work.is_quiet and all(one["quiet"] for one in answers.given.values()):
+                    return True
+                if time.monotonic() - begun > self._tick and await self._is_nothing_out():
+                    return True
             await asyncio.sleep(LOOK_EVERY)
         log.warning("suspect.not_alone", waited=self._patience)
         return False
 
     async def _renew(self) -> None:
-        if not self._work.is_open.is_set() and time.monotonic() - self._renewed > RENEW_EVERY:
+        if not self._standstill.is_over.is_set() and time.monotonic() - self._renewed > RENEW_EVERY:
             self._renewed = time.monotonic()
-            self._work.pause(PAUSE)
+            self._standstill.pause(PAUSE)
             await self._peers.ask("work.pause", {"seconds": PAUSE})
 
     async def _is_nothing_out(self) -> bool:
@@ -216,12 +215,12 @@ class Suspects:
         return not self._work.is_leaving and all(queue and queue.ready == queue.unacked == 0 for queue in out)
 
     async def _pause_for_peer(self, body: Body) -> Body:
-        self._work.pause(float(body["seconds"]))
-        return {"quiet": self._work.is_quiet}
+        self._standstill.pause(float(body["seconds"]))
+        return {"quiet": self._work.is_quiet, "leaving": self._work.is_leaving}
 
     async def _tell_peer(self, _: Body) -> Body:
-        return {"paused": not self._work.is_open.is_set()}
+        return {"paused": not self._standstill.is_over.is_set(), "owed": self._standstill.owed}
 
     async def _resume_for_peer(self, _: Body) -> Body:
-        self._work.resume()
+        self._standstill.resume()
         return {}

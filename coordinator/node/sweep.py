@@ -20,6 +20,9 @@ from coordinator.node.work import StaleBatchError, Work
 
 log = structlog.get_logger(__name__)
 
+AT_ONCE = 100
+"""Batches that are asked for together."""
+
 
 @dataclass(slots=True)
 class Swept:
@@ -72,13 +75,17 @@ class Sweeper:
                 await channel.close()
 
     async def _sweep_queue(self, channel: Channel, queue: str) -> None:
-        """Take out as many batches as wait now; what is put back goes behind them and is not met again."""
+        """Take out as many batches as wait now; what is put back goes behind them and is not met again.
+
+        Raises:
+            QueueSilentError: what waits there cannot be known now, so nobody may be told that it was taken out.
+        """
         taken: list[Delivery] = []
-        for _ in range(await self._work.look(queue)):
-            delivery = await channel.get(queue)
-            if delivery is None:
-                break
-            taken.append(delivery)
+        left = await self._work.look(queue, must_answer=True)
+        while left > 0:
+            answers = await self._work.get(channel, queue, min(left, AT_ONCE))
+            taken += [delivery for delivery in answers if delivery is not None]
+            left = 0 if None in answers else left - len(answers)
         async with asyncio.TaskGroup() as group:
             for delivery in taken:
                 group.create_task(self._sort(delivery))

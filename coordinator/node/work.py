@@ -16,23 +16,33 @@ from uuid import uuid4
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Depth, Message
+from coordinator.broker.channel import Channel, Delivery, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
+from coordinator.domain.quarantine import Quarantine
 from coordinator.domain.tags import TagSet
 from coordinator.domain.tally import Tally
 from coordinator.domain.window import LEAST, LONGEST_LOOK, Window
-from coordinator.errors import CoordinatorError, QueueFullError, QueueSilentError, UnroutableError
+from coordinator.errors import (
+    BrokerUnavailableError,
+    CoordinatorError,
+    QueueFullError,
+    QueueSilentError,
+    UnroutableError,
+)
 from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.node.standstill import Standstill
 from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
 
+INTERNAL = "INTERNAL_ERROR"
+"""What the broker says as it ends the connection on which a broken queue was asked for a message."""
 LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
 
@@ -75,17 +85,17 @@ class Work:
         events: Events,
         most: int,
         tally: Tally,
+        quarantine: Quarantine,
     ) -> None:
         self._events = events
         self.tally = tally
+        self._quarantine = quarantine
         self.ledger = Ledger(tally)
-        self.is_open = asyncio.Event()
-        self.is_open.set()
+        self.standstill = Standstill()
         self._connection = connection
         self._publishing = publishing
         self._registry = registry
         self._peers = peers
-        self._resumption: asyncio.TimerHandle | None = None
         self._most = most
         self._demands: Callable[[], Mapping[str, float]] = dict
         self._windows: dict[str, Window] = {}
@@ -164,26 +174,15 @@ class Work:
             await self._publishing.declare_queue(topology.work_queue(tags))
             await self._publishing.publish("", queue, message, mandatory=True)
 
-    def pause(self, seconds: float) -> None:
-        """Send nothing of one's own accord until told to go on, or for so many seconds."""
-        self.is_open.clear()
-        if self._resumption is not None:
-            self._resumption.cancel()
-        self._resumption = asyncio.get_running_loop().call_later(seconds, self.resume)
-
-    def resume(self) -> None:
-        """Go on."""
-        self.is_open.set()
-
     @property
     def is_leaving(self) -> bool:
-        """Whether any send is under way."""
-        return bool(self._leaving)
+        """Whether any send is under way, or about to be."""
+        return bool(self._leaving) or any(window.flying for window in self._windows.values())
 
     @property
     def is_quiet(self) -> bool:
         """Whether all that this coordinator sent is known to be settled."""
-        return not self._leaving and self.ledger.is_empty
+        return not self.is_leaving and self.ledger.is_empty
 
     async def settled(self, seed: str) -> None:
         """Wait until no send of this seed is under way."""
@@ -216,8 +215,27 @@ class Work:
             listener()
         self.ledger.left_queue(publication, time.monotonic())
 
-    async def has_some(self, queue: str) -> bool:
-        """Whether a batch waits in this work queue, as far as can be known.
+    async def get(self, channel: Channel, queue: str, most: int) -> list[Delivery | None]:
+        """Take up to so many batches out of a work queue; None for each that was not there.
+
+        Raises:
+            BrokerUnavailableError: the connection has ended.
+            QueueSilentError: the queue ended it, or gave no answer in time, and is left alone for a while now; the
+                channel is gone.
+        """
+        try:
+            deliveries = await channel.get_many(queue, most)
+        except BrokerUnavailableError as error:
+            if INTERNAL not in str(error) and not isinstance(error.__cause__, TimeoutError):
+                raise
+            seconds = self._quarantine.struck(queue, time.monotonic())
+            log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
+            raise QueueSilentError(f"the queue {queue!r} gives nothing out") from error
+        self._quarantine.gave(queue)
+        return deliveries
+
+    async def likely(self, queue: str) -> int:
+        """How many batches wait in this work queue, as far as can be known: some may just have been taken elsewhere.
 
         To ask an empty one for a message costs the broker as much as to hand one out. To ask one that is silent would
         hang, and one that has lost its leader ends the whole connection with an internal error.
@@ -226,23 +244,27 @@ class Work:
             await self.declare(topology.tags_of_work_queue(queue))
         window = self._windows[queue]
         is_fresh = window.is_silent is not None and time.monotonic() - window.at < LONGEST_LOOK
-        if is_fresh and window.may_hold():
-            return True
-        return await self.look(queue) > 0
+        return window.likely if is_fresh and window.likely else await self.look(queue)
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
         window = self._windows[queue]
         return window.at + window.pause
 
-    async def look(self, queue: str) -> int:
-        """Ask the broker how many batches wait in this work queue; one that it tells nothing of gets none."""
+    async def look(self, queue: str, *, must_answer: bool = False) -> int:
+        """Ask the broker how many batches wait in this work queue; one that it tells nothing of gets none.
+
+        Raises:
+            QueueSilentError: it must answer, and tells nothing.
+        """
         asked = time.monotonic()
         try:
-            depth = await self._connection.depth(queue) or Depth(0, 0)
+            depth = await self._depth(queue)
         except QueueSilentError as error:
             self._windows[queue].went_silent(time.monotonic())
             log.warning("work.queue_silent", queue=queue, problem=str(error))
+            if must_answer:
+                raise
             return 0
         self._windows[queue].is_silent = False
         now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
@@ -262,6 +284,11 @@ class Work:
             for listener in self._arrivals:
                 listener(queue)
         return depth.ready
+
+    async def _depth(self, queue: str) -> Depth:
+        if self._quarantine.holds(queue, time.monotonic()):
+            raise QueueSilentError(f"the queue {queue!r} gives nothing out")
+        return await self._connection.depth(queue) or Depth(0, 0)
 
     def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
         """So many deliveries of the queue are unacked; see `Ledger.saw_unacked`."""

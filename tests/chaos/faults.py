@@ -22,8 +22,10 @@ from tests.chaos.world import Party, World
 
 Act = Callable[[World, random.Random], Awaitable[None]]
 
-PAUSES = {"broker": 6.0}
-"""Lanes that pause so many times longer: while the broker is away, nothing else can be seen."""
+PAUSES = {"broker": 6.0, "coordinator": 4.0, "point": 3.0, "worker": 3.0, "command": 4.0}
+"""How much longer lanes pause: each kind strikes some seven times in ten minutes, and work goes on between.
+
+While the broker is away, nothing else can be seen."""
 POINT_PATIENCE = 6.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
@@ -150,8 +152,13 @@ def _at_point(point: str) -> Act:
     async def strike(world: World, rng: random.Random) -> None:
         trigger = world.triggers / point
         trigger.write_text("")
-        if point == "mid-handover":  # seeds change hands when somebody goes, and again when it is back
+        if point in {
+            "mid-handover",
+            "mid-snapshot",
+        }:  # when somebody goes, and is back
             await _on_process("coordinator-kill", _coordinators, (0, 0), _kill)(world, rng)
+        if point == "mid-sweep":
+            await _commands("commands-repeated", is_shuffled=False)(world, rng)
         try:
             async with asyncio.timeout(POINT_PATIENCE):
                 while trigger.exists():
@@ -220,18 +227,27 @@ async def _node_stopped(world: World, rng: random.Random) -> None:
             world.broker.cluster.resume(node)
 
 
-def _alarm(name: str, resource: str) -> Act:
+ALARMS = {"memory-alarm": "memory", "disk-alarm": "disk"}
+
+
+async def clear_alarm(world: World, node: int, resource: str) -> None:
+    """End an alarm that a fault has raised; harmless where there is none."""
+    await world.broker.cluster.evaluate(node, f"rabbit_alarm:clear_alarm({{resource_limit, {resource}, node()}})")
+
+
+def _alarm(name: str) -> Act:
     """Have the broker block its publishers, as it does when memory or disk run out."""
-    alarm = f"{{resource_limit, {resource}, node()}}"
+    resource = ALARMS[name]
+    alarm = f"rabbit_alarm:set_alarm({{{{resource_limit, {resource}, node()}}, []}})"
 
     async def strike(world: World, rng: random.Random) -> None:
         node = rng.randrange(len(world.broker))
         async with world.struck(name, f"node {node}"):
-            await world.broker.cluster.evaluate(node, f"rabbit_alarm:set_alarm({{{alarm}, []}})")
             try:
+                await world.broker.cluster.evaluate(node, alarm)
                 await asyncio.sleep(rng.uniform(3, 8))
             finally:
-                await world.broker.cluster.evaluate(node, f"rabbit_alarm:clear_alarm({alarm})")
+                await clear_alarm(world, node, resource)
 
     return strike
 
@@ -312,6 +328,5 @@ FAULTS = (
     Fault("node-kill", "broker", _node_kill, nodes=3),
     Fault("node-cut-off", "broker", _node_cut_off, nodes=3),
     Fault("node-stop", "broker", _node_stopped, nodes=3),
-    Fault("memory-alarm", "broker", _alarm("memory-alarm", "memory")),
-    Fault("disk-alarm", "broker", _alarm("disk-alarm", "disk")),
+    *(Fault(name, "broker", _alarm(name)) for name in ALARMS),
 )

@@ -99,7 +99,9 @@ class Paths:
             return "unknown"
         if answer.status_code == 202:
             return "confirmed"
-        return "refused" if answer.status_code == 503 and not answer.json().get("accepted") else "unknown"
+        told = answer.json()
+        is_untouched = not told.get("accepted") and not told.get("unconfirmed")
+        return "refused" if answer.status_code == 503 and is_untouched else "unknown"
 
     async def command(self, name: str, target: str) -> tuple[int, dict[str, Any]]:
         """Carry a command out; its status and its result, status 0 when it is not known whether it was."""

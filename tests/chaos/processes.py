@@ -122,7 +122,7 @@ class Child:
                 stderr=output,
                 cwd=CHECKOUT,
                 env=child_environment(os.environ) | dict(self.environment),
-                preexec_fn=die_with_parent,
+                preexec_fn=_prepare,
             )
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
@@ -144,3 +144,9 @@ def child_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment without what would configure a coordinator, or measure the coverage of a child."""
     foreign = ("COORDINATOR_", "COVERAGE_", "CHAOS_")
     return {name: value for name, value in inherited.items() if not name.startswith(foreign)}
+
+
+def _prepare() -> None:
+    """In the child before its program: the signal that blocks a worker must not end one that cannot hear it yet."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    die_with_parent()

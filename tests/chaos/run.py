@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import Coroutine
@@ -78,7 +79,7 @@ async def _load(world: World, managers: Managers, faults: list[kinds.Fault]) -> 
 
 
 async def _mend_broker(world: World) -> None:
-    """Have all nodes run and see each other: a fault that the end of the load cut short may have left one away."""
+    """Undo what a fault left behind that the end of the load cut short: all nodes run, see each other, take all."""
     cluster = world.broker.cluster
     for node in range(len(world.broker)):
         if cluster.pid_of(node) is None:
@@ -90,6 +91,9 @@ async def _mend_broker(world: World) -> None:
         for node in range(len(world.broker)):
             await cluster.restart(node)
         await cluster.until_whole()
+    for node in range(len(world.broker)):
+        for resource in kinds.ALARMS.values():
+            await kinds.clear_alarm(world, node, resource)
 
 
 async def _for_a_while(tasks: list[asyncio.Task[None]], seconds: float) -> None:
@@ -124,25 +128,30 @@ async def _poison(world: World) -> None:
 
 
 async def _settle(world: World, managers: Managers) -> None:
-    """Let every seed run, and wait until all is worked off; write down what is not."""
+    """Let every seed run, and wait for as long as there is less and less to work off; write down what is left."""
     rng = random.Random(world.plan.seed)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(world.plan.drain):
+        async with asyncio.timeout(world.plan.drain) as patience:
             for one in world.coordinators:
                 await kinds.until_ready(world, one)
             for plan in world.plan.seeds:
                 await managers.resume(plan.id, rng)
-            await _until_empty(world)
+                patience.reschedule(asyncio.get_running_loop().time() + world.plan.drain)
+            await _until_empty(world, patience)
             return
     for queue, messages in (await _waiting(world)).items():
         world.recorder.write(Left(queue=queue, messages=messages))
 
 
-async def _until_empty(world: World) -> None:
+async def _until_empty(world: World, patience: asyncio.Timeout) -> None:
     empty_since: float | None = None
+    least = math.inf
     while True:
         waiting = await _waiting(world)
         now = time.monotonic()
+        if (total := sum(waiting.values())) < least and min(waiting.values(), default=0) >= 0:
+            least = total
+            patience.reschedule(asyncio.get_running_loop().time() + world.plan.drain)
         if waiting:
             empty_since = None
         elif empty_since is None:

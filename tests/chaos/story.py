@@ -113,6 +113,11 @@ class Strike:
         """Whether it concerns coordinators."""
         return self.name.startswith(("coordinator", "kill-", "clock"))
 
+    @property
+    def is_of_broker(self) -> bool:
+        """Whether it concerns nodes of the broker."""
+        return self.name.startswith(("broker-", "node-", "memory-", "disk-"))
+
     def touches(self, begin: float, end: float, after: float = 0.0) -> bool:
         """Whether it was under way, or had ended less than `after` seconds ago, at any time between these."""
         return self.begun <= end and self.ended + after >= begin

@@ -47,7 +47,7 @@ class Plan:
         rejects: the share of batches that workers reject.
         busy: how much of their time all workers together need for the load; above 1 they fall behind.
         rest: seconds that a released seed rests, at most.
-        drain: seconds in which all must be worked off once faults and load have ended.
+        drain: seconds in which something must be worked off once faults and load have ended, until nothing is left.
         seeds: which there are.
         limits: what the checker takes for granted.
     """
@@ -67,7 +67,7 @@ class Plan:
     rejects: float = 0.002
     busy: float = 0.7
     rest: float = 1.5
-    drain: float = 150.0
+    drain: float = 60.0
     seeds: tuple[SeedPlan, ...] = SEEDS
     limits: Limits = field(default_factory=Limits)
 

@@ -6,9 +6,10 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from coordinator.errors import InvalidInputError
-from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, Batch, Presence, SeedSpec, Throttle, WorkerSpec
+from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, Batch, Item, Presence, SeedSpec, Throttle, WorkerSpec
 from coordinator.parsing import (
     check_seed_id,
     check_tags,
@@ -46,6 +47,13 @@ JSON = st.recursive(
 )
 ITEM = st.fixed_dictionaries({"id": TEXT}, optional={"metadata": st.dictionaries(TEXT, JSON), "items": JSON})
 ITEMS = st.lists(ITEM, min_size=1)
+
+
+ODD: st.SearchStrategy[object] = st.sampled_from(
+    ["x", "", "a\x85", "y" * (MAX_TEXT + 1), "process", "\u2028", None, 1, True, [], {}, {"n": 1}]
+)
+ODD_ITEM = st.fixed_dictionaries({"id": ODD}, optional=dict.fromkeys(("action", "url", "metadata", "further"), ODD))
+MODEL = TypeAdapter(list[Item])
 
 
 def problems(body: bytes) -> list[tuple[str, str]]:
@@ -92,6 +100,17 @@ def test_items_are_passed_on_untouched(given_as: str) -> None:
     """One item or an array; fields that the contract does not know stay as they are."""
     item = {"id": "x", "action": "scan", "url": None, "metadata": {"a": [1, {"b": None}]}, "further": [1.5, "\t"]}
     assert parse_items(orjson.dumps([item] if given_as == "array" else item)) == [item]
+
+
+@given(st.lists(ODD_ITEM | JSON, min_size=1, max_size=3))
+def test_the_quick_look_at_items_agrees_with_their_model(items: list[object]) -> None:
+    """What is taken without asking the model is what the model takes."""
+    try:
+        expected = MODEL.validate_python(items)
+    except ValidationError:
+        assert problems(orjson.dumps(items))
+    else:
+        assert parse_items(orjson.dumps(items)) == expected
 
 
 def test_as_many_items_as_a_page_may_hold() -> None:

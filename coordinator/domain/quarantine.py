@@ -1,0 +1,28 @@
+"""Queues that are left alone for a while, because to ask one for a message has ended the whole connection."""
+
+from __future__ import annotations
+
+FIRST, MOST = 15.0, 600.0
+"""Seconds for which such a queue is left alone: twice as long each time."""
+
+
+class Quarantine:
+    """Which those are. A broken queue of RabbitMQ may tell how many messages it holds, and yet give none out."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+        self._for: dict[str, float] = {}
+
+    def struck(self, queue: str, now: float) -> float:
+        """It has done so; returns for how many seconds it is left alone now."""
+        self._for[queue] = min(MOST, self._for.get(queue, FIRST / 2) * 2)
+        self._until[queue] = now + self._for[queue]
+        return self._for[queue]
+
+    def gave(self, queue: str) -> None:
+        """It has given something out."""
+        self._for.pop(queue, None)
+
+    def holds(self, queue: str, now: float) -> bool:
+        """Whether it is to be left alone."""
+        return now < self._until.get(queue, 0.0)

@@ -1,0 +1,24 @@
+"""Queues that are left alone for what they did: longer each time, and no more once they give something out."""
+
+from __future__ import annotations
+
+from coordinator.domain.quarantine import FIRST, MOST, Quarantine
+
+
+def test_a_queue_is_left_alone_for_a_while() -> None:
+    """It alone, and until its time is over."""
+    quarantine = Quarantine()
+    assert quarantine.struck("work.a", 100.0) == FIRST
+    assert quarantine.holds("work.a", 100.0 + FIRST - 0.1)
+    assert not quarantine.holds("work.a", 100.0 + FIRST)
+    assert not quarantine.holds("work", 100.0)
+
+
+def test_each_time_twice_as_long() -> None:
+    """Up to a most; what has given something out begins anew."""
+    quarantine = Quarantine()
+    pauses = [quarantine.struck("work", 0.0) for _ in range(8)]
+    assert pauses[:3] == [FIRST, 2 * FIRST, 4 * FIRST]
+    assert pauses[-1] == MOST
+    quarantine.gave("work")
+    assert quarantine.struck("work", 0.0) == FIRST
