@@ -67,7 +67,7 @@ class Plan:
     rejects: float = 0.002
     busy: float = 0.7
     rest: float = 1.5
-    drain: float = 60.0
+    drain: float = 150.0
     seeds: tuple[SeedPlan, ...] = SEEDS
     limits: Limits = field(default_factory=Limits)
 
