@@ -30,8 +30,8 @@ from worker_stub.worker import Identity
 
 log = structlog.get_logger(__name__)
 
-CALM = 0.05
-"""Seconds without a delivery after which none is on its way to a worker that settles nothing."""
+CALM = 0.25
+"""Seconds without a delivery after which none is on its way to a worker that settles nothing, on a busy machine too."""
 
 Addresses = Callable[[], Awaitable[Sequence[str]]]
 """Gives the broker's URLs: by registering anew, or as they were given."""
