@@ -59,7 +59,8 @@ async def own_vhost(urls: BrokerUrls, **settings: Any) -> AsyncIterator[Settings
         (await http.put(f"/api/permissions/{name}/{quote(user)}", json=everything)).raise_for_status()
         try:
             amqp = ",".join(urlunsplit((node.scheme, node.netloc, f"/{name}", "", "")) for node in nodes)
-            given = {"tokens_file": Path(tempfile.gettempdir()) / name / "none.json", **settings}
+            # No batch goes back for being held long, unless a test is about that: on a busy machine a test takes long.
+            given = {"tokens_file": Path(tempfile.gettempdir()) / name / "none.json", "ack_timeout": 300, **settings}
             yield Settings(amqp_url=SecretStr(amqp), management_url=SecretStr(urls.management), **given)
         finally:
             for one in (await http.get("/api/users")).json():

@@ -100,26 +100,33 @@ async def _rows(read: Awaitable[Sequence[Answer]]) -> list[Row]:
 
 
 async def _live(console: Console, http_url: str | None, match: str | None, sort: str | None, every: float) -> None:
-    """Draw until told to end. While no coordinator answers, the last that was known stays, and it says so."""
+    """Draw until told to end, also in the midst of a look that takes long."""
     async with known_http(Reader, http_url) as reader, _ending() as ended:
-        snapshot = await look(reader, match)  # what is wrong from the start is an error like any other's
-        render(snapshot, sort, height=console.height)
-        with Live(console=console, screen=True, auto_refresh=False) as live:
-            problem: str | None = None
-            while True:
-                live.update(render(snapshot, sort, height=console.height, problem=problem), refresh=True)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(every, BUSY_SHARE * snapshot.took)):
-                        await ended.wait()
-                if ended.is_set():
-                    return
-                began = time.monotonic()
-                try:
-                    fresh = await look(reader, match)
-                except BrokerUnavailableError as error:
-                    problem = str(error)
-                else:
-                    snapshot, problem = fresh.after(snapshot, time.monotonic() - began), None
+        drawing = asyncio.create_task(_draw(console, reader, match, sort, every))
+        ending = asyncio.create_task(ended.wait())
+        await asyncio.wait({drawing, ending}, return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        drawing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await drawing  # what went wrong is an error like any other's
+
+
+async def _draw(console: Console, reader: Reader, match: str | None, sort: str | None, every: float) -> None:
+    """Draw without end. While no coordinator answers, the last that was known stays, and it says so."""
+    snapshot = await look(reader, match)
+    render(snapshot, sort, height=console.height)  # a column that there is not is told before the screen is taken
+    problem: str | None = None
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(render(snapshot, sort, height=console.height, problem=problem), refresh=True)
+            await asyncio.sleep(max(every, BUSY_SHARE * snapshot.took))
+            began = time.monotonic()
+            try:
+                fresh = await look(reader, match)
+            except BrokerUnavailableError as error:
+                problem = str(error)
+            else:
+                snapshot, problem = fresh.after(snapshot, time.monotonic() - began), None
 
 
 @contextlib.asynccontextmanager

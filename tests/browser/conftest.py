@@ -59,7 +59,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def site(broker: BrokerUrls) -> AsyncIterator[Site]:
     """A coordinator, ready and served."""
     async with (
-        own_vhost(broker, ack_timeout=300) as settings,
+        own_vhost(broker) as settings,
         running_node(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api,

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def strict(broker: BrokerUrls) -> AsyncIterator[Site]:
     """A coordinator that gives up a batch after its second failure."""
     async with (
-        own_vhost(broker, ack_timeout=300, attempt_limit=1) as settings,
+        own_vhost(broker, attempt_limit=1) as settings,
         running_node(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api,

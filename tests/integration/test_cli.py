@@ -31,6 +31,7 @@ class Shell:
         self._broker = {
             "COORDINATOR_AMQP_URL": settings.amqp_urls()[0],
             "COORDINATOR_MANAGEMENT_URL": settings.management(),
+            "COORDINATOR_ACK_TIMEOUT": str(settings.ack_timeout),
         }
 
     async def start(self, *arguments: str, environment: dict[str, str] | None = None) -> Process:

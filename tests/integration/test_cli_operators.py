@@ -171,6 +171,28 @@ async def test_status_bears_an_outage(shell: Shell) -> None:
             assert await asyncio.to_thread(process.wait, 20) == 0
 
 
+async def test_status_ends_in_the_midst_of_a_look(shell: Shell) -> None:
+    """A key ends it at once, also while a coordinator takes its time to answer."""
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        asked.set()
+        await reader.read()  # until the client has gone
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with terminal(shell, "status", "--http-url", url) as (process, side):
+            async with asyncio.timeout(30):
+                await asked.wait()
+            os.write(side, b"q")
+            assert await asyncio.to_thread(process.wait, 20) == 0
+        await asyncio.wait_for(gone.wait(), 20)
+
+
 @pytest.mark.parametrize(
     "command", ["status", "status --once", "seeds", "batches", "queues", "seed set s --priority low"]
 )
