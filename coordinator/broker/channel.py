@@ -143,9 +143,14 @@ class Channel:
         async with ours(f"consume {queue}"), self._consuming:
             await self._inner.basic_qos(prefetch_count=prefetch, timeout=RPC_TIMEOUT)
             self._flow.consumers[tag.encode()] = on_delivery
-            await self._inner.basic_consume(
-                queue, _not_here, arguments=arguments, consumer_tag=tag, timeout=RPC_TIMEOUT
-            )
+            try:
+                await self._inner.basic_consume(
+                    queue, _not_here, arguments=arguments, consumer_tag=tag, timeout=RPC_TIMEOUT
+                )
+            except BaseException:
+                # The channel is lost with it: what the broker sends by it still, it sends again elsewhere.
+                del self._flow.consumers[tag.encode()]
+                raise
         self._is_needed = True
         self._on_cancel[tag] = on_cancel or (lambda: self._on_loss(f"the queue {queue!r} is gone"))
         return tag

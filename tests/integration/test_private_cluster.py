@@ -17,9 +17,10 @@ import httpx
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery, Message
+from coordinator.broker.channel import Delivery, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.private import find_server
@@ -238,6 +239,40 @@ async def test_a_node_that_is_cut_off_pauses_until_it_is_let_back(cluster: Priva
     await cluster.heal(0)
     assert await read(only(settings, 0), 1) == {b"while cut off"}
     await kept.close()
+
+
+async def test_a_queue_whose_leader_hangs_holds_up_nothing_else(
+    cluster: PrivateCluster, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who consumes it tries again and again, and is served once its node is back; other queues go on beside it."""
+    monkeypatch.setattr("coordinator.broker.channel.RPC_TIMEOUT", 2.0)
+    monkeypatch.setattr("coordinator.broker.connection.SILENT_FOR", 0.5)
+    lonely = topology.Queue("lonely", {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1})
+    await declare(only(settings, 2), lonely)
+    await declare(only(settings, 0), QUEUE)
+    connection = await Connection.open(only(settings, 0).amqp_urls(), "beside")
+    publishing = await connection.channel()
+    await publishing.publish("", lonely.name, Message(b"kept"), mandatory=True)
+    got: list[Delivery] = []
+    cluster.suspend(2)
+    try:
+        with capture_logs() as logged:
+            consuming = asyncio.create_task(connection.consume(lonely.name, got.append, prefetch=1))
+            await publishing.publish("", QUEUE.name, Message(b"beside"), mandatory=True)
+            assert await connection.depth(QUEUE.name) == Depth(ready=1, consumers=0)
+            await eventually(
+                lambda: "queue.silent" in {entry["event"] for entry in logged}, "a first try in vain", LONG
+            )
+        assert (consuming.done(), connection.closed.is_set()) == (False, False)
+    finally:
+        cluster.resume(2)
+    async with asyncio.timeout(LONG):
+        await consuming
+    await eventually(lambda: got, "the message", LONG)
+    await got[0].ack()  # it came by the channel that consumes, not by one that was given up
+    assert got[0].body == b"kept"
+    await connection.close()
+    await cluster.until_whole()
 
 
 async def test_all_of_it_starts_again_from_its_folder(cluster: PrivateCluster, settings: Settings) -> None:
