@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator.demo.broker import a_broker
-from coordinator.demo.crew import Crew, coordinating, listening
+from coordinator.demo.crew import Crew, DemoFailedError, coordinating, insist, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
 from coordinator.demo.pace import pace
 from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
-from coordinator.models import Item
+from coordinator.models import Item, SeedSpec
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 from worker_stub.filesystem import item_of, list_tree
@@ -33,6 +33,10 @@ STALL = 30.0
 SAMPLE = 200
 WORKERS = 3
 SMALL = 10
+FEWEST = 300
+"""Entries without which there is nothing to see."""
+BATCHES = 100
+"""A crawl has at least so many, so that not all of them are with workers at once."""
 TAG = "demo"
 MOST_MEDIA = 12
 
@@ -55,7 +59,7 @@ async def run_demo(root: str, console: Console) -> Ledger:
         console: where progress and the ledger go.
 
     Raises:
-        DemoFailedError: a stage had no effect, or the crawl came to a stand.
+        DemoFailedError: the tree is too small, a stage had no effect, or the crawl came to a stand.
         PrivateBrokerError: the broker could not be started.
     """
     begun = time.monotonic()
@@ -67,6 +71,8 @@ async def run_demo(root: str, console: Console) -> Ledger:
     entries = await asyncio.to_thread(list_entries, root)
     files = [entry for entry in entries.values() if entry.is_file]
     say(f"listed {len(entries)} entries, {len(files)} of them files of {_size(sum(one.size for one in files))}")
+    if len(entries) < FEWEST:
+        raise DemoFailedError(f"{root} is too small a tree: it takes {FEWEST} entries for something to be seen")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coordinator-demo-")))
         say("starting a broker, a coordinator and three workers")
@@ -97,6 +103,8 @@ async def run_demo(root: str, console: Console) -> Ledger:
 async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> None:
     """Submit the root and put the stages between: each at its share of the crawl."""
     total = len(entries)
+    spec = SeedSpec(batch_size=min(SeedSpec().batch_size, total // BATCHES))
+    await insist(lambda: stage.node.session.seeds.set(stage.seed, spec), "the size of its batches is set")
     await stage.submit(stage.seed, [item_of(stage.seed, "scan")])
     stage.say("submitted the root; the workers discover the rest")
     few: list[Item] = [entry.item for entry in islice((one for one in entries.values() if one.is_file), SMALL)]

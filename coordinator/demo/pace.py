@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from worker_stub.handlers import Context, Result
 
 VARIABLE: Final = "COORDINATOR_DEMO_PACE"
-LASTS: Final = 6.0
+LASTS: Final = 12.0
 QUICK: Final = 0.001
 
 
 def pace(entries: int, workers: int) -> float:
-    """Seconds that each item is to take besides its own work, for the crawl to last some six; 0 where it does so."""
+    """Seconds that each item is to take besides its own work, for the crawl to last some twelve; 0 where it does so."""
     seconds = LASTS * workers / entries
     return seconds if seconds > QUICK else 0.0
 

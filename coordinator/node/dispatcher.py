@@ -17,8 +17,9 @@ from coordinator.broker.connection import Connection
 from coordinator.domain.entries import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
 from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
+from coordinator.domain.registry import Seed
 from coordinator.domain.why import Obstacle
-from coordinator.errors import InvalidInputError, QueueFullError
+from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
@@ -34,8 +35,8 @@ BURST = 64
 """Batches planned at once."""
 MOST_FLYING = 256
 """Batches whose confirms are awaited at most."""
-ASK_AGAIN = 1.0
-"""Seconds until a queue that is silent is asked again."""
+ASK_AGAIN = 5.0
+"""Seconds until a queue that is silent is asked again: each time it may hang a channel for a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +88,14 @@ class Dispatcher:
         work.wanted_by(self._demands)
 
     async def start(self) -> None:
-        """Consume the queues of all running seeds that belong here.
+        """Have the queues of all running seeds that belong here consumed.
 
         A queue is consumed only from here on, so whatever it brings comes after all releases that were replayed.
         """
         for tags in sorted(self._registry.state.tag_sets):
             await self._work.declare(tags)
-        async with asyncio.TaskGroup() as group:
-            for seed in self._registry.state.seeds:
-                group.create_task(self.tend(seed))
+        for seed in self._registry.state.seeds:
+            self._changed.put_nowait(seed)
 
     async def run(self) -> None:
         """Serve the lines until cancelled."""
@@ -109,8 +109,9 @@ class Dispatcher:
 
     async def keep_up(self) -> None:
         """Follow the registry: take up seeds that come into being or run again, and new policies."""
-        while True:
-            await self.tend(await self._changed.get())
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self.tend(await self._changed.get()))
 
     async def bury(self) -> None:
         """Put malformed pages away."""
@@ -128,14 +129,7 @@ class Dispatcher:
                 if line is not None:
                     await self._close(line)
             elif line is None:
-                if not await self._channels.answers(ident):
-                    log.warning("seed.not_consumed", seed=ident)
-                    asyncio.get_running_loop().call_later(ASK_AGAIN, self._changed.put_nowait, ident)
-                    return
-                await self._work.declare(seed.spec.tags)
-                self._events.seed("seed.owner", ident)
-                self.lines[ident] = line = Line(seed, self._on_page, self._on_loss, prefetch_for(len(self.lines) + 1))
-                await line.open(self._channels)
+                await self._open(seed)
             elif line.is_lost:
                 log.warning("seed.queue_missing", seed=ident)
                 await line.reopen()
@@ -164,6 +158,19 @@ class Dispatcher:
         wait = line.meter.wait(time.monotonic(), line.buffer.next_count(line.spec.largest_batch))
         until = time.time() + wait if wait > 0 else None
         return Obstacle(until, is_full=self._work.room(line.next_queue()) <= 0)
+
+    async def _open(self, seed: Seed) -> None:
+        """Make a line. A queue without a leader is tried again later; nothing else waits for it."""
+        await self._work.declare(seed.spec.tags)
+        self.lines[seed.id] = line = Line(seed, self._on_page, self._on_loss, prefetch_for(len(self.lines) + 1))
+        try:
+            await line.open(self._channels)
+        except QueueSilentError:
+            del self.lines[seed.id]
+            log.warning("seed.not_consumed", seed=seed.id)
+            asyncio.get_running_loop().call_later(ASK_AGAIN, self._changed.put_nowait, seed.id)
+        else:
+            self._events.seed("seed.owner", seed.id)
 
     async def _close(self, line: Line) -> None:
         """Stop a line and give back what it has at hand.

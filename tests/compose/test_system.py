@@ -99,7 +99,7 @@ def test_the_demo_loses_nothing_though_the_broker_is_killed(system: System) -> N
         assert demo.stdout is not None
         seen = [next(demo.stdout)]
         # Later than a second after its queues were declared: of those a lone node that is killed may lose the members.
-        while "killed worker-1" not in seen[-1]:
+        while "resumed the seed" not in seen[-1]:
             seen.append(next(demo.stdout))
         system.compose("kill", "broker")
         system.compose(*UP)

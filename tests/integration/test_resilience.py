@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import httpx
 import orjson
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
@@ -132,6 +133,34 @@ async def test_broker_killed_under_load(tmp_path: Path) -> None:
     assert len(marks) == 20_000
     unmarked = {item: seen for item, seen in marks.items() if not all(seen[1:])}
     assert not unmarked
+
+
+async def test_a_queue_that_lost_itself_holds_up_its_own_seed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lone node that is killed right after a queue was declared forgets its members; the other seeds go on."""
+    monkeypatch.setattr("coordinator.broker.channel.RPC_TIMEOUT", 3.0)
+    async with own_broker(tmp_path / "broker") as (broker, settings), running_node(settings) as node:
+        await publish_items(settings, "whole", [items(10)])
+        await eventually(lambda: knows_its_queues(broker.folder, "seed.whole", "work"), "the place of queues, on disk")
+        await node.session.seeds.ensure("doomed")
+        await broker.kill()
+        assert not knows_its_queues(broker.folder, "seed.doomed")
+        await broker.restart()
+        with capture_logs() as logged:
+            await eventually(lambda: is_left_alone("doomed", logged), "the seed is known as broken", OUTAGE)
+        await eventually(lambda: node.is_ready, "the coordinator is ready", OUTAGE)
+        session = node.session
+        drain = await Drain.begin(settings)
+        await publish_items(settings, "whole", [items(10, "later")])
+        await eventually(lambda: len(set(drain.items("whole"))) == 20, "the items of the other seed", OUTAGE)
+        assert node.session is session
+        await drain.close()
+
+
+def is_left_alone(seed: str, logged: Sequence[Mapping[str, object]]) -> bool:
+    """Whether it was said of a seed that its queue does not answer."""
+    return any(entry["event"] == "seed.not_consumed" and entry["seed"] == seed for entry in logged)
 
 
 async def test_connections_cut(node: Node, settings: Settings) -> None:
