@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+from typing import cast
 
 import orjson
 
@@ -48,7 +49,7 @@ async def discover(url: str, seed: str, pages: list[list[Item]]) -> None:
 
 def main(url: str, seed: str, count: int, size: int) -> None:
     """Make the items, and send them."""
-    pages = payload.pages(count, size)
+    pages = cast("list[list[Item]]", payload.pages(count, size))
     asyncio.run((submit if size == payload.ITEMS else discover)(url, seed, pages))
 
 

@@ -1,7 +1,7 @@
 """growth: rate, processor time and memory as seeds, workers, queued items and coordinators grow.
 
 Full pages are checked at the source, and the sink is the same as for dispatch, so what grows is all that differs. For
-what is queued, pages of 1,000 tiny items (14 bytes) spare the disk: 10 million items of 160 bytes would take 1.9 GB.
+what is queued, pages of tiny items (10 bytes) spare the disk: 10 million items of 160 bytes would take 1.9 GB.
 Many workers are stock clients on connections of their own, in one process.
 """
 
@@ -10,26 +10,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import httpx
 
 from coordinator import topology
-from coordinator.broker.channel import Message
 from tests.benchmarks import bed, machine, payload
 from tests.benchmarks.bed import CACHE, Bed, Site
 from tests.benchmarks.harness import Contender, Run, WrongResultError, in_turns
 from tests.benchmarks.machine import Program
 from tests.benchmarks.report import Goal, Outcome
-from tests.support import PREFIX
+from tests.benchmarks.seeds import act, api, create_released
 
 UNIT = "batches/s"
 SEEDS = (1, 10, 100, 1000, 3000)
 WORKERS = (1, 10, 100, 500)
 QUEUED = (10_000, 100_000, 1_000_000, 10_000_000)
-PAGE = 1000
-AT_ONCE = 50
+DISPATCHING = 5.0
+"""Seconds."""
 
 
 async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) -> list[Outcome]:
@@ -70,19 +70,13 @@ async def _dispatched(at: Bed, batches: int, *, seeds: int, workers: int = 0, no
         started = [await stack.enter_async_context(site.coordinator(number)) for number in range(nodes)]
         programs, url = [program for program, _ in started], started[0][1]
         ids = [f"seed-{number}" for number in range(seeds)]
-        async with httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=120) as api:
-            for begin in range(0, seeds, AT_ONCE):
-                calls = [
-                    api.put(f"/seed/{one}", json={"batchSize": payload.ITEMS}) for one in ids[begin : begin + AT_ONCE]
-                ]
-                for answer in await asyncio.gather(*calls):
-                    answer.raise_for_status()
-            await _all(api, "release", ids)
+        async with api(url) as client:
+            await create_released(client, ids)
             await site.fill_many((ids[number % seeds], site.checked_page(number)) for number in range(batches))
             out = site.out()
             sink = await stack.enter_async_context(_sink(site, batches, workers))
             before, broker = sum(program.cpu() for program in programs), machine.cpu_of(at.pid)
-            await _all(api, "resume", ids)
+            await act(client, "resume", ids)
             told = await machine.result(out, [sink], batches * payload.ITEMS, patience=180)
         extra = {
             "cpu us a batch": (sum(program.cpu() for program in programs) - before) / batches * 1e6,
@@ -91,12 +85,6 @@ async def _dispatched(at: Bed, batches: int, *, seeds: int, workers: int = 0, no
             "broker memory MB": machine.memory_of(at.pid),
         }
         return Run((batches - 1) / (told["last"] - told["first"]), extra=extra)
-
-
-async def _all(api: httpx.AsyncClient, action: str, ids: list[str]) -> None:
-    answer = await api.post(f"/{action}/seed", json={"id": ids})
-    if answer.status_code != httpx.codes.OK:
-        raise WrongResultError(f"{action}: {answer.text[:300]}")
 
 
 @contextlib.asynccontextmanager
@@ -116,17 +104,29 @@ async def _sink(site: Site, batches: int, workers: int) -> AsyncIterator[Program
 
 
 async def _queued(at: Bed, items: int, say: Callable[[str], None]) -> float:
-    """The coordinator's resident memory, in MB, with so many items available, of which 200 pages are dispatched."""
-    async with at.site() as site, site.coordinator() as (program, url):
-        async with httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=120) as api:
-            (await api.put("/seed/large", json={"batchSize": PAGE})).raise_for_status()
-            await _all(api, "release", ["large"])
-            body = payload.text([{"id": f"{number:05}"} for number in range(PAGE)])
-            await site.fill(topology.ITEMS, "large", (Message(body) for _ in range(items // PAGE)))
-            await _all(api, "resume", ["large"])
-            async with asyncio.timeout(machine.PATIENCE):
-                while not (await site.connection.depth(topology.WORK) or bed.NOTHING).ready:
-                    await machine.moment()
-            memory = program.memory()
+    """The most memory that a coordinator had resident, in MB, with so many items available and dispatching them."""
+    async with at.site() as site, site.coordinator() as (program, url), api(url) as client:
+        await create_released(client, ["large"])
+        await site.fill(topology.ITEMS, "large", site.tiny_pages(0, items // payload.ITEMS))
+        await _available(client, items)
+        async with _sink(site, items, 0):
+            await act(client, "resume", ["large"])
+            await asyncio.sleep(DISPATCHING)
+            memory = program.most_memory()
         say(f"  {items:,} items queued: {memory:.1f} MB")
         return memory
+
+
+async def _available(client: httpx.AsyncClient, items: int) -> None:
+    """Wait until the coordinator counts all items of a seed.
+
+    Raises:
+        WrongResultError: it still does not after a minute.
+    """
+    begun, seen = time.monotonic(), -1
+    while time.monotonic() - begun < machine.PATIENCE:
+        seen = int((await client.get("/seed/large")).json()["counts"]["available"])
+        if seen == items:
+            return
+        await machine.moment()
+    raise WrongResultError(f"of {items} items {seen} are available")
