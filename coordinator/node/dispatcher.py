@@ -36,6 +36,8 @@ MOST_FLYING = 256
 """Batches whose confirms are awaited at most."""
 ASK_AGAIN = 1.0
 """Seconds until a queue that is silent is asked again."""
+TENDED_AT_ONCE = 16
+"""Seeds that are taken up or let go at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,15 @@ class Dispatcher:
 
     async def keep_up(self) -> None:
         """Follow the registry: take up seeds that come into being or run again, and new policies."""
-        while True:
-            await self.tend(await self._changed.get())
+
+        async def follow() -> None:
+            while True:
+                await self.tend(await self._changed.get())
+
+        # Several at once, for each waits for the broker: a thousand seeds that are resumed would take half a minute.
+        async with asyncio.TaskGroup() as group:
+            for _ in range(TENDED_AT_ONCE):
+                group.create_task(follow())
 
     async def bury(self) -> None:
         """Put malformed pages away."""

@@ -61,7 +61,8 @@ class Tally:
         self._out = out
         self._lock = threading.Lock()
         self.items = self.sum = self.messages = 0
-        self._first = 0.0
+        self._first = self._steady = 0.0
+        self._before = 0
         self.latencies: list[float] = []
 
     @classmethod
@@ -81,6 +82,8 @@ class Tally:
             self.messages += 1
             self.items += len(numbers)
             self.sum += sum(numbers)
+            if not self._steady and self.items >= self._expected // 3:
+                self._steady, self._before = time.monotonic(), self.messages
             if self.items >= self._expected:
                 self._tell()
 
@@ -100,6 +103,8 @@ class Tally:
             "sum": self.sum,
             "first": self._first,
             "last": time.monotonic(),
+            "steady": self._steady,
+            "messages_before": self._before,
         }
         if self.latencies:
             self._out.with_suffix(".latencies").write_text(json.dumps(self.latencies))

@@ -2,7 +2,8 @@
 
 Full pages are checked at the source, and the sink is the same as for dispatch, so what grows is all that differs. For
 what is queued, pages of tiny items (10 bytes) spare the disk: 10 million items of 160 bytes would take 1.9 GB.
-Many workers are stock clients on connections of their own, in one process.
+Many workers are stock clients on connections of their own, in one process. A rate is of the last two thirds of the
+batches: when the first third is through, all of the seeds' queues are consumed.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ async def _dispatched(at: Bed, batches: int, *, seeds: int, workers: int = 0, no
             "memory MB": max(program.memory() for program in programs),
             "broker memory MB": machine.memory_of(at.pid),
         }
-        return Run((batches - 1) / (told["last"] - told["first"]), extra=extra)
+        return Run((told["messages"] - told["messages_before"]) / (told["last"] - told["steady"]), extra=extra)
 
 
 @contextlib.asynccontextmanager
