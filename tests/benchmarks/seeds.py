@@ -11,7 +11,7 @@ from tests.benchmarks import payload
 from tests.benchmarks.harness import WrongResultError
 from tests.support import PREFIX
 
-AT_ONCE = 50
+AT_ONCE = 20
 PATIENCE = 120.0
 
 
@@ -20,13 +20,26 @@ def api(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=PATIENCE)
 
 
-async def create_released(client: httpx.AsyncClient, seeds: Sequence[str]) -> None:
-    """Have these seeds, released, so that they can be filled before any of it is dispatched."""
+async def create(client: httpx.AsyncClient, seeds: Sequence[str]) -> None:
+    """Have these seeds."""
     for begin in range(0, len(seeds), AT_ONCE):
         some = seeds[begin : begin + AT_ONCE]
-        calls = [client.put(f"/seed/{one}", json={"batchSize": payload.ITEMS}) for one in some]
-        for answer in await asyncio.gather(*calls):
-            answer.raise_for_status()
+        await asyncio.gather(*(_create(client, one) for one in some))
+
+
+async def _create(client: httpx.AsyncClient, seed: str) -> None:
+    """Have a seed; the coordinator may ask for patience when a broker is slow to declare so many queues."""
+    async with asyncio.timeout(PATIENCE):
+        while (
+            answer := await client.put(f"/seed/{seed}", json={"batchSize": payload.ITEMS})
+        ).status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            await asyncio.sleep(float(answer.headers["Retry-After"]))
+    answer.raise_for_status()
+
+
+async def create_released(client: httpx.AsyncClient, seeds: Sequence[str]) -> None:
+    """Have these seeds, released, so that they can be filled before any of it is dispatched."""
+    await create(client, seeds)
     await act(client, "release", seeds)
 
 
