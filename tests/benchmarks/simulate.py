@@ -1,7 +1,7 @@
 r"""Past one machine: the real pure code of turns, throttles and ownership, with measured costs and simulated time.
 
     python -m tests.benchmarks.simulate --seeds 100000 --workers 10000 --items 1e9 --clusters 4 \
-        --coordinator-us 210 --broker-us 183.3 --queue-rate 8196
+        --coordinator-us 210 --broker-us 183.3 --queue-rate 8196 --queue-kb 105
     python -m tests.benchmarks.simulate --behind 1000
 
 Seeds belong to clusters and, in each, to coordinators by `domain.membership.owner`; each coordinator serves its seeds
@@ -29,6 +29,7 @@ from coordinator.models import Priority, Throttle
 STEP = 0.25
 """Seconds: what a work queue holds for its consumers (`LOOKAHEAD` of the node)."""
 BATCH = 100
+COSTS = ("coordinator_us", "broker_us", "queue_rate", "queue_kb")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Costs:
     """Processor time of a broker for a batch, from its page's publication to its ack."""
     queue_rate: float
     """Batches a second that one queue passes on at most: to the broker it is one process."""
-    window: int = 200
-    queue_kb: float = 105.0
+    queue_kb: float
     """Memory of a broker for a quorum queue with its consumer."""
+    window: int = 200
 
 
 @dataclass(frozen=True)
@@ -232,14 +233,15 @@ def main() -> None:
     parser.add_argument("--coordinator-us", type=float, help="processor time a batch, as dispatch measures")
     parser.add_argument("--broker-us", type=float, help="the same of the broker")
     parser.add_argument("--queue-rate", type=float, help="batches a second of one queue: the C relay's")
+    parser.add_argument("--queue-kb", type=float, help="memory of a seed's queue: tests.benchmarks.queues measures it")
     options = vars(parser.parse_args())
     if behind := options.pop("behind"):
         window = Costs.window
         sys.stdout.write(f"{wait_of_small(behind, window) / window:.2f} windows of {window} batches\n")
         return
-    if missing := [name for name in ("coordinator_us", "broker_us", "queue_rate") if options[name] is None]:
+    if missing := [name for name in COSTS if options[name] is None]:
         parser.error(f"needed: --{missing[0].replace('_', '-')}")
-    costs = Costs(options.pop("coordinator_us"), options.pop("broker_us"), options.pop("queue_rate"))
+    costs = Costs(*(options.pop(name) for name in COSTS))
     sys.stdout.write(report(Plan(**options), costs))
 
 
