@@ -46,8 +46,13 @@ async def eventually(holds: Callable[[], object], what: str, deadline: float = D
 
 
 @contextlib.asynccontextmanager
-async def own_vhost(urls: BrokerUrls, **settings: Any) -> AsyncIterator[Settings]:  # noqa: ANN401 - any setting
-    """A virtual host for one test, as settings of a coordinator."""
+async def own_vhost(
+    urls: BrokerUrls,
+    *,
+    delete: bool = True,
+    **settings: Any,  # noqa: ANN401 - any setting
+) -> AsyncIterator[Settings]:
+    """A virtual host for one test, as settings of a coordinator; deleted at the end, unless the broker ends too."""
     name = f"test-{uuid4().hex[:12]}"
     nodes = [urlsplit(url) for url in urls.amqp.split(",")]
     management = urlsplit(urls.management.split(",")[0])
@@ -63,10 +68,15 @@ async def own_vhost(urls: BrokerUrls, **settings: Any) -> AsyncIterator[Settings
             given = {"tokens_file": Path(tempfile.gettempdir()) / name / "none.json", "ack_timeout": 300, **settings}
             yield Settings(amqp_url=SecretStr(amqp), management_url=SecretStr(urls.management), **given)
         finally:
-            for one in (await http.get("/api/users")).json():
-                if str(one["name"]).startswith(f"worker:{name}:"):
-                    await http.delete(f"/api/users/{quote(str(one['name']), safe='')}")
-            await http.delete(f"/api/vhosts/{name}")
+            if delete:
+                await _delete_vhost(http, name)
+
+
+async def _delete_vhost(http: httpx.AsyncClient, name: str) -> None:
+    for one in (await http.get("/api/users")).json():
+        if str(one["name"]).startswith(f"worker:{name}:"):
+            await http.delete(f"/api/users/{quote(str(one['name']), safe='')}")
+    await http.delete(f"/api/vhosts/{name}")
 
 
 @contextlib.asynccontextmanager

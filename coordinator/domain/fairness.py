@@ -1,8 +1,9 @@
-"""Fair turns among seeds: deficit round robin, weighted, counted in items.
+"""Fair turns among seeds: deficit round robin, weighted, counted in items; who is new goes first, once.
 
 After M. Shreedhar and G. Varghese, "Efficient Fair Queuing Using Deficit Round Robin" (SIGCOMM 1995): each seed
 in the ring is credited a quantum at its turn and served while its credit lasts, so a decision costs the same
-however many seeds wait.
+however many seeds wait. That newcomers are served before the ring is after RFC 8290, section 4.2: a small seed
+would else wait until each of a thousand large ones had its turn.
 """
 
 from __future__ import annotations
@@ -16,32 +17,50 @@ WEIGHTS: dict[Priority, int] = {"low": 1, "medium": 4, "high": 16}
 QUANTUM = 25
 """Items credited to a seed of weight 1 at each turn: a turn of a `medium` seed is one batch of the default size."""
 
+NEWCOMERS = 4
+"""So many of them are served for each turn of the ring: however many there are, the others get a fifth."""
+
+Cost = Callable[[str], int | None]
+Weight = Callable[[str], int]
+
 
 class Turns:
-    """The ring of seeds that have something to send.
+    """The seeds that have something to send: newcomers, and a ring of those who had their first turn.
 
-    A seed leaves the ring when it has nothing left, and comes back at its end without credit: being idle earns nothing.
+    A seed leaves when it has nothing left, and its credit with it: being idle earns nothing. Nor does leaving: until
+    the ring has gone round, a seed that comes back is no newcomer but joins the ring at its end.
     """
 
     def __init__(self) -> None:
         self._ring: deque[str] = deque()
+        self._newcomers: deque[str] = deque()
         self._credit: dict[str, int] = {}
+        self._turns_given = 0
+        self._left: dict[str, int] = {}
+        """When seeds left the ring, in turns given until then; the earliest first."""
+        self._newcomers_in_a_row = 0
 
     def __len__(self) -> int:
-        return len(self._ring)
+        return len(self._ring) + len(self._newcomers)
 
     def add(self, seed: str) -> None:
         """Let a seed take part; harmless when it does already."""
         if seed not in self._credit:
             self._credit[seed] = 0
-            self._ring.append(seed)
+            (self._ring if self._left_lately(seed) else self._newcomers).append(seed)
 
     def remove(self, seed: str) -> None:
         """Take a seed out, and its credit with it."""
-        if self._credit.pop(seed, None) is not None:
-            self._ring.remove(seed)
+        if self._credit.pop(seed, None) is None:
+            return
+        if seed in self._newcomers:
+            self._newcomers.remove(seed)
+            return
+        self._ring.remove(seed)
+        self._left.pop(seed, None)
+        self._left[seed] = self._turns_given
 
-    def next(self, cost: Callable[[str], int | None], weight: Callable[[str], int]) -> str | None:
+    def next(self, cost: Cost, weight: Weight) -> str | None:
         """Whose turn it is, already charged; None when nobody can send now.
 
         Args:
@@ -50,6 +69,34 @@ class Turns:
                 one the first in the ring would get them all.
             weight: a seed's share.
         """
+        asked = min(1, len(self._newcomers)) if self._newcomers_in_a_row < NEWCOMERS else 0
+        seed = self._next_newcomer(asked, cost, weight)
+        if seed is not None:
+            self._newcomers_in_a_row += 1
+            return seed
+        self._newcomers_in_a_row = 0
+        seed = self._next_of_ring(cost, weight)
+        if seed is None and len(self._newcomers) > asked:
+            seed = self._next_newcomer(len(self._newcomers) - asked, cost, weight) or self._next_of_ring(cost, weight)
+        return seed
+
+    def _next_newcomer(self, most: int, cost: Cost, weight: Weight) -> str | None:
+        """The first of so many newcomers that can send, which is then none any more; the others keep their order."""
+        for _ in range(most):
+            seed = self._newcomers[0]
+            price = cost(seed)
+            if not price:
+                self._newcomers.rotate(-1)
+                continue
+            self._newcomers.popleft()
+            self._ring.append(seed)
+            self._credit[seed] = QUANTUM * weight(seed)
+            if self._credit[seed] >= price:
+                self._credit[seed] -= price
+                return seed
+        return None
+
+    def _next_of_ring(self, cost: Cost, weight: Weight) -> str | None:
         passed = 0
         while passed < len(self._ring):
             seed = self._ring[0]
@@ -67,4 +114,14 @@ class Turns:
             # Credited as it leaves, for its next visit: credited on the spot, the first in the ring would never leave.
             self._credit[seed] += QUANTUM * weight(seed)
             self._ring.rotate(-1)
+            self._turns_given += 1
         return None
+
+    def _left_lately(self, seed: str) -> bool:
+        """Whether it left the ring and not everybody there had a turn since; forgets those of whom that is not so."""
+        while self._left:
+            earliest = next(iter(self._left))
+            if self._turns_given - self._left[earliest] < len(self._ring):
+                break
+            del self._left[earliest]
+        return seed in self._left

@@ -108,7 +108,10 @@ class Dispatcher:
                     await self._rest()
 
     async def keep_up(self) -> None:
-        """Follow the registry: take up seeds that come into being or run again, and new policies."""
+        """Follow the registry: take up seeds that come into being or run again, and new policies.
+
+        All at once, for each waits for the broker: a thousand that are resumed would take half a minute else.
+        """
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self.tend(await self._changed.get()))

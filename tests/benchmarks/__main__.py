@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import logging
 import resource
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def main() -> None:
     options.rounds = options.rounds or (1 if options.quick else 3)
     if unknown := set(options.names).difference(there):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # connections are closed on purpose
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for name in options.names or there:

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,9 @@ class Bed:
                 yield cls(broker.urls, broker.pid, version, Path(folder), samples)
 
     @contextlib.asynccontextmanager
-    async def site(self) -> AsyncIterator[Site]:
-        """A virtual host of its own, with all of the project's exchanges and queues."""
-        async with own_vhost(self.urls) as settings:
+    async def site(self, *, delete: bool = True) -> AsyncIterator[Site]:
+        """A virtual host of its own; with many queues it is quicker to end the broker than to delete it."""
+        async with own_vhost(self.urls, delete=delete) as settings:
             connection = await Connection.open(settings.amqp_urls(), "bench")
             async with contextlib.AsyncExitStack() as stack:
                 stack.push_async_callback(connection.close)
@@ -177,6 +177,12 @@ class Site:
         """A page as a producer of the project sends it."""
         inner = payload.text(payload.page(number, size))[1:-1]
         return page_message(inner, size, f"page-{number}", self.connection.user)
+
+    def tiny_pages(self, first: int, count: int) -> Iterator[Message]:
+        """Full pages of items of some 10 bytes, which spare the disk where millions must wait."""
+        inner = b",".join(b'{"id":"%d"}' % number for number in range(payload.ITEMS))
+        for number in range(first, first + count):
+            yield page_message(inner, payload.ITEMS, f"page-{number}", self.connection.user)
 
     async def drained(self, queue: str) -> None:
         """Wait until a queue holds nothing, acks included: a worker that is stopped earlier would leave some of it.

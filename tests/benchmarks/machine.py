@@ -44,6 +44,10 @@ class Program:
         """Resident memory, in MB."""
         return memory_of(self.pid)
 
+    def most_memory(self) -> float:
+        """The most resident memory that it ever had, in MB."""
+        return memory_of(self.pid, "VmHWM:")
+
 
 async def stop(process: asyncio.subprocess.Process) -> None:
     """End a program and its children: politely, then not."""
@@ -115,10 +119,10 @@ def cpu_of(pid: int) -> float:
     return sum(map(int, fields[11:15])) / TICKS
 
 
-def memory_of(pid: int) -> float:
+def memory_of(pid: int, which: str = "VmRSS:") -> float:
     """Resident memory of a process, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(which):
             return int(line.split()[1]) / 1024
     return 0.0
 

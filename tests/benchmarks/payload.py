@@ -15,7 +15,8 @@ from typing import Any
 
 ITEMS = 100
 """Items of a batch."""
-ITEM_BYTES = 160
+PAD = 29
+"""What fills an item up to 160 bytes, together with the digits of its number."""
 OUT = "BENCH_OUT"
 EXPECTED = "BENCH_ITEMS"
 
@@ -28,13 +29,18 @@ def item(number: int) -> dict[str, Any]:
         "url": f"https://www.example.org/archive/2026/page-{number:010}.html",
         "metadata": {"kind": "page"},
     }
-    made["metadata"]["pad"] = "x" * max(0, ITEM_BYTES - len(json.dumps(made, separators=(",", ":"))) - 9)
+    made["metadata"]["pad"] = "x" * (PAD - len(str(number)))
     return made
 
 
 def page(number: int, size: int = ITEMS) -> list[dict[str, Any]]:
     """The items of the page with this number."""
     return [item(number * size + place) for place in range(size)]
+
+
+def pages(count: int, size: int) -> list[list[dict[str, Any]]]:
+    """So many pages: a producer makes them all before it sends the first, so that making them does not count."""
+    return [page(number, size) for number in range(count)]
 
 
 def text(items: object) -> bytes:
@@ -55,7 +61,8 @@ class Tally:
         self._out = out
         self._lock = threading.Lock()
         self.items = self.sum = self.messages = 0
-        self._first = 0.0
+        self._first = self._steady = 0.0
+        self._before = 0
         self.latencies: list[float] = []
 
     @classmethod
@@ -75,6 +82,8 @@ class Tally:
             self.messages += 1
             self.items += len(numbers)
             self.sum += sum(numbers)
+            if not self._steady and self.items >= self._expected // 3:
+                self._steady, self._before = time.monotonic(), self.messages
             if self.items >= self._expected:
                 self._tell()
 
@@ -94,6 +103,8 @@ class Tally:
             "sum": self.sum,
             "first": self._first,
             "last": time.monotonic(),
+            "steady": self._steady,
+            "messages_before": self._before,
         }
         if self.latencies:
             self._out.with_suffix(".latencies").write_text(json.dumps(self.latencies))

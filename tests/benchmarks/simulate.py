@@ -1,7 +1,8 @@
 r"""Past one machine: the real pure code of turns, throttles and ownership, with measured costs and simulated time.
 
     python -m tests.benchmarks.simulate --seeds 100000 --workers 10000 --items 1e9 --clusters 4 \
-        --coordinator-us 493 --broker-us 460 --queue-rate 9986
+        --coordinator-us 210 --broker-us 183.3 --queue-rate 8196 --queue-kb 105
+    python -m tests.benchmarks.simulate --behind 1000
 
 Seeds belong to clusters and, in each, to coordinators by `domain.membership.owner`; each coordinator serves its seeds
 by `domain.fairness.Turns`, within their `domain.throttle.Meter`, as far as its processor, its cluster's processors and
@@ -12,10 +13,11 @@ is that of their second half. It prints how far each resource is used, and which
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import random
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -27,6 +29,7 @@ from coordinator.models import Priority, Throttle
 STEP = 0.25
 """Seconds: what a work queue holds for its consumers (`LOOKAHEAD` of the node)."""
 BATCH = 100
+COSTS = ("coordinator_us", "broker_us", "queue_rate", "queue_kb")
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ class Costs:
     """Processor time of a broker for a batch, from its page's publication to its ack."""
     queue_rate: float
     """Batches a second that one queue passes on at most: to the broker it is one process."""
-    window: int = 200
-    queue_kb: float = 105.0
+    queue_kb: float
     """Memory of a broker for a quorum queue with its consumer."""
+    window: int = 200
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,21 @@ class Node:
     def send(self, now: float, most: int) -> int:
         """Send as many batches as it may; how many went."""
         for count in range(most):
-            seed = self.turns.next(lambda one: self._cost(one, now), lambda one: WEIGHTS[self.priority[one]])
-            if seed is None:
+            if self.send_one(now) is None:
                 return count
+        return most
+
+    def send_one(self, now: float) -> str | None:
+        """Send a batch of the seed whose turn it is; of which, None if of none."""
+        seed = self.turns.next(lambda one: self._cost(one, now), lambda one: WEIGHTS[self.priority[one]])
+        if seed is not None:
             self.left[seed] -= 1
             self.sent[seed] += 1
             if seed in self.meters:
                 self.meters[seed].spend(now, BATCH)
             if not self.left[seed]:
                 self.turns.remove(seed)
-        return most
+        return seed
 
     def _cost(self, seed: str, now: float) -> int:
         meter = self.meters.get(seed)
@@ -172,6 +180,21 @@ def fairness(clusters: Iterable[Cluster]) -> float:
     return worst
 
 
+def wait_of_small(large: int, window: int) -> int:
+    """Batches that are taken until a seed of one batch is through, behind so many large ones and a full work queue."""
+    node = Node()
+    for number in range(large):
+        node.add(f"large-{number}", 1_000_000, "medium", None)
+    queue = deque(node.send_one(0.0) for _ in range(window))
+    for taken in itertools.count():
+        if taken == 3 * large:
+            node.add("small", 1, "medium", None)
+        if queue.popleft() == "small":
+            break
+        queue.append(node.send_one(0.0))
+    return taken - 3 * large
+
+
 def report(plan: Plan, costs: Costs) -> str:
     """What it comes to, for a person."""
     rate, clusters = run(plan, costs)
@@ -206,13 +229,19 @@ def main() -> None:
     parser.add_argument("--batch-seconds", type=float, default=1.0, help="how long a worker is busy with a batch")
     parser.add_argument("--throttled", type=float, default=0.1, help="part of the seeds with a throttle")
     parser.add_argument("--steps", type=int, default=240, help="steps of 0.25 s that are simulated")
-    parser.add_argument(
-        "--coordinator-us", type=float, required=True, help="processor time a batch, as dispatch measures"
-    )
-    parser.add_argument("--broker-us", type=float, required=True, help="the same of the broker")
-    parser.add_argument("--queue-rate", type=float, required=True, help="batches a second of one queue: the C relay's")
+    parser.add_argument("--behind", type=int, help="instead: how long a small seed waits behind so many large ones")
+    parser.add_argument("--coordinator-us", type=float, help="processor time a batch, as dispatch measures")
+    parser.add_argument("--broker-us", type=float, help="the same of the broker")
+    parser.add_argument("--queue-rate", type=float, help="batches a second of one queue: the C relay's")
+    parser.add_argument("--queue-kb", type=float, help="memory of a seed's queue: tests.benchmarks.queues measures it")
     options = vars(parser.parse_args())
-    costs = Costs(options.pop("coordinator_us"), options.pop("broker_us"), options.pop("queue_rate"))
+    if behind := options.pop("behind"):
+        window = Costs.window
+        sys.stdout.write(f"{wait_of_small(behind, window) / window:.2f} windows of {window} batches\n")
+        return
+    if missing := [name for name in COSTS if options[name] is None]:
+        parser.error(f"needed: --{missing[0].replace('_', '-')}")
+    costs = Costs(*(options.pop(name) for name in COSTS))
     sys.stdout.write(report(Plan(**options), costs))
 
 

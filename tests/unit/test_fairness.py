@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.domain.fairness import QUANTUM, WEIGHTS, Turns
+from coordinator.domain.fairness import NEWCOMERS, QUANTUM, WEIGHTS, Turns
 
 SEEDS = st.dictionaries(
     st.text("abcdefgh", min_size=1, max_size=3),
@@ -87,7 +87,9 @@ def test_one_that_cannot_send_loses_the_credit_it_had() -> None:
     assert turns.next(lambda _: 1, lambda _: 16) == "a"
     assert turns.next(lambda _: 0, lambda _: 16) is None
     turns.add("b")
-    assert turns.next(lambda _: 1, lambda seed: 16 if seed == "b" else 1) == "a"
+    assert turns.next(lambda _: 1, lambda seed: 16 if seed == "b" else 1) == "b", "who is new goes first"
+    while turns.next(lambda _: 1, lambda seed: 16 if seed == "b" else 1) == "b":
+        pass
     served = 1
     while turns.next(lambda _: 1, lambda seed: 16 if seed == "b" else 1) == "a":
         served += 1
@@ -107,7 +109,7 @@ def test_shares_hold_where_places_get_free_one_by_one(places: int) -> None:
     assert max(got.values()) - min(got.values()) <= 2 * 4 * QUANTUM / 20, got
 
 
-@given(st.integers(0, 6))
+@given(st.integers(0, NEWCOMERS))
 def test_it_ends_when_nobody_can_go(count: int) -> None:
     """With an empty ring, or nobody who can send, the answer is None, and all keep their places."""
     turns = ring(*(str(number) for number in range(count)))
@@ -133,7 +135,7 @@ def test_adding_twice_is_one_place() -> None:
     """A seed that is added again has one place, and keeps its credit."""
     turns = ring("a", "a", "b")
     assert len(turns) == 2
-    assert turns.next(lambda _: 60, lambda _: 4) == "a"
+    assert [turns.next(lambda _: 60, lambda _: 4) for _ in range(2)] == ["a", "b"]
     turns.add("a")
     assert turns.next(lambda _: 40, lambda _: 4) == "a"
 
@@ -141,9 +143,49 @@ def test_adding_twice_is_one_place() -> None:
 def test_one_that_left_comes_back_at_the_end_without_credit() -> None:
     """Leaving takes the credit along, and a removal of one that is not there does nothing."""
     turns = ring("a", "b", "c")
+    assert [turns.next(lambda _: QUANTUM, lambda _: 1) for _ in range(3)] == ["a", "b", "c"]
     assert turns.next(lambda _: QUANTUM, lambda _: 1) == "a"
     turns.remove("a")
     turns.remove("a")
     turns.add("a")
     order = [turns.next(lambda _: QUANTUM, lambda _: 1) for _ in range(5)]
     assert order == ["b", "c", "b", "c", "a"]
+
+
+@given(st.integers(1, 500))
+def test_a_newcomer_goes_first_however_many_wait(large: int) -> None:
+    """A small seed is not made to wait until each large one had its turn."""
+    names = [f"large-{number}" for number in range(large)]
+    turns = ring(*names)
+    for _ in range(3 * large):
+        turns.next(lambda _: 100, lambda _: 4)
+    turns.add("small")
+    assert turns.next(lambda seed: 10 if seed == "small" else 100, lambda _: 4) == "small"
+
+
+def test_leaving_and_coming_back_gains_nothing() -> None:
+    """A seed whose items come one batch at a time gets no more than those that have plenty."""
+    names = [f"large-{number}" for number in range(20)]
+    turns = ring(*names, "drip")
+    got: Counter[str | None] = Counter()
+    for _ in range(2100):
+        turns.add("drip")
+        seed = turns.next(lambda _: 100, lambda _: 4)
+        got[seed] += 1
+        if seed == "drip":
+            turns.remove("drip")
+    assert got["drip"] <= got["large-0"] + 2, got
+
+
+def test_newcomers_without_end_leave_the_others_a_part() -> None:
+    """Each turn a seed comes that is new: the one that was there before gets a fifth all the same."""
+    turns = ring("old")
+    turns.next(lambda _: 100, lambda _: 4)
+    got: Counter[str | None] = Counter()
+    for number in range(1000):
+        turns.add(f"new-{number}")
+        seed = turns.next(lambda _: 100, lambda _: 4)
+        got[seed] += 1
+        if seed is not None and seed != "old":
+            turns.remove(seed)
+    assert got["old"] >= 1000 / (NEWCOMERS + 1) - 1

@@ -85,7 +85,10 @@ async def _fetched(
     module = "tests.benchmarks.peers.http_clients"
     command = (sys.executable, "-m", module, address, str(clients), str(together))
     async with site.running(*command, environment=environment) as client:
-        return await machine.result(out, [client, program], items)
+        told = await machine.result(out, [client, program], items)
+    if told["messages"] != batches:
+        raise WrongResultError(f"{batches} pages came as {told['messages']} batches")
+    return told
 
 
 async def _beanstalkd(at: Bed, batches: int) -> Run:

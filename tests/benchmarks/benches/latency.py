@@ -17,6 +17,7 @@ import orjson
 
 from coordinator import topology
 from coordinator.broker.channel import Message
+from coordinator.broker.messages import page_message
 from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import Bed, Site
 from tests.benchmarks.benches.end_to_end import consumed
@@ -40,7 +41,7 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Say) -> list[Outcome]:
         outcomes += _outcomes("idle, a page of one item at a time", await _latencies(out, count), say)
     async with at.site() as site, _working(site, pages * payload.ITEMS) as out:
         begun = time.monotonic()
-        await site.fill(topology.ITEMS, SEED, (_message(number, payload.ITEMS) for number in range(pages)))
+        await site.fill(topology.ITEMS, SEED, (_message(site, number, payload.ITEMS) for number in range(pages)))
         await _latencies(out, pages * payload.ITEMS)
         rate = pages / (time.monotonic() - begun)
     async with at.site() as site, _working(site, pages * payload.ITEMS) as out:
@@ -59,13 +60,16 @@ async def _at_rate(site: Site, pages: int, rate: float) -> None:
             group.create_task(_submit(site, number, payload.ITEMS))
 
 
-def _message(number: int, size: int) -> Message:
-    items = [{**item, "at": time.monotonic()} for item in payload.page(number, size)]
-    return Message(payload.text(items))
+def _message(site: Site, number: int, size: int) -> Message:
+    """A page as the project's producer sends it, of items that say when that was."""
+    items = payload.page(number, size)
+    now = time.monotonic()
+    inner = payload.text([{**item, "at": now} for item in items])[1:-1]
+    return page_message(inner, size, f"page-{number}", site.connection.user)
 
 
 async def _submit(site: Site, number: int, size: int) -> None:
-    await site.channel.publish(topology.ITEMS, SEED, _message(number, size), mandatory=True)
+    await site.channel.publish(topology.ITEMS, SEED, _message(site, number, size), mandatory=True)
 
 
 @asynccontextmanager
@@ -84,7 +88,7 @@ async def _latencies(out: Path, items: int) -> list[float]:
 
 
 def _outcomes(name: str, latencies: list[float], say: Say) -> list[Outcome]:
-    cuts = statistics.quantiles(latencies, n=100)
+    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
     say(f"  {name}: p50 {cuts[49]:.1f} ms, p99 {cuts[98]:.1f} ms")
     return [
         Outcome.figure(f"submitted to handler called, {name}, {label}", latencies, cut, None, "ms")

@@ -6,10 +6,10 @@ beanstalkd writes its log (`-b`), which it syncs each 50 ms by default
 
 from __future__ import annotations
 
-import json
 import sys
 
 import greenstalk
+import orjson
 
 from tests.benchmarks.payload import ITEMS, Tally, page, text
 
@@ -23,7 +23,7 @@ def main(port: int, jobs: int) -> None:
         for _ in range(jobs):
             job = client.reserve(timeout=10)
             client.delete(job)
-            tally.batch(json.loads(job.body))
+            tally.batch(orjson.loads(job.body))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from tests.benchmarks.payload import Tally, page
+from tests.benchmarks.payload import Tally, pages
 
 QUEUE = os.environ["BENCH_QUEUE"]
 app = Celery("bench", broker=os.environ["BENCH_URL"])
@@ -41,6 +41,7 @@ def take(items: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
+    made = pages(int(sys.argv[2]), int(sys.argv[3]))
     with app.producer_pool.acquire(block=True) as producer:
-        for number in range(int(sys.argv[2])):
-            take.apply_async((page(number, int(sys.argv[3])),), producer=producer)
+        for one in made:
+            take.apply_async((one,), producer=producer)

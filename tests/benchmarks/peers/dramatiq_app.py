@@ -15,7 +15,7 @@ from typing import Any
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
-from tests.benchmarks.payload import Tally, page
+from tests.benchmarks.payload import Tally, pages
 
 QUEUE = os.environ["BENCH_QUEUE"]
 
@@ -39,6 +39,6 @@ def take(items: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    for number in range(int(sys.argv[2])):
-        take.send(page(number, int(sys.argv[3])))
+    for one in pages(int(sys.argv[2]), int(sys.argv[3])):
+        take.send(one)
     broker.close()

@@ -15,7 +15,7 @@ from typing import Any
 from faststream import FastStream
 from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitQueue
 
-from tests.benchmarks.payload import Tally, page, text
+from tests.benchmarks.payload import Tally, pages, text
 from tests.benchmarks.peers.aio_pika_worker import PREFETCH, Batch
 
 QUEUE = os.environ["BENCH_QUEUE"]
@@ -41,14 +41,14 @@ def subscribe(setting: str) -> None:
             tally.batch(batch["items"])
 
 
-async def produce(pages: int, size: int) -> None:
-    """Publish so many pages as batches, confirmed, many at once."""
-    numbers = iter(range(pages))
+async def produce(made: list[list[dict[str, Any]]]) -> None:
+    """Publish pages as batches, confirmed, many at once."""
+    left = enumerate(made)
 
     async def lane() -> None:
-        for number in numbers:
+        for number, items in left:
             batch = {"id": str(number), "seed": "s", "epoch": 1, "attempt": 1, "tags": [], "created": ""}
-            body = text({**batch, "items": page(number, size)})
+            body = text({**batch, "items": items})
             await broker.publish(body, queue=QUEUE, persist=True, content_type="application/json")
 
     async with broker:
@@ -57,7 +57,7 @@ async def produce(pages: int, size: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "produce":
-        asyncio.run(produce(int(sys.argv[2]), int(sys.argv[3])))
+        asyncio.run(produce(pages(int(sys.argv[2]), int(sys.argv[3]))))
     else:
         subscribe(sys.argv[1])
         asyncio.run(app.run())

@@ -18,14 +18,15 @@ PREFIX = "/aspire_api/manager"
 class Client:
     """One connection, kept."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._host = host
         self._reader = reader
         self._writer = writer
 
     async def call(self, method: str, path: str, body: bytes = b"") -> bytes:
         """Call a route; the answer's body."""
         length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
-        self._writer.write(f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{length}\r\n".encode() + body)
+        self._writer.write(f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{length}\r\n".encode() + body)
         head = await self._reader.readuntil(b"\r\n\r\n")
         status = int(head[9:12])
         size = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
@@ -37,7 +38,7 @@ class Client:
 
 async def work(host: str, port: int, name: str, together: int, tally: Tally) -> None:
     """Fetch and ack until killed."""
-    client = Client(*await asyncio.open_connection(host, port, limit=2**26))
+    client = Client(f"{host}:{port}", *await asyncio.open_connection(host, port, limit=2**26))
     path = f"{PREFIX}/batch?batches={together}&worker={name}&wait=5"
     while True:
         batches = orjson.loads(await client.call("GET", path))["batches"]

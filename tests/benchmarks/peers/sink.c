@@ -1,6 +1,7 @@
 /* sink URL QUEUE ITEMS OUT: consume and ack until so many items have come, then write what came to the file OUT.
  *
- * The same for all that is compared, and cheap. It looks for the number of each item, `"n":123`, and counts and adds
+ * The same for all that is compared, and cheap. `steady` is when a third of the items had come, in `messages_before`
+ * messages: what starts slowly can be measured from there on. It looks for the number of each item, `"n":123`, and counts and adds
  * them, so that an item that is missing or came twice is noticed.
  */
 #define _GNU_SOURCE
@@ -9,8 +10,8 @@
 #define PREFETCH 500
 #define ACK_EVERY 20
 
-static uint64_t messages, items, sum, bytes;
-static double first, last;
+static uint64_t messages, items, sum, bytes, messages_before;
+static double first, steady, last;
 
 static void count(amqp_bytes_t body)
 {
@@ -34,8 +35,9 @@ static void tell(const char *path)
     FILE *file = fopen(draft, "w");
     if (file == NULL)
         fail("writing", 0);
-    fprintf(file, "{\"messages\": %lu, \"items\": %lu, \"sum\": %lu, \"bytes\": %lu, \"first\": %.6f, \"last\": %.6f}\n",
-            messages, items, sum, bytes, first, last);
+    fprintf(file, "{\"messages\": %lu, \"items\": %lu, \"sum\": %lu, \"bytes\": %lu, \"first\": %.6f, \"last\": %.6f, "
+            "\"steady\": %.6f, \"messages_before\": %lu}\n",
+            messages, items, sum, bytes, first, last, steady, messages_before);
     fclose(file);
     rename(draft, path);
 }
@@ -59,6 +61,10 @@ int main(int argc, char **argv)
             if (messages == 0)
                 first = last;
             count(envelope.message.body);
+            if (steady == 0 && items >= expected / 3) {
+                steady = last;
+                messages_before = messages;
+            }
             tag = envelope.delivery_tag;
             unacked++;
             amqp_destroy_envelope(&envelope);

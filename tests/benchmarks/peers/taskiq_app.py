@@ -16,7 +16,7 @@ from typing import Any
 from taskiq_aio_pika import AioPikaBroker
 from taskiq_aio_pika.queue import Queue
 
-from tests.benchmarks.payload import Tally, page
+from tests.benchmarks.payload import Tally, pages
 
 WINDOW = 100
 broker = AioPikaBroker(
@@ -33,13 +33,13 @@ async def take(items: list[dict[str, Any]]) -> None:
     tally.batch(items)
 
 
-async def produce(pages: int, size: int) -> None:
-    """Send so many batches, many at once."""
-    numbers = iter(range(pages))
+async def produce(made: list[list[dict[str, Any]]]) -> None:
+    """Send all batches, many at once."""
+    left = iter(made)
 
     async def lane() -> None:
-        for number in numbers:
-            await take.kiq(page(number, size))
+        for one in left:
+            await take.kiq(one)
 
     await broker.startup()
     await asyncio.gather(*(lane() for _ in range(WINDOW)))
@@ -47,4 +47,4 @@ async def produce(pages: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(produce(int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(produce(pages(int(sys.argv[2]), int(sys.argv[3]))))
