@@ -22,10 +22,10 @@ from coordinator.errors import (
     NotFoundError,
     UnroutableError,
 )
-from coordinator.models import MAX_ITEMS, Batch, BatchResults, Item, Presence
+from coordinator.models import MAX_ITEMS, Batch, Item, Presence
 from coordinator.retry import pause
 from coordinator.topology import Header
-from worker_stub.jobs import Inbox, Job
+from worker_stub.jobs import Inbox, Job, Results
 from worker_stub.worker import Identity
 
 log = structlog.get_logger(__name__)
@@ -139,10 +139,9 @@ class AmqpTransport:
         if not job.taken:
             await _delivery(job).ack()
 
-    async def results(self, results: BatchResults) -> None:
+    async def results(self, results: Results) -> None:
         """Publish to `results`, confirmed; whether anybody listens is not asked."""
-        body = results.model_dump_json(exclude_none=True).encode()
-        await self._need().publishing.publish(topology.RESULTS, results.seed, Message(body))
+        await self._need().publishing.publish(topology.RESULTS, results.seed, Message(results.encode()))
 
     async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:
         """Publish to `items`, confirmed; the pages' ids are derived, so a repeated batch's pages are known again."""

@@ -12,10 +12,10 @@ from typing import Literal
 import structlog
 
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError
-from coordinator.models import BatchResults, Item, ItemResult, Presence
+from coordinator.models import Item, Presence
 from coordinator.retry import pause
-from worker_stub.handlers import Context, Handler, RejectBatch, run_item, to_item_result
-from worker_stub.jobs import Job, Transport
+from worker_stub.handlers import NOTHING, Context, Handler, RejectBatch, entry_of, runner
+from worker_stub.jobs import Job, Results, Transport
 from worker_stub.spool import Spool
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Identity:
 class _Outcome:
     """What the items of a job came to so far."""
 
-    results: list[ItemResult] = field(default_factory=list)
+    entries: list[dict[str, object]] = field(default_factory=list)
     discovered: list[Item] = field(default_factory=list)
 
 
@@ -68,7 +68,7 @@ class Worker:
         self.finished: Counter[str] = Counter()
         self._identity = identity
         self._transport = transport
-        self._handler = handler
+        self._run_item = runner(handler)
         self._spool = spool
         self._stop_timeout = stop_timeout
         self._jobs: dict[Job, None] = {}
@@ -241,12 +241,15 @@ class Worker:
         """Run the items one after another, until the batch is recalled or no longer ours."""
         batch = job.batch
         context = Context(self._identity.id, batch.seed, batch.id, batch.attempt, job.redelivered)
+        run_item, entries = self._run_item, outcome.entries
         for item in items:
             if job.void or job.recall is not None:
                 return
-            result = await run_item(self._handler, item, context)
-            outcome.results.append(to_item_result(item, result))
-            if result.discovered:
+            result = await run_item(item, context)
+            if result is NOTHING:
+                entries.append({"id": item["id"], "status": "ok"})
+            else:
+                entries.append(entry_of(item, result))
                 outcome.discovered.extend(result.discovered)
             job.done += 1
 
@@ -255,14 +258,8 @@ class Worker:
         batch = job.batch
         if outcome.discovered:
             await self._tell(job, lambda: self._transport.submit(batch.seed, outcome.discovered, batch.id))
-        if outcome.results:
-            results = BatchResults(
-                batch=batch.id,
-                seed=batch.seed,
-                worker=self._identity.id,
-                attempt=batch.attempt,
-                results=tuple(outcome.results),
-            )
+        if outcome.entries:
+            results = Results(batch.id, batch.seed, self._identity.id, batch.attempt, outcome.entries)
             await self._tell(job, lambda: self._transport.results(results))
         if job.left:
             rest, reason = job.rest(items), job.recall or "stale"

@@ -82,8 +82,7 @@ class Channel:
             QueueFullError: the queue refuses more.
             BrokerUnavailableError: no confirm came: it may have arrived or not.
         """
-        async with ours("publish"):
-            await self.send(exchange, routing_key, message, mandatory=mandatory)
+        await self.send(exchange, routing_key, message, mandatory=mandatory)
 
     def send(
         self, exchange: str, routing_key: str, message: Message, *, mandatory: bool = False

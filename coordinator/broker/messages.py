@@ -62,7 +62,8 @@ def read_batch(delivery: Delivery, *, keep_decoded: bool = False) -> Batch:
     """
     batch = decode_batch(delivery.body, keep_decoded=keep_decoded)
     work_queue_name(batch.tags)
-    return batch.with_history(_history(delivery))
+    history = _history(delivery)
+    return batch.with_history(history) if history else batch
 
 
 def _history(delivery: Delivery) -> tuple[str, ...]:
