@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeGuard, TypeVar
 
 import orjson
@@ -57,8 +57,7 @@ def decode_batch(body: bytes, *, keep_decoded: bool = False) -> Batch:
         value, text = _load_batch(body)
         items = value.get("items") if isinstance(value, dict) else None
         # The model would copy each item, so it is asked only for what is wrong.
-        are_objects = isinstance(items, list) and items and all(type(item) is dict for item in items)
-        head = (_BatchHead if are_objects else _BatchBody).model_validate(value)
+        head = (_BatchHead if _are_objects(items) else _BatchBody).model_validate(value)
     except orjson.JSONDecodeError as error:
         raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
     except ValidationError as error:
@@ -77,13 +76,48 @@ def decode_batch(body: bytes, *, keep_decoded: bool = False) -> Batch:
     )
 
 
+def peek_batch(body: bytes, count: object) -> Batch | None:
+    """A batch whose items nobody has looked at yet, as its head and its message's header say; see `open_batch`.
+
+    None where that cannot be said without them.
+    """
+    head, mark, rest = body.partition(_MARK)
+    if not (mark and rest.endswith(b"]}") and type(count) is int and count > 0):
+        return None
+    try:
+        told = _BatchHead.model_validate(orjson.loads(head + b"}"))
+    except (orjson.JSONDecodeError, ValidationError):
+        return None
+    return Batch(told.id, told.seed, told.epoch, told.attempt, told.tags, told.created, count, rest[:-1])
+
+
+def open_batch(batch: Batch, body: bytes) -> Batch:
+    """What `peek_batch` made of a body, with its items decoded.
+
+    Raises:
+        InvalidInputError: it is not the JSON of a batch.
+    """
+    with contextlib.suppress(orjson.JSONDecodeError):
+        items = orjson.loads(batch.items)
+        if _are_objects(items) and len(items) == batch.count:
+            return replace(batch, decoded=items)
+    return decode_batch(body, keep_decoded=True).with_history(batch.history)
+
+
+def _are_objects(items: object) -> TypeGuard[list[Item]]:
+    return isinstance(items, list) and set(map(type, items)) == {dict}
+
+
+_MARK = b',"items":'
+
+
 def _load_batch(body: bytes) -> tuple[object, bytes | None]:
     """A batch's body, decoded, and the text of its items where they come last, as `Batch.encode` writes them.
 
     A quotation mark within a JSON string is escaped, so `,"items":` cannot come from a value of the head. In a body
     that others wrote more may follow the items, so what stands between the mark and the end must be one value.
     """
-    head, mark, rest = body.partition(b',"items":')
+    head, mark, rest = body.partition(_MARK)
     if mark and rest.endswith(b"]}"):
         with contextlib.suppress(orjson.JSONDecodeError):
             return orjson.loads(head + b"}") | {"items": orjson.loads(rest[:-1])}, rest[:-1]

@@ -14,7 +14,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
-from coordinator.broker.messages import batch_message, page_message, publication_of, read_batch
+from coordinator.broker.messages import batch_message, page_message, peek, publication_of, read_batch
 from coordinator.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
@@ -224,14 +224,16 @@ class AmqpTransport:
     def _took(self, inbox: Inbox, delivery: Delivery) -> None:
         self._arrived.set()
         try:
-            batch = read_batch(delivery, keep_decoded=True)
+            peeked = peek(delivery)
+            batch = peeked or read_batch(delivery, keep_decoded=True)
         except InvalidInputError as error:
             log.warning("batch.unreadable", problem=str(error))
             task = asyncio.get_running_loop().create_task(delivery.reject(), name="reject")
             task.add_done_callback(_logged)
             return
         again = delivery.redelivered or delivery.headers.get(Header.REDELIVERED) is True
-        inbox.arrived(Job(batch, delivery, redelivered=again or batch.attempt > 1))
+        unread = None if peeked is None else delivery.body
+        inbox.arrived(Job(batch, delivery, redelivered=again or batch.attempt > 1, unread=unread))
 
     def _told(self, inbox: Inbox, delivery: Delivery) -> None:
         delivery.ack_soon()

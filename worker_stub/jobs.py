@@ -11,6 +11,7 @@ from typing import Protocol
 import orjson
 
 from coordinator.models import Batch, HeldBatch, Item, Presence
+from coordinator.parsing import open_batch
 
 
 @dataclass(slots=True, eq=False)
@@ -25,12 +26,25 @@ class Job:
     batch: Batch
     receipt: object
     redelivered: bool
+    unread: bytes | None = None
+    """The body of a batch whose items are decoded only when its turn comes: those of many that wait would by then have
+    left the processor's caches, which costs as much as to decode them."""
     since: float = field(default_factory=time.time)
     done: int = 0
     begun: bool = False
     taken: bool = False
     void: bool = False
     recall: str | None = None
+
+    def read(self) -> list[Item]:
+        """Its items.
+
+        Raises:
+            InvalidInputError: it is not the JSON of a batch.
+        """
+        if self.unread is not None:
+            self.batch, self.unread = open_batch(self.batch, self.unread), None
+        return self.batch.load_items()
 
     @property
     def is_resumed(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import structlog
 
-from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError
+from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, InvalidInputError
 from coordinator.models import Item, Presence
 from coordinator.retry import pause
 from worker_stub.handlers import NOTHING, Context, Handler, RejectBatch, entry_of, runner
@@ -166,7 +166,12 @@ class Worker:
             self._put(job)
 
     async def _take(self, spool: Spool, job: Job) -> None:
-        """Make a batch safe on disk, then ack it."""
+        """Make a batch safe on disk, then ack it; one that cannot be read is rejected when its turn comes."""
+        try:
+            job.read()
+        except InvalidInputError:
+            self._places.release()
+            return
         try:
             await asyncio.to_thread(spool.add, job.batch)
             await self._ack(job)
@@ -212,7 +217,7 @@ class Worker:
     async def _work_off(self, job: Job) -> None:
         if self._spool is not None and job.is_resumed and not await self._begin_again(self._spool, job):
             return
-        items = job.batch.load_items()
+        items = job.read()
         outcome = _Outcome()
         if not job.void and not self._is_recalled(job):
             job.begun = True

@@ -9,7 +9,7 @@ import orjson
 from coordinator.broker.channel import Delivery, Message
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
-from coordinator.parsing import decode_batch
+from coordinator.parsing import decode_batch, peek_batch
 from coordinator.topology import Header, work_queue_name
 
 MAX_HISTORY = 50
@@ -64,6 +64,15 @@ def read_batch(delivery: Delivery, *, keep_decoded: bool = False) -> Batch:
     work_queue_name(batch.tags)
     history = _history(delivery)
     return batch.with_history(history) if history else batch
+
+
+def peek(delivery: Delivery) -> Batch | None:
+    """The batch that a delivery holds, its items not looked at; None where it must be read at once."""
+    batch = peek_batch(delivery.body, delivery.headers.get(Header.COUNT))
+    if batch is None or Header.HISTORY in delivery.headers:
+        return None
+    work_queue_name(batch.tags)
+    return batch
 
 
 def _history(delivery: Delivery) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class Tally:
         self._out = out
         self._lock = threading.Lock()
         self.items = self.sum = self.messages = 0
-        self._first = 0.0
+        self._first = self._cpu = 0.0
         self.latencies: list[float] = []
 
     @classmethod
@@ -71,7 +71,7 @@ class Tally:
         """The numbers of a batch's items."""
         with self._lock:
             if not self._first:
-                self._first = time.monotonic()
+                self._begin()
             self.messages += 1
             self.items += len(numbers)
             self.sum += sum(numbers)
@@ -81,11 +81,14 @@ class Tally:
     def number(self, number: int) -> None:
         """One item was handed over, on an event loop."""
         if not self._first:
-            self._first = time.monotonic()
+            self._begin()
         self.items += 1
         self.sum += number
         if self.items >= self._expected:
             self._tell()
+
+    def _begin(self) -> None:
+        self._first, self._cpu = time.monotonic(), time.process_time()
 
     def _tell(self) -> None:
         told = {
@@ -94,6 +97,7 @@ class Tally:
             "sum": self.sum,
             "first": self._first,
             "last": time.monotonic(),
+            "cpu": time.process_time() - self._cpu,
         }
         if self.latencies:
             self._out.with_suffix(".latencies").write_text(json.dumps(self.latencies))
