@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeGuard, TypeVar
 
 import orjson
@@ -43,12 +43,8 @@ class _BatchBody(_BatchHead):
     items: Annotated[list[dict[str, object]], Field(min_length=1)]
 
 
-def decode_batch(body: bytes, *, keep_decoded: bool = False) -> Batch:
-    """Read a batch's body.
-
-    Args:
-        body: the JSON text.
-        keep_decoded: whether its items will be wanted decoded: that takes several times the memory of their text.
+def decode_batch(body: bytes) -> Batch:
+    """Read a batch's body; its items are checked, and kept as text, which takes a part of the memory.
 
     Raises:
         InvalidInputError: it is not the JSON of a batch.
@@ -72,7 +68,6 @@ def decode_batch(body: bytes, *, keep_decoded: bool = False) -> Batch:
         created=head.created,
         count=len(items),
         items=orjson.dumps(items) if text is None else text,
-        decoded=items if keep_decoded else None,
     )
 
 
@@ -91,8 +86,8 @@ def peek_batch(body: bytes, count: object) -> Batch | None:
     return Batch(told.id, told.seed, told.epoch, told.attempt, told.tags, told.created, count, rest[:-1])
 
 
-def open_batch(batch: Batch, body: bytes) -> Batch:
-    """What `peek_batch` made of a body, with its items decoded.
+def open_batch(batch: Batch, body: bytes) -> tuple[Batch, list[Item]]:
+    """What `peek_batch` made of a body, put right where it was wrong, and its items.
 
     Raises:
         InvalidInputError: it is not the JSON of a batch.
@@ -100,8 +95,9 @@ def open_batch(batch: Batch, body: bytes) -> Batch:
     with contextlib.suppress(orjson.JSONDecodeError):
         items = orjson.loads(batch.items)
         if _are_objects(items) and len(items) == batch.count:
-            return replace(batch, decoded=items)
-    return decode_batch(body, keep_decoded=True).with_history(batch.history)
+            return batch, items
+    batch = decode_batch(body)
+    return batch, batch.load_items()
 
 
 def _are_objects(items: object) -> TypeGuard[list[Item]]:

@@ -225,7 +225,7 @@ class AmqpTransport:
         self._arrived.set()
         try:
             peeked = peek(delivery)
-            batch = peeked or read_batch(delivery, keep_decoded=True)
+            batch = peeked or read_batch(delivery)
         except InvalidInputError as error:
             log.warning("batch.unreadable", problem=str(error))
             task = asyncio.get_running_loop().create_task(delivery.reject(), name="reject")

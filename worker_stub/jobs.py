@@ -37,13 +37,15 @@ class Job:
     recall: str | None = None
 
     def read(self) -> list[Item]:
-        """Its items.
+        """Its items, decoded; they are not kept, for they would take much memory until the batch is settled.
 
         Raises:
             InvalidInputError: it is not the JSON of a batch.
         """
         if self.unread is not None:
-            self.batch, self.unread = open_batch(self.batch, self.unread), None
+            self.batch, items = open_batch(self.batch, self.unread)
+            self.unread = None
+            return items
         return self.batch.load_items()
 
     @property
@@ -56,18 +58,17 @@ class Job:
         """Items not finished."""
         return self.batch.count - self.done
 
-    def rest(self, items: Sequence[Item]) -> Batch:
+    def rest(self) -> Batch:
         """What is left as a batch of its own; the whole keeps its id, a rest gets one derived from it."""
         if not self.done:
             return self.batch
-        left = list(items[self.done :])
+        left = self.batch.load_items()[self.done :]
         return replace(
             self.batch,
             id=f"{self.batch.id}-{self.done}",
             count=len(left),
             items=orjson.dumps(left),
             history=(),
-            decoded=left,
         )
 
     def report(self) -> HeldBatch:

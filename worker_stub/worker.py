@@ -217,19 +217,18 @@ class Worker:
     async def _work_off(self, job: Job) -> None:
         if self._spool is not None and job.is_resumed and not await self._begin_again(self._spool, job):
             return
-        items = job.read()
         outcome = _Outcome()
         if not job.void and not self._is_recalled(job):
             job.begun = True
             try:
-                await self._run_items(job, items, outcome)
+                await self._run_items(job, job.read(), outcome)
             except RejectBatch as error:
                 log.info("batch.rejected", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
                 if not job.void:
                     await self._settle(job, self._transport.reject)
                 return
         if not job.void:
-            await self._conclude(job, items, outcome)
+            await self._conclude(job, outcome)
 
     async def _begin_again(self, spool: Spool, job: Job) -> bool:
         """Count that an earlier run ended with this batch in its spool; whether to try it once more.
@@ -258,7 +257,7 @@ class Worker:
                 outcome.discovered.extend(result.discovered)
             job.done += 1
 
-    async def _conclude(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
+    async def _conclude(self, job: Job, outcome: _Outcome) -> None:
         """Tell what came of it, then settle it: each step confirmed before the next."""
         batch = job.batch
         if outcome.discovered:
@@ -267,7 +266,7 @@ class Worker:
             results = Results(batch.id, batch.seed, self._identity.id, batch.attempt, outcome.entries)
             await self._tell(job, lambda: self._transport.results(results))
         if job.left:
-            rest, reason = job.rest(items), job.recall or "stale"
+            rest, reason = job.rest(), job.recall or "stale"
             await self._settle(job, lambda _: self._transport.give_back(job, rest, reason))
             log.info("batch.given_back", batch=batch.id, seed=batch.seed, items=rest.count, reason=reason)
         elif job.taken:

@@ -54,13 +54,13 @@ def page_message(inner: bytes, count: int, page: str, user: str, *, redelivered:
     return Message(body=b"[%b]" % inner, headers=headers, message_id=page, user_id=user)
 
 
-def read_batch(delivery: Delivery, *, keep_decoded: bool = False) -> Batch:
+def read_batch(delivery: Delivery) -> Batch:
     """The batch that a delivery holds; see `decode_batch`.
 
     Raises:
         InvalidInputError: it is none, or there can be no queue for its tags.
     """
-    batch = decode_batch(delivery.body, keep_decoded=keep_decoded)
+    batch = decode_batch(delivery.body)
     work_queue_name(batch.tags)
     history = _history(delivery)
     return batch.with_history(history) if history else batch
