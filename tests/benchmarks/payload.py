@@ -51,7 +51,7 @@ class Tally:
     """Counts what a contender's handler was given, and writes that down when all has come."""
 
     def __init__(self, expected: int, out: Path) -> None:
-        self._expected = expected
+        self.expected = expected
         self._out = out
         self._lock = threading.Lock()
         self.items = self.sum = self.messages = 0
@@ -71,23 +71,15 @@ class Tally:
         """The numbers of a batch's items."""
         with self._lock:
             if not self._first:
-                self._begin()
+                self.begin()
             self.messages += 1
             self.items += len(numbers)
             self.sum += sum(numbers)
-            if self.items >= self._expected:
+            if self.items >= self.expected:
                 self._tell()
 
-    def number(self, number: int) -> None:
-        """One item was handed over, on an event loop."""
-        if not self._first:
-            self._begin()
-        self.items += 1
-        self.sum += number
-        if self.items >= self._expected:
-            self._tell()
-
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """The first item is about to be handed over."""
         self._first, self._cpu = time.monotonic(), time.process_time()
 
     def _tell(self) -> None:
