@@ -222,6 +222,10 @@ class Worker:
             job.begun = True
             try:
                 await self._run_items(job, job.read(), outcome)
+            except InvalidInputError as error:
+                log.warning("batch.unreadable", problem=str(error))
+                await self._fail(job)
+                return
             except RejectBatch as error:
                 log.info("batch.rejected", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
                 if not job.void:
