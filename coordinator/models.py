@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NotRequired, Required
 
 import orjson
@@ -232,8 +232,6 @@ class Batch:
     items: bytes
     history: tuple[str, ...] = ()
     """What happened to it before, a line for each delivery that failed; travels in a header, not in the body."""
-    decoded: list[Item] | None = field(default=None, compare=False, repr=False)
-    """The items, where whoever made this will want them so."""
 
     def encode(self, *, handle: str | None = None, redelivered: bool = False) -> bytes:
         """The JSON of the contract; with a `handle`, that is its id and `batch` holds the batch's own.
@@ -268,5 +266,5 @@ class Batch:
 
     def load_items(self) -> list[Item]:
         """The items, decoded."""
-        items: list[Item] = orjson.loads(self.items) if self.decoded is None else self.decoded
+        items: list[Item] = orjson.loads(self.items)
         return items

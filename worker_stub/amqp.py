@@ -14,7 +14,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
-from coordinator.broker.messages import batch_message, page_message, publication_of, read_batch
+from coordinator.broker.messages import batch_message, page_message, peek, publication_of, read_batch
 from coordinator.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
@@ -22,10 +22,10 @@ from coordinator.errors import (
     NotFoundError,
     UnroutableError,
 )
-from coordinator.models import MAX_ITEMS, Batch, BatchResults, Item, Presence
+from coordinator.models import MAX_ITEMS, Batch, Item, Presence
 from coordinator.retry import pause
 from coordinator.topology import Header
-from worker_stub.jobs import Inbox, Job
+from worker_stub.jobs import Inbox, Job, Results
 from worker_stub.worker import Identity
 
 log = structlog.get_logger(__name__)
@@ -139,10 +139,9 @@ class AmqpTransport:
         if not job.taken:
             await _delivery(job).ack()
 
-    async def results(self, results: BatchResults) -> None:
+    async def results(self, results: Results) -> None:
         """Publish to `results`, confirmed; whether anybody listens is not asked."""
-        body = results.model_dump_json(exclude_none=True).encode()
-        await self._need().publishing.publish(topology.RESULTS, results.seed, Message(body))
+        await self._need().publishing.publish(topology.RESULTS, results.seed, Message(results.encode()))
 
     async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:
         """Publish to `items`, confirmed; the pages' ids are derived, so a repeated batch's pages are known again."""
@@ -225,14 +224,16 @@ class AmqpTransport:
     def _took(self, inbox: Inbox, delivery: Delivery) -> None:
         self._arrived.set()
         try:
-            batch = read_batch(delivery, keep_decoded=True)
+            peeked = peek(delivery)
+            batch = peeked or read_batch(delivery)
         except InvalidInputError as error:
             log.warning("batch.unreadable", problem=str(error))
             task = asyncio.get_running_loop().create_task(delivery.reject(), name="reject")
             task.add_done_callback(_logged)
             return
         again = delivery.redelivered or delivery.headers.get(Header.REDELIVERED) is True
-        inbox.arrived(Job(batch, delivery, redelivered=again or batch.attempt > 1))
+        unread = None if peeked is None else delivery.body
+        inbox.arrived(Job(batch, delivery, redelivered=again or batch.attempt > 1, unread=unread))
 
     def _told(self, inbox: Inbox, delivery: Delivery) -> None:
         delivery.ack_soon()

@@ -9,17 +9,17 @@ import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import orjson
 import structlog
 
 from coordinator.errors import CoordinatorError, InvalidInputError
-from coordinator.models import MAX_ITEMS, Item, ItemResult
+from coordinator.models import MAX_ITEMS, Item
 from coordinator.parsing import parse_items
 
 BUILT_IN = {"filesystem": "worker_stub.filesystem:handle", "null": "worker_stub.handlers:null"}
@@ -107,45 +107,49 @@ def load_handler(name: str) -> Handler:
     return handler
 
 
-async def run_item(handler: Handler, item: Item, context: Context) -> Result:
-    """Run the handler on one item: a coroutine function on the loop, a plain function in a thread.
+def runner(handler: Handler) -> Callable[[Item, Context], Coroutine[Any, Any, Result]]:
+    """What runs the handler on one item: a coroutine function on the loop, a plain function in a thread.
 
     Cancelling does not stop a thread: a plain function runs to its end, and what it returns is dropped.
 
-    Returns:
-        What the handler made, ready to be sent: its data plain JSON values, its discovered items validated. A handler
-        that raised, or returned what cannot be sent, made a `failed` result without data and discovered items.
-
-    Raises:
-        RejectBatch: the handler gives the whole batch back.
+    What it returns is what the handler made, ready to be sent: its data plain JSON values, its discovered items
+    validated. A handler that raised, or returned what cannot be sent, made a `failed` result without data and
+    discovered items. One that returned None made `NOTHING`, itself. It raises RejectBatch where the handler gives the
+    whole batch back.
     """
-    try:
-        made = await (
-            handler(item, context) if _is_coroutine_function(handler) else _call_plain(handler, item, context)
-        )
-        if made is None:
-            return NOTHING
-        result = made if isinstance(made, Result) else Result(data=made)
-        if len(result.discovered) > MAX_ITEMS:  # too long a list to keep the loop, and its heartbeats, waiting
-            return await asyncio.to_thread(_checked, result)
-        return _checked(result)
-    except RejectBatch:
-        raise
-    except Exception as error:  # noqa: BLE001 - the task's boundary: a handler may raise anything, one item fails
-        ids = {"worker": context.worker, "seed": context.seed, "batch": context.batch, "item": item["id"]}
-        _log.error("handler.failed", **ids, attempt=context.attempt, exc_info=error)
-        return Result(status="failed", error=_sentence(error))
+    call = handler if _is_coroutine_function(handler) else partial(_call_plain, handler)
+
+    async def run(item: Item, context: Context) -> Result:
+        try:
+            made = await call(item, context)
+            if made is None:
+                return NOTHING
+            result = made if isinstance(made, Result) else Result(data=made)
+            if len(result.discovered) > MAX_ITEMS:  # too long a list to keep the loop, and its heartbeats, waiting
+                return await asyncio.to_thread(_checked, result)
+            return _checked(result)
+        except RejectBatch:
+            raise
+        except Exception as error:  # noqa: BLE001 - the task's boundary: a handler may raise anything, one item fails
+            ids = {"worker": context.worker, "seed": context.seed, "batch": context.batch, "item": item["id"]}
+            _log.error("handler.failed", **ids, attempt=context.attempt, exc_info=error)
+            return Result(status="failed", error=_sentence(error))
+
+    return run
 
 
-def to_item_result(item: Item, result: Result) -> ItemResult:
-    """The entry of the batch's results that tells what became of the item."""
-    return ItemResult(id=item["id"], status=result.status, data=result.data, error=result.error)
+def entry_of(item: Item, result: Result) -> dict[str, object]:
+    """The entry of the batch's results that tells what became of the item; what is None is left out."""
+    entry: dict[str, object] = {"id": item["id"], "status": result.status}
+    if result.data is not None:
+        entry["data"] = result.data
+    if result.error is not None:
+        entry["error"] = result.error
+    return entry
 
 
 def _is_coroutine_function(handler: Handler) -> TypeGuard[Callable[[Item, Context], Awaitable[object]]]:
-    """As `inspect.iscoroutinefunction`, which looks through wrappers and takes longer than many a handler."""
-    code = getattr(handler, "__code__", None)
-    return bool(code is not None and code.co_flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(handler)
+    return inspect.iscoroutinefunction(handler)
 
 
 async def _call_plain(handler: Handler, item: Item, context: Context) -> object:

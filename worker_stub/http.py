@@ -14,7 +14,7 @@ from coordinator.client.http_worker import HttpWorker
 from coordinator.errors import BrokerUnavailableError, NoAnswerError, NotFoundError
 from coordinator.models import Batch, BatchResults, Item, Presence
 from coordinator.retry import pause
-from worker_stub.jobs import Inbox, Job
+from worker_stub.jobs import Inbox, Job, Results
 from worker_stub.worker import Identity
 
 log = structlog.get_logger(__name__)
@@ -102,9 +102,9 @@ class HttpTransport:
             await self.submit(job.batch.seed, rest.load_items(), rest.id)
             await self._settle(job, self._api.ack)
 
-    async def results(self, results: BatchResults) -> None:
+    async def results(self, results: Results) -> None:
         """Tell what became of a batch."""
-        await self._api.results(results)
+        await self._api.results(BatchResults.model_validate_json(results.encode()))
 
     async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:  # noqa: ARG002 - the shim names pages
         """Add items to a seed."""

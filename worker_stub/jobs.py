@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import orjson
 
-from coordinator.models import Batch, BatchResults, HeldBatch, Item, Presence
+from coordinator.models import Batch, HeldBatch, Item, Presence
+from coordinator.parsing import open_batch
 
 
 @dataclass(slots=True, eq=False)
@@ -18,18 +20,33 @@ class Job:
 
     `receipt` is what the transport needs to settle it. A job that is `taken` is acked and lies in the spool, so it is
     this worker's to finish. One that is `void` is no longer this worker's, and nothing of it may be told to anybody.
-    `recall` says why what has not begun of it is to be given back.
+    `since` is when it came, in Unix time, and `recall` says why what has not begun of it is to be given back.
     """
 
     batch: Batch
     receipt: object
     redelivered: bool
-    since: str = field(default_factory=lambda: dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"))
+    unread: bytes | None = None
+    """The body of a batch whose items are decoded only when its turn comes: those of many that wait would by then have
+    left the processor's caches, which costs as much as to decode them."""
+    since: float = field(default_factory=time.time)
     done: int = 0
     begun: bool = False
     taken: bool = False
     void: bool = False
     recall: str | None = None
+
+    def read(self) -> list[Item]:
+        """Its items, decoded; they are not kept, for they would take much memory until the batch is settled.
+
+        Raises:
+            InvalidInputError: it is not the JSON of a batch.
+        """
+        if self.unread is not None:
+            self.batch, items = open_batch(self.batch, self.unread)
+            self.unread = None
+            return items
+        return self.batch.load_items()
 
     @property
     def is_resumed(self) -> bool:
@@ -41,24 +58,47 @@ class Job:
         """Items not finished."""
         return self.batch.count - self.done
 
-    def rest(self, items: Sequence[Item]) -> Batch:
+    def rest(self) -> Batch:
         """What is left as a batch of its own; the whole keeps its id, a rest gets one derived from it."""
         if not self.done:
             return self.batch
-        left = list(items[self.done :])
+        left = self.batch.load_items()[self.done :]
         return replace(
             self.batch,
             id=f"{self.batch.id}-{self.done}",
             count=len(left),
             items=orjson.dumps(left),
             history=(),
-            decoded=left,
         )
 
     def report(self) -> HeldBatch:
         """What presence says of it."""
+        since = dt.datetime.fromtimestamp(self.since, dt.UTC).isoformat(timespec="milliseconds")
         return HeldBatch(
-            batch=self.batch.id, seed=self.batch.seed, count=self.batch.count, since=self.since, begun=self.begun
+            batch=self.batch.id, seed=self.batch.seed, count=self.batch.count, since=since, begun=self.begun
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What became of a batch: its `entries` are as the contract has them, one for each item that was worked on."""
+
+    batch: str
+    seed: str
+    worker: str
+    attempt: int
+    entries: list[dict[str, object]]
+
+    def encode(self) -> bytes:
+        """The JSON of the contract."""
+        return orjson.dumps(
+            {
+                "batch": self.batch,
+                "seed": self.seed,
+                "worker": self.worker,
+                "attempt": self.attempt,
+                "results": self.entries,
+            }
         )
 
 
@@ -107,7 +147,7 @@ class Transport(Protocol):
     async def give_back(self, job: Job, rest: Batch, reason: str) -> None:
         """Give back without fault what is left of a batch, confirmed, and settle it."""
 
-    async def results(self, results: BatchResults) -> None:
+    async def results(self, results: Results) -> None:
         """Tell what became of a batch, confirmed."""
 
     async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:

@@ -11,11 +11,11 @@ from typing import Literal
 
 import structlog
 
-from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError
-from coordinator.models import BatchResults, Item, ItemResult, Presence
+from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, InvalidInputError
+from coordinator.models import Item, Presence
 from coordinator.retry import pause
-from worker_stub.handlers import Context, Handler, RejectBatch, run_item, to_item_result
-from worker_stub.jobs import Job, Transport
+from worker_stub.handlers import NOTHING, Context, Handler, RejectBatch, entry_of, runner
+from worker_stub.jobs import Job, Results, Transport
 from worker_stub.spool import Spool
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Identity:
 class _Outcome:
     """What the items of a job came to so far."""
 
-    results: list[ItemResult] = field(default_factory=list)
+    entries: list[dict[str, object]] = field(default_factory=list)
     discovered: list[Item] = field(default_factory=list)
 
 
@@ -68,7 +68,7 @@ class Worker:
         self.finished: Counter[str] = Counter()
         self._identity = identity
         self._transport = transport
-        self._handler = handler
+        self._run_item = runner(handler)
         self._spool = spool
         self._stop_timeout = stop_timeout
         self._jobs: dict[Job, None] = {}
@@ -166,7 +166,12 @@ class Worker:
             self._put(job)
 
     async def _take(self, spool: Spool, job: Job) -> None:
-        """Make a batch safe on disk, then ack it."""
+        """Make a batch safe on disk, then ack it; one that cannot be read is rejected when its turn comes."""
+        try:
+            job.read()
+        except InvalidInputError:
+            self._places.release()
+            return
         try:
             await asyncio.to_thread(spool.add, job.batch)
             await self._ack(job)
@@ -212,19 +217,22 @@ class Worker:
     async def _work_off(self, job: Job) -> None:
         if self._spool is not None and job.is_resumed and not await self._begin_again(self._spool, job):
             return
-        items = job.batch.load_items()
         outcome = _Outcome()
         if not job.void and not self._is_recalled(job):
             job.begun = True
             try:
-                await self._run_items(job, items, outcome)
+                await self._run_items(job, job.read(), outcome)
+            except InvalidInputError as error:
+                log.warning("batch.unreadable", problem=str(error))
+                await self._fail(job)
+                return
             except RejectBatch as error:
                 log.info("batch.rejected", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
                 if not job.void:
                     await self._settle(job, self._transport.reject)
                 return
         if not job.void:
-            await self._conclude(job, items, outcome)
+            await self._conclude(job, outcome)
 
     async def _begin_again(self, spool: Spool, job: Job) -> bool:
         """Count that an earlier run ended with this batch in its spool; whether to try it once more.
@@ -241,31 +249,28 @@ class Worker:
         """Run the items one after another, until the batch is recalled or no longer ours."""
         batch = job.batch
         context = Context(self._identity.id, batch.seed, batch.id, batch.attempt, job.redelivered)
+        run_item, entries = self._run_item, outcome.entries
         for item in items:
             if job.void or job.recall is not None:
                 return
-            result = await run_item(self._handler, item, context)
-            outcome.results.append(to_item_result(item, result))
-            if result.discovered:
+            result = await run_item(item, context)
+            if result is NOTHING:
+                entries.append({"id": item["id"], "status": "ok"})
+            else:
+                entries.append(entry_of(item, result))
                 outcome.discovered.extend(result.discovered)
             job.done += 1
 
-    async def _conclude(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
+    async def _conclude(self, job: Job, outcome: _Outcome) -> None:
         """Tell what came of it, then settle it: each step confirmed before the next."""
         batch = job.batch
         if outcome.discovered:
             await self._tell(job, lambda: self._transport.submit(batch.seed, outcome.discovered, batch.id))
-        if outcome.results:
-            results = BatchResults(
-                batch=batch.id,
-                seed=batch.seed,
-                worker=self._identity.id,
-                attempt=batch.attempt,
-                results=tuple(outcome.results),
-            )
+        if outcome.entries:
+            results = Results(batch.id, batch.seed, self._identity.id, batch.attempt, outcome.entries)
             await self._tell(job, lambda: self._transport.results(results))
         if job.left:
-            rest, reason = job.rest(items), job.recall or "stale"
+            rest, reason = job.rest(), job.recall or "stale"
             await self._settle(job, lambda _: self._transport.give_back(job, rest, reason))
             log.info("batch.given_back", batch=batch.id, seed=batch.seed, items=rest.count, reason=reason)
         elif job.taken:

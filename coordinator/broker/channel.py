@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Iterable
+from secrets import token_hex
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from pamqp import constants
 
@@ -82,8 +82,7 @@ class Channel:
             QueueFullError: the queue refuses more.
             BrokerUnavailableError: no confirm came: it may have arrived or not.
         """
-        async with ours("publish"):
-            await self.send(exchange, routing_key, message, mandatory=mandatory)
+        await self.send(exchange, routing_key, message, mandatory=mandatory)
 
     def send(
         self, exchange: str, routing_key: str, message: Message, *, mandatory: bool = False
@@ -94,7 +93,7 @@ class Channel:
             BrokerUnavailableError: the channel is gone: nothing was written.
         """
         self._must_be_open()
-        ident = message.message_id or uuid4().hex
+        ident = message.message_id or token_hex(16)
         return self._flow.publish(exchange, routing_key, message, ident, mandatory=mandatory)
 
     def is_late(self, now: float) -> bool:
@@ -138,7 +137,7 @@ class Channel:
             arguments["x-priority"] = priority
         if offset is not None:
             arguments["x-stream-offset"] = offset
-        tag = f"ctag-{uuid4().hex}"  # ours, since deliveries may come before the answer that would tell the broker's
+        tag = f"ctag-{token_hex(16)}"  # ours, since deliveries may come before the answer that would tell the broker's
         # A prefetch is set for the consumers that come after it, so two that begin at once must not change places.
         async with ours(f"consume {queue}"), self._consuming:
             await self._inner.basic_qos(prefetch_count=prefetch, timeout=RPC_TIMEOUT)

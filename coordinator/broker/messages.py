@@ -9,7 +9,7 @@ import orjson
 from coordinator.broker.channel import Delivery, Message
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
-from coordinator.parsing import decode_batch
+from coordinator.parsing import decode_batch, peek_batch
 from coordinator.topology import Header, work_queue_name
 
 MAX_HISTORY = 50
@@ -54,15 +54,25 @@ def page_message(inner: bytes, count: int, page: str, user: str, *, redelivered:
     return Message(body=b"[%b]" % inner, headers=headers, message_id=page, user_id=user)
 
 
-def read_batch(delivery: Delivery, *, keep_decoded: bool = False) -> Batch:
+def read_batch(delivery: Delivery) -> Batch:
     """The batch that a delivery holds; see `decode_batch`.
 
     Raises:
         InvalidInputError: it is none, or there can be no queue for its tags.
     """
-    batch = decode_batch(delivery.body, keep_decoded=keep_decoded)
+    batch = decode_batch(delivery.body)
     work_queue_name(batch.tags)
-    return batch.with_history(_history(delivery))
+    history = _history(delivery)
+    return batch.with_history(history) if history else batch
+
+
+def peek(delivery: Delivery) -> Batch | None:
+    """The batch that a delivery holds, its items not looked at; None where it must be read at once."""
+    batch = peek_batch(delivery.body, delivery.headers.get(Header.COUNT))
+    if batch is None or Header.HISTORY in delivery.headers:
+        return None
+    work_queue_name(batch.tags)
+    return batch
 
 
 def _history(delivery: Delivery) -> tuple[str, ...]:

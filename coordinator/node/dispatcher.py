@@ -158,7 +158,7 @@ class Dispatcher:
             return None
         if not len(line.buffer):
             return Obstacle()
-        wait = line.meter.wait(time.monotonic(), line.buffer.next_count(line.spec.largest_batch))
+        wait = line.meter.wait(time.monotonic(), line.buffer.next_count(line.largest))
         until = time.time() + wait if wait > 0 else None
         return Obstacle(until, is_full=self._work.room(line.next_queue()) <= 0)
 
@@ -208,7 +208,7 @@ class Dispatcher:
         demands: defaultdict[str, float] = defaultdict(float)
         now = time.monotonic()
         for line in self.lines.values():
-            if len(line.buffer) and line.meter.allows(now, line.buffer.next_count(line.spec.largest_batch)):
+            if len(line.buffer) and line.meter.allows(now, line.buffer.next_count(line.largest)):
                 demands[line.next_queue()] += WEIGHTS[line.spec.priority]
         return demands
 
@@ -263,7 +263,7 @@ class Dispatcher:
             if ident is None:
                 break
             line = self.lines[ident]
-            pieces = line.buffer.take(line.spec.largest_batch)
+            pieces = line.buffer.take(line.largest)
             batch = line.make_batch(pieces, self._registry.state.seeds[ident].epoch)
             line.meter.spend(now, batch.count)
             self._work.reserve(topology.work_queue_name(batch.tags))
@@ -279,7 +279,7 @@ class Dispatcher:
         seed = self._registry.state.seeds.get(ident)
         if line is None or seed is None or seed.state != "running":
             return 0
-        size = line.spec.largest_batch
+        size = line.largest
         if not line.buffer.is_ripe(size, now, self._linger) and not line.is_cramped:
             self._next_look = min(self._next_look, line.buffer.ripens_at(self._linger))
             return 0

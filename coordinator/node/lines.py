@@ -208,11 +208,12 @@ class Line:
     def is_cramped(self) -> bool:
         """Whether all the pages that may come at once do not fill a batch, and more may come."""
         may_widen = self.prefetch < min(MANY_PAGES, self.spec.batch_size)
-        return may_widen and self.prefetch <= len(self.buffer) and self.buffer.items < self.spec.largest_batch
+        return may_widen and self.prefetch <= len(self.buffer) and self.buffer.items < self.largest
 
     def configure(self, seed: Seed) -> None:
         """Take up the policies, and what is known to be spent: by an earlier owner too, so again before dispatch."""
         self.spec = seed.spec
+        self.largest = seed.spec.largest_batch
         self.meter = Meter(seed.spec.throttles, ages(seed.spent, time.time()), time.monotonic())
 
     def make_batch(self, pieces: list[Piece], epoch: int) -> Batch:

@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from uuid import uuid4
+from secrets import token_hex
 
 import structlog
 
@@ -143,7 +143,7 @@ class Work:
         """
         if self._registry.state.is_stale(batch.seed, batch.epoch):
             raise StaleBatchError(f"batch {batch.id} of seed {batch.seed!r} is stale")
-        publication = uuid4().hex
+        publication = token_hex(16)
         queue = topology.work_queue_name(batch.tags)
         self._leaving[batch.seed] += 1
         try:

@@ -57,11 +57,11 @@ class Tally:
     """Counts what a contender's handler was given, and writes that down when all has come."""
 
     def __init__(self, expected: int, out: Path) -> None:
-        self._expected = expected
+        self.expected = expected
         self._out = out
         self._lock = threading.Lock()
         self.items = self.sum = self.messages = 0
-        self._first = self._steady = 0.0
+        self._first = self._steady = self._cpu = 0.0
         self._before = 0
         self.latencies: list[float] = []
 
@@ -78,23 +78,18 @@ class Tally:
         """The numbers of a batch's items."""
         with self._lock:
             if not self._first:
-                self._first = time.monotonic()
+                self.begin()
             self.messages += 1
             self.items += len(numbers)
             self.sum += sum(numbers)
-            if not self._steady and self.items >= self._expected // 3:
+            if not self._steady and self.items >= self.expected // 3:
                 self._steady, self._before = time.monotonic(), self.messages
-            if self.items >= self._expected:
+            if self.items >= self.expected:
                 self._tell()
 
-    def number(self, number: int) -> None:
-        """One item was handed over, on an event loop."""
-        if not self._first:
-            self._first = time.monotonic()
-        self.items += 1
-        self.sum += number
-        if self.items >= self._expected:
-            self._tell()
+    def begin(self) -> None:
+        """The first item is about to be handed over."""
+        self._first, self._cpu = time.monotonic(), time.process_time()
 
     def _tell(self) -> None:
         told = {
@@ -105,6 +100,7 @@ class Tally:
             "last": time.monotonic(),
             "steady": self._steady,
             "messages_before": self._before,
+            "cpu": time.process_time() - self._cpu,
         }
         if self.latencies:
             self._out.with_suffix(".latencies").write_text(json.dumps(self.latencies))

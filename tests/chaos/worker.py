@@ -20,12 +20,12 @@ from pydantic import BaseModel
 from coordinator import logs
 from coordinator.client.http_worker import HttpWorker
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
-from coordinator.models import Batch, BatchResults, Item, Presence
+from coordinator.models import Batch, Item, Presence
 from tests.chaos.handler import Work
 from tests.chaos.history import Delivered, How, Produced, Recorder, Settled
 from worker_stub.amqp import AmqpTransport
 from worker_stub.http import HttpTransport
-from worker_stub.jobs import Inbox, Job, Transport
+from worker_stub.jobs import Inbox, Job, Results, Transport
 from worker_stub.spool import Spool
 from worker_stub.worker import Identity, Worker
 
@@ -183,7 +183,7 @@ class RecordingTransport:
         self._ledger.settled(job, "given back", items[job.done :])
         await self._inner.give_back(job, rest, reason)
 
-    async def results(self, results: BatchResults) -> None:
+    async def results(self, results: Results) -> None:
         """Pass it on."""
         await self._inner.results(results)
 

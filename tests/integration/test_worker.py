@@ -9,11 +9,12 @@ import pytest
 
 from coordinator.broker.management import BrokerConnection, Management
 from coordinator.errors import BrokerUnavailableError
-from coordinator.models import BatchResults, Item
+from coordinator.models import Item
 from coordinator.settings import Settings
 from tests.integration.workers import TRANSPORTS, Hand, told, until, working
 from tests.support import eventually, items, publish_items
 from worker_stub.handlers import Context, RejectBatch, Result
+from worker_stub.jobs import Results
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -92,7 +93,7 @@ async def test_confirm_that_does_not_come_brings_the_batch_back(
     async with told(settings) as results, working(api, "w", hand.handle) as running:
         tell = running.transport.results
 
-        async def late(batch: BatchResults) -> None:
+        async def late(batch: Results) -> None:
             if batch.attempt == 1:
                 raise BrokerUnavailableError("the broker did not answer in time")
             await tell(batch)

@@ -10,7 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from coordinator import topology
+from coordinator.broker.messages import batch_message
+from coordinator.models import Batch
 from coordinator.settings import Settings
+from tests.integration.steps import channel_of, dead_letters
 from tests.integration.workers import TRANSPORTS, Hand, spooled, told, until, working
 from tests.support import Drain, StockWorker, eventually, items, publish_items
 from worker_stub.jobs import Job
@@ -39,6 +43,27 @@ async def test_batch_is_on_disk_before_it_is_acked(
         await eventually(lambda: not spooled(tmp_path), "an empty spool")
     assert there == [True] * 4
     assert results.items == Counter(item["id"] for item in items(20))
+
+
+@pytest.mark.parametrize("is_spooling", [False, True])
+async def test_what_proves_to_be_no_batch_is_not_acked(
+    settings: Settings, api: httpx.AsyncClient, tmp_path: Path, *, is_spooling: bool
+) -> None:
+    """A body whose head is in order and whose items are none is rejected, nothing is done of it, and work goes on."""
+    hand = Hand.open()
+    broken = batch_message(Batch("broken", "s", 1, 1, (), "", 2, b'[{"id":"a"},1]'), "p")
+    async with (
+        told(settings) as results,
+        channel_of(settings) as channel,
+        working(api, "w", hand.handle, spool=tmp_path if is_spooling else None),
+    ):
+        await channel.publish("", topology.WORK, broken, mandatory=True)
+        [letter] = await dead_letters(api, 1)
+        assert "items.1" in letter["reason"]
+        await publish_items(settings, "s", [items(5)])
+        await eventually(lambda: results.items.total() >= 5, "5 results")
+        await eventually(lambda: not spooled(tmp_path), "an empty spool")
+    assert results.items == Counter(item["id"] for item in items(5))
 
 
 async def test_what_is_taken_shows_as_in_hand(settings: Settings, api: httpx.AsyncClient, tmp_path: Path) -> None:

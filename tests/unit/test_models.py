@@ -15,9 +15,11 @@ from coordinator.parsing import (
     check_tags,
     check_worker_id,
     decode_batch,
+    open_batch,
     parse_ids,
     parse_items,
     parse_model,
+    peek_batch,
 )
 
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
@@ -268,6 +270,36 @@ def test_a_batch_that_others_wrote(body: str) -> None:
     assert (batch.id, batch.seed, batch.epoch, batch.attempt, batch.tags, batch.count) == ("b", "s", 1, 1, (), 1)
     assert batch.load_items() == [{"id": "x"}]
     assert decode_batch(batch.encode()) == batch
+    assert opened(body.encode(), 1) == batch
+
+
+def opened(body: bytes, count: object) -> Batch:
+    """The batch that a worker makes of a body, first of its head and later of its items."""
+    peeked = peek_batch(body, count)
+    if peeked is None:
+        return decode_batch(body)
+    batch, items = open_batch(peeked, body)
+    assert items == batch.load_items()
+    return batch
+
+
+@pytest.mark.parametrize("count", [2, 3, 0, -1, True, "2", None])
+def test_a_batch_that_is_opened_later(count: object) -> None:
+    """A batch is the same whether its items are looked at at once or later, whatever its header says of them."""
+    body = Batch("b", "s", 1, 1, ("t",), "2024-01-02T03:04:05Z", 2, b'[{"id":"x"},{"id":"y"}]').encode()
+    assert opened(body, count) == decode_batch(body)
+    peeked = peek_batch(body, 2)
+    assert peeked == decode_batch(body)
+
+
+@pytest.mark.parametrize("items", [b"[1]", b"[{}, 1]", b"[]", b"[{}]]", b"[{]"])
+def test_a_batch_that_proves_to_be_none(items: bytes) -> None:
+    """Items that are none are found when they are looked at."""
+    body = Batch("b", "s", 1, 1, (), "", 1, items).encode()
+    peeked = peek_batch(body, 1)
+    assert peeked is not None
+    with pytest.raises(InvalidInputError):
+        open_batch(peeked, body)
 
 
 @pytest.mark.parametrize(
@@ -292,6 +324,8 @@ def test_what_is_no_batch(change: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         decode_batch(orjson.dumps(whole))
     assert [place for place, _ in caught.value.problems] == [field]
+    with pytest.raises(InvalidInputError):
+        opened(orjson.dumps(whole), 1)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"items":[]}', b'{"a":1,"items":[}', b'1,"items":[]}'])
@@ -299,6 +333,8 @@ def test_what_is_not_even_an_object(body: bytes) -> None:
     """Bodies that are no JSON, or no object, or lack everything, are refused like any other."""
     with pytest.raises(InvalidInputError):
         decode_batch(body)
+    with pytest.raises(InvalidInputError):
+        opened(body, 1)
 
 
 def test_a_failed_delivery_raises_the_attempt() -> None:

@@ -2,6 +2,7 @@
 
 Our worker calls its handler for each item, and publishes each batch's results, confirmed, before it acks; a peer's task
 is called once with the whole batch. All find their queue filled; measured from the handler's first call to the last.
+Processor time is that of the process with the handler: of Celery's pool `prefork` it is a part.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ async def _measured(site: Site, queue: str, batches: int, start: Start) -> Run:
         told = await machine.result(out, [program], items)
         await site.drained(queue)
     terms = await site.terms(queue, batches)
-    return Run((batches - 1) / (told["last"] - told["first"]), terms)
+    cpu = {"cpu us a batch": told["cpu"] / batches * 1e6}
+    return Run((batches - 1) / (told["last"] - told["first"]), terms, cpu)
 
 
 def _batch(number: int) -> Batch:
