@@ -95,9 +95,16 @@ class Dispatcher:
         """
         for tags in sorted(self._registry.state.tag_sets):
             await self._work.declare(tags)
+        seeds = iter(list(self._registry.state.seeds))
+
+        async def take_up() -> None:
+            for seed in seeds:
+                await self.tend(seed)
+
+        # Not all at once: behind thousands the last would wait for the broker longer than it may, and end the session.
         async with asyncio.TaskGroup() as group:
-            for seed in self._registry.state.seeds:
-                group.create_task(self.tend(seed))
+            for _ in range(TENDED_AT_ONCE):
+                group.create_task(take_up())
 
     async def run(self) -> None:
         """Serve the lines until cancelled."""
