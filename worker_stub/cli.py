@@ -73,6 +73,9 @@ def work(  # noqa: PLR0913 - the options
     handler: Annotated[str, typer.Option(help="module:function, or one of: filesystem, null.")] = "filesystem",
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Batches worked on at once.")] = 1,
     spool: Annotated[Path | None, typer.Option(help="Folder for taken batches (with --ack taken).")] = None,
+    no_results: Annotated[
+        bool, typer.Option("--no-results", help="Publish no results, for a crawl in which nobody listens for them.")
+    ] = False,
     amqp_url: Annotated[
         str | None,
         typer.Option(
@@ -120,11 +123,11 @@ def work(  # noqa: PLR0913 - the options
         is_plain = transport is TransportName.AMQP and bool(given.amqp_urls()) and not given.http_url
         url = None if is_plain else settings.http_url
         run_one = load_handler(handler)
-        asyncio.run(
-            _work(
-                identity, settings, url, lambda port: Worker(identity, port, run_one, place, stop_timeout), alive_file
-            )
-        )
+
+        def make(port: Transport) -> Worker:
+            return Worker(identity, port, run_one, place, stop_timeout, tells_results=not no_results)
+
+        asyncio.run(_work(identity, settings, url, make, alive_file))
     except (CoordinatorError, OSError, ExceptionGroup) as error:
         typer.echo(f"worker-stub: {_cause(error)}", err=True)
         raise typer.Exit(FAILED) from None

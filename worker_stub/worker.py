@@ -54,7 +54,14 @@ class Worker:
     """A worker. With a spool it acks a batch once it is safe on its own disk, else once its handler is through."""
 
     def __init__(
-        self, identity: Identity, transport: Transport, handler: Handler, spool: Spool | None, stop_timeout: float
+        self,
+        identity: Identity,
+        transport: Transport,
+        handler: Handler,
+        spool: Spool | None,
+        stop_timeout: float,
+        *,
+        tells_results: bool = True,
     ) -> None:
         """Make a worker.
 
@@ -64,7 +71,9 @@ class Worker:
             handler: what it does with an item.
             spool: where batches that were acked at once wait to be done; None to ack when the handler is through.
             stop_timeout: seconds that a drain may take.
+            tells_results: whether it publishes what became of each batch. What it discovers it submits in any case.
         """
+        self._tells_results = tells_results
         self.finished: Counter[str] = Counter()
         self._identity = identity
         self._transport = transport
@@ -254,11 +263,10 @@ class Worker:
             if job.void or job.recall is not None:
                 return
             result = await run_item(item, context)
-            if result is NOTHING:
-                entries.append({"id": item["id"], "status": "ok"})
-            else:
-                entries.append(entry_of(item, result))
+            if result is not NOTHING:
                 outcome.discovered.extend(result.discovered)
+            if self._tells_results:
+                entries.append(entry_of(item, result))
             job.done += 1
 
     async def _conclude(self, job: Job, outcome: _Outcome) -> None:

@@ -37,6 +37,8 @@ MOST_FLYING = 256
 """Batches whose confirms are awaited at most."""
 ASK_AGAIN = 5.0
 """Seconds until a queue that is silent is asked again: each time it may hang a channel for a minute."""
+TENDED_AT_ONCE = 16
+"""Seeds that are taken up or let go at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,17 @@ class Dispatcher:
     async def keep_up(self) -> None:
         """Follow the registry: take up seeds that come into being or run again, and new policies.
 
-        All at once, for each waits for the broker: a thousand that are resumed would take half a minute else.
+        Some at a time, for each waits for the broker: one by one a thousand would take half a minute, and if all were
+        begun at once, the last would wait longer than a call may.
         """
-        async with asyncio.TaskGroup() as group:
+
+        async def follow() -> None:
             while True:
-                group.create_task(self.tend(await self._changed.get()))
+                await self.tend(await self._changed.get())
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(TENDED_AT_ONCE):
+                group.create_task(follow())
 
     async def bury(self) -> None:
         """Put malformed pages away."""
