@@ -39,6 +39,21 @@ async def test_each_item_and_what_it_discovers_is_told_once(
     assert (made["d-i0"].status, made["d-i0"].error) == ("failed", "a leaf")
 
 
+async def test_without_results_it_submits_and_acks_alone(settings: Settings, api: httpx.AsyncClient) -> None:
+    """Where nobody listens, nothing is told; what is discovered is done all the same, and every batch is acked."""
+    seen: list[str] = []
+
+    async def handle(item: Item, _: Context) -> Result:
+        seen.append(item["id"])
+        return Result({"was": item["id"]}, discovered=[{"id": "d"}] if item["id"] == "i0" else [])
+
+    async with told(settings) as results, working(api, "w", handle, tells_results=False):
+        await publish_items(settings, "s", [items(100)])
+        await until(api, "/seed/s", lambda seed: seed["progress"]["drained"], "all is acked")
+    assert Counter(seen) == Counter([*(one["id"] for one in items(100)), "d"])
+    assert not results.batches
+
+
 async def test_plain_function_is_a_handler(settings: Settings, api: httpx.AsyncClient) -> None:
     """A plain function runs in a thread; one item that raises fails alone, and the rest of its batch is told as ok."""
 

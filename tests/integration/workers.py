@@ -131,6 +131,7 @@ async def working(
     concurrency: int = 1,
     spool: Path | None = None,
     stop_timeout: float = 5.0,
+    tells_results: bool = True,
 ) -> AsyncIterator[Running]:
     """A worker, connected; given an API's client it registers there, given settings it connects as it is.
 
@@ -154,7 +155,8 @@ async def working(
                 return [(await shim.register("amqp")).amqp_url or ""]
 
             port = HttpTransport(identity, shim) if transport == "http" else AmqpTransport(identity, registered)
-        worker = Worker(identity, port, handler, Spool(spool) if spool else None, stop_timeout)
+        place = Spool(spool) if spool else None
+        worker = Worker(identity, port, handler, place, stop_timeout, tells_results=tells_results)
         stop = asyncio.Event()
         task = asyncio.create_task(worker.run(stop))
         try:

@@ -1,8 +1,9 @@
 """worker: receive, decode, hand to a handler that does nothing, ack.
 
-Our worker calls its handler for each item, and publishes each batch's results, confirmed, before it acks; a peer's task
-is called once with the whole batch. All find their queue filled; measured from the handler's first call to the last.
-Processor time is that of the process with the handler: of Celery's pool `prefork` it is a part.
+Our worker calls its handler for each item; a peer's task is called once with the whole batch. Peers are set up to keep
+no results, so ours publishes none either; as it comes it publishes each batch's, confirmed, before it acks. All find
+their queue filled; measured from the handler's first call to the last. Processor time is that of the process with the
+handler: of Celery's pool `prefork` it is a part.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from tests.benchmarks.harness import Run, in_turns
 from tests.benchmarks.machine import Program
 from tests.benchmarks.report import Goal, Outcome
 
-OURS, OURS_MANY = "worker-stub, as it comes", "worker-stub, --concurrency 20"
+OURS, OURS_MANY = "worker-stub, no results", "worker-stub, no results, --concurrency 20"
+TOLD, TOLD_MANY = "worker-stub, with results", "worker-stub, with results, --concurrency 20"
 PLAIN, PLAIN_TOGETHER = "aio-pika, acks one by one", "aio-pika, acks in twenties"
 MODELS, MODELS_TOGETHER = "aio-pika with models, acks one by one", "aio-pika with models, acks in twenties"
 
@@ -34,8 +36,10 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) 
     batches = 2000 if quick else 6000
     ours = partial(_on_work_queue, at, batches)
     contenders = {
-        OURS: partial(ours, worker_stub),
-        OURS_MANY: partial(ours, partial(_stub, "--concurrency", "20")),
+        OURS: partial(ours, partial(_stub, "--no-results")),
+        OURS_MANY: partial(ours, partial(_stub, "--no-results", "--concurrency", "20")),
+        TOLD: partial(ours, worker_stub),
+        TOLD_MANY: partial(ours, partial(_stub, "--concurrency", "20")),
         PLAIN: partial(ours, partial(_aio_pika, "plain", 1)),
         PLAIN_TOGETHER: partial(ours, partial(_aio_pika, "plain", 20)),
         MODELS: partial(ours, partial(_aio_pika, "models", 1)),
@@ -43,7 +47,7 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) 
         **{peer.name: partial(_peer, at, batches, peer) for peer in TASK_QUEUES},
     }
     runs = await in_turns(contenders, rounds, say, [peer.name for peer in TASK_QUEUES])
-    ours_best = runs.best([OURS, OURS_MANY])
+    ours_best, told_best = runs.best([OURS, OURS_MANY]), runs.best([TOLD, TOLD_MANY])
     peer = runs.best([one.name for one in TASK_QUEUES])
     models = runs.best([MODELS, MODELS_TOGETHER])
     plain = runs.best([PLAIN, PLAIN_TOGETHER])
@@ -51,6 +55,7 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) 
         Outcome.of_pair(runs, "worker ÷ bare aio-pika with models", ours_best, models, Goal(1.5), "batches/s"),
         Outcome.of_pair(runs, "worker ÷ best peer", ours_best, peer, Goal(2), "batches/s"),
         Outcome.of_pair(runs, "worker ÷ bare aio-pika without models", ours_best, plain, None, "batches/s"),
+        Outcome.of_pair(runs, "worker with results ÷ best peer without", told_best, peer, None, "batches/s"),
     ]
 
 
