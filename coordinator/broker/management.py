@@ -227,6 +227,8 @@ class Management:
     async def _ask(
         self, node: httpx.AsyncClient, method: str, path: str, body: object, headers: Mapping[str, str] | None
     ) -> httpx.Response:
+        if node.is_closed:  # the session that asks has just ended
+            raise ManagementError("the management API is no longer asked")
         try:
             async with asyncio.timeout(TIMEOUT):
                 answer = await node.request(method, path, json=body, headers=headers)

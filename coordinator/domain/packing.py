@@ -7,7 +7,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from coordinator.models import Batch
 
@@ -45,6 +45,10 @@ class Piece:
     solo: bool = False
     redelivered: bool = False
     batch: Batch | None = None
+
+    def again(self) -> Piece:
+        """The same, as one that may have been sent before."""
+        return replace(self, solo=True, redelivered=True)
 
 
 def page_id(message_id: str | None, body: bytes) -> str:

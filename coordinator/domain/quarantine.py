@@ -1,9 +1,9 @@
-"""Queues that are left alone for a while, because to ask one for a message has ended the whole connection."""
+"""Queues that are left alone for a while: to ask one for a message ends the connection, or it confirms none."""
 
 from __future__ import annotations
 
 FIRST, MOST = 15.0, 600.0
-"""Seconds for which such a queue is left alone: twice as long each time."""
+"""Seconds for which such a queue is left alone: twice as long each time, until it was well for as long as the most."""
 
 
 class Quarantine:
@@ -15,7 +15,8 @@ class Quarantine:
 
     def struck(self, queue: str, now: float) -> float:
         """It has done so; returns for how many seconds it is left alone now."""
-        self._for[queue] = min(MOST, self._for.get(queue, FIRST / 2) * 2)
+        is_old = now > self._until.get(queue, now) + MOST
+        self._for[queue] = FIRST if is_old else min(MOST, self._for.get(queue, FIRST / 2) * 2)
         self._until[queue] = now + self._for[queue]
         return self._for[queue]
 

@@ -86,7 +86,8 @@ async def assemble(
 ) -> Session:
     """The parts of a session, none of them at work yet."""
     reader, publishing = links.reader, links.publishing
-    peers = Peers(instance, publishing, links.management)
+    # What is said to the others never waits behind a queue that hangs the broker's side of a channel.
+    peers = Peers(instance, await links.writer.channel(), links.management)
     events = Events(ring=ring, registry=registry, peers=peers)
     work = Work(
         connection=links.writer,
@@ -98,7 +99,7 @@ async def assemble(
         tally=tally,
         quarantine=quarantine,
     )
-    available = Available(publishing, links.writer.user)
+    available = Available(await links.writer.channel(), links.writer.user)
     dead = DeadLetters(reader, publishing, available, tally)
     seeds = Seeds(reader, publishing, registry, available.pages, peers)
     dispatcher = Dispatcher(

@@ -314,10 +314,11 @@ class Dispatcher:
         began = time.monotonic()
         try:
             await self._work.send(parcel.batch, redelivered=parcel.pieces[0].redelivered)
-        except (StaleBatchError, QueueFullError) as error:
+        except (StaleBatchError, QueueFullError, QueueSilentError) as error:
             # Whoever released the seed waits for this send, and then gives back what is in the buffer.
             log.info("batch.kept", batch=parcel.batch.id, seed=parcel.batch.seed, reason=str(error))
-            parcel.line.buffer.put_back(parcel.pieces)
+            unsure = isinstance(error, QueueSilentError)  # it may have arrived all the same
+            parcel.line.buffer.put_back([piece.again() for piece in parcel.pieces] if unsure else parcel.pieces)
             if self.lines.get(parcel.line.id) is parcel.line:
                 self._turns.add(parcel.line.id)
                 self._wake.set()

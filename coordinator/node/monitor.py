@@ -44,12 +44,12 @@ async def watch_workers(
         tick: seconds by which those figures lag.
     """
     is_failing = False
+    seen: dict[str, int] = {}
     while True:
         try:
             await workers.look()
             await workers.note_drained()
-            if work.ledger.busy():
-                await _settle_ledger(work, leases, roster, api, tick)
+            seen = await _settle_ledger(work, leases, roster, api, tick, seen) if work.ledger.busy() else {}
             is_failing = False
         except ManagementError as error:
             if not is_failing:
@@ -58,10 +58,17 @@ async def watch_workers(
         await asyncio.sleep(ASK_EVERY)
 
 
-async def _settle_ledger(work: Work, leases: Leases, roster: Roster, api: Management, tick: float) -> None:
+async def _settle_ledger(
+    work: Work, leases: Leases, roster: Roster, api: Management, tick: float, seen: dict[str, int]
+) -> dict[str, int]:
+    """Note what is no longer unacked, once two looks in a row have seen so; returns what this one has seen.
+
+    A broker under load tells of its queues later than it should: believed at once, what is held would count as taken.
+    """
     asked = time.monotonic()
-    totals = await api.totals()
+    unacked = {queue: total.unacked for queue, total in (await api.totals()).items()}
     held = roster.held() | {lease.batch.id for lease in leases.held()}
     for queue in work.ledger.busy():
-        if queue in totals:
-            work.saw_unacked(queue, totals[queue].unacked, held, before=asked - tick)
+        if queue in unacked and queue in seen:
+            work.saw_unacked(queue, max(unacked[queue], seen[queue]), held, before=asked - tick)
+    return unacked

@@ -12,7 +12,7 @@ from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_batch
 from coordinator.domain.returns import Memory, Verdict, judge
-from coordinator.errors import InvalidInputError, QueueFullError
+from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
@@ -138,6 +138,8 @@ class Returns:
             await self._work.send(batch, redelivered=again)
         except (StaleBatchError, QueueFullError):
             await self._available.put_batch(batch, redelivered=again)
+        except QueueSilentError:
+            await self._available.put_batch(batch, redelivered=True)
 
 
 def _now() -> str:

@@ -20,7 +20,7 @@ from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management, Totals
 from coordinator.broker.messages import batch_message, is_alone, read_batch
-from coordinator.errors import InvalidInputError, ManagementError, QueueFullError
+from coordinator.errors import InvalidInputError, ManagementError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
@@ -202,6 +202,8 @@ class Suspects:
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
         except (StaleBatchError, QueueFullError):
             await self._available.put_batch(batch)
+        except QueueSilentError:
+            await self._available.put_batch(batch, redelivered=True)
         self._offered = None
         await delivery.ack()
         return publication

@@ -11,7 +11,7 @@ import structlog
 from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import is_marked, publication_of, read_batch
-from coordinator.errors import InvalidInputError, QueueFullError
+from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.node.events import Events
@@ -106,6 +106,8 @@ class Sweeper:
                 await self._take_out(batch, redelivered=is_marked(delivery))
             except QueueFullError:
                 await self._available.put_batch(batch, redelivered=is_marked(delivery))
+            except QueueSilentError:
+                await self._available.put_batch(batch, redelivered=True)
         await delivery.ack()
         await self._work.returned(publication_of(delivery))
 

@@ -94,6 +94,8 @@ class Work:
         self.standstill = Standstill()
         self._connection = connection
         self._publishing = publishing
+        self._channels: dict[str, Channel] = {}
+        self._opening = asyncio.Lock()
         self._registry = registry
         self._peers = peers
         self._most = most
@@ -139,7 +141,8 @@ class Work:
         Raises:
             StaleBatchError: its seed was released or purged since.
             QueueFullError: the work queue refuses more.
-            BrokerUnavailableError: it may have arrived or not.
+            QueueSilentError: the work queue confirms nothing: it may have arrived or not.
+            BrokerUnavailableError: the same, for the connection is gone.
         """
         if self._registry.state.is_stale(batch.seed, batch.epoch):
             raise StaleBatchError(f"batch {batch.id} of seed {batch.seed!r} is stale")
@@ -167,12 +170,31 @@ class Work:
         return publication
 
     async def _put(self, queue: str, tags: TagSet, message: Message) -> None:
+        """Publish on a channel of the queue's own: one that is broken hangs the broker's side of it."""
+        channel = self._channels.get(queue) or await self._open(queue)
         try:
-            await self._publishing.publish("", queue, message, mandatory=True)
+            await channel.publish("", queue, message, mandatory=True)
         except UnroutableError:
             log.warning("work.queue_missing", queue=queue)  # somebody deleted it
             await self._publishing.declare_queue(topology.work_queue(tags))
-            await self._publishing.publish("", queue, message, mandatory=True)
+            await channel.publish("", queue, message, mandatory=True)
+        except BrokerUnavailableError as error:
+            if channel.is_closed:
+                raise
+            if self._channels.get(queue) is channel:  # the first of those that wait there
+                del self._channels[queue]
+                self._struck(queue, error)
+            raise QueueSilentError(f"the queue {queue!r} confirms nothing") from error
+
+    async def _open(self, queue: str) -> Channel:
+        async with self._opening:
+            if queue not in self._channels:
+                self._channels[queue] = await self._connection.channel()
+            return self._channels[queue]
+
+    def _struck(self, queue: str, error: Exception) -> None:
+        seconds = self._quarantine.struck(queue, time.monotonic())
+        log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
 
     @property
     def is_leaving(self) -> bool:
@@ -203,6 +225,8 @@ class Work:
 
     def room(self, queue: str) -> int:
         """How many more batches this work queue should get now."""
+        if self._quarantine.holds(queue, time.monotonic()):
+            return 0
         window = self._windows.get(queue)
         return LEAST if window is None else window.allowance - window.sent
 
@@ -228,8 +252,7 @@ class Work:
         except BrokerUnavailableError as error:
             if INTERNAL not in str(error) and not isinstance(error.__cause__, TimeoutError):
                 raise
-            seconds = self._quarantine.struck(queue, time.monotonic())
-            log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
+            self._struck(queue, error)
             raise QueueSilentError(f"the queue {queue!r} gives nothing out") from error
         self._quarantine.gave(queue)
         return deliveries

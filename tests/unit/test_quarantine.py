@@ -22,3 +22,11 @@ def test_each_time_twice_as_long() -> None:
     assert pauses[-1] == MOST
     quarantine.gave("work")
     assert quarantine.struck("work", 0.0) == FIRST
+
+
+def test_a_queue_that_was_well_for_long_begins_anew() -> None:
+    """Weeks later, a strike says nothing of the earlier ones."""
+    quarantine = Quarantine()
+    quarantine.struck("work", 0.0)
+    assert quarantine.struck("work", FIRST + MOST - 0.1) == 2 * FIRST
+    assert quarantine.struck("work", FIRST + MOST + 2 * FIRST + MOST + 0.1) == FIRST
