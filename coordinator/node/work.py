@@ -42,7 +42,9 @@ from coordinator.node.talk import Body
 log = structlog.get_logger(__name__)
 
 INTERNAL = "INTERNAL_ERROR"
-"""What the broker says as it ends the connection on which a broken queue was asked for a message."""
+"""What the broker says as it ends the connection on which a broken queue was asked for a message, or given one."""
+SOON = 2.0
+"""Seconds within which any queue that is well confirms: who waited longer when that came is the one to blame."""
 LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
 
@@ -171,7 +173,7 @@ class Work:
 
     async def _put(self, queue: str, tags: TagSet, message: Message) -> None:
         """Publish on a channel of the queue's own: one that is broken hangs the broker's side of it."""
-        channel = self._channels.get(queue) or await self._open(queue)
+        channel, began = self._channels.get(queue) or await self._open(queue), time.monotonic()
         try:
             await channel.publish("", queue, message, mandatory=True)
         except UnroutableError:
@@ -180,6 +182,8 @@ class Work:
             await channel.publish("", queue, message, mandatory=True)
         except BrokerUnavailableError as error:
             if channel.is_closed:
+                if INTERNAL in str(error) and time.monotonic() - began > SOON:
+                    self._struck(queue, error)
                 raise
             if self._channels.get(queue) is channel:  # the first of those that wait there
                 del self._channels[queue]
