@@ -1,0 +1,81 @@
+"""A queue that has lost itself, with a node that was killed right after it was declared, holds up its own alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from coordinator import topology
+from coordinator.broker.channel import Delivery
+from coordinator.broker.messages import is_marked, read_batch
+from coordinator.models import Route, SeedSpec
+from tests.integration.test_resilience import OUTAGE, own_broker
+from tests.support import Drain, eventually, items, knows_its_queues, publish_items, running_node
+
+pytestmark = pytest.mark.timeout(240)
+
+
+async def test_a_queue_that_lost_itself_holds_up_its_own_seed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lone node that is killed right after a queue was declared forgets its members; the other seeds go on."""
+    monkeypatch.setattr("coordinator.broker.channel.RPC_TIMEOUT", 3.0)
+    async with own_broker(tmp_path / "broker") as (broker, settings), running_node(settings) as node:
+        await publish_items(settings, "whole", [items(10)])
+        await eventually(lambda: knows_its_queues(broker.folder, "seed.whole", "work"), "the place of queues, on disk")
+        await node.session.seeds.ensure("doomed")
+        await broker.kill()
+        assert not knows_its_queues(broker.folder, "seed.doomed")
+        await broker.restart()
+        with capture_logs() as logged:
+            await eventually(lambda: is_left_alone("doomed", logged), "the seed is known as broken", OUTAGE)
+        await eventually(lambda: node.is_ready, "the coordinator is ready", OUTAGE)
+        session = node.session
+        drain = await Drain.begin(settings)
+        await publish_items(settings, "whole", [items(10, "later")])
+        await eventually(lambda: len(set(drain.items("whole"))) == 20, "the items of the other seed", OUTAGE)
+        assert node.session is session
+        await drain.close()
+
+
+async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone(tmp_path: Path) -> None:
+    """It has lost itself with a node that was killed too early; once it is deleted and made anew, all goes on."""
+    async with own_broker(tmp_path / "broker") as (broker, settings), running_node(settings) as node:
+        for seed in ("whole", "routed"):
+            await publish_items(settings, seed, [items(10)])
+        known = ("seed.whole", "seed.routed", "work")
+        await eventually(lambda: knows_its_queues(broker.folder, *known), "the place of queues, on disk")
+        await node.session.seeds.set("routed", SeedSpec(policies=(Route(type="route", route_to="lost"),)))
+        await node.session.work.declare(("lost",))
+        await broker.kill()
+        assert not knows_its_queues(broker.folder, "work.lost")
+        await broker.restart()
+        await eventually(lambda: node.is_ready, "the coordinator is ready", OUTAGE)
+        with capture_logs() as logged:
+            await publish_items(settings, "routed", [items(10, "late")])
+            await eventually(lambda: is_broken("work.lost", logged), "the queue is known as broken", OUTAGE)
+        drain = await Drain.begin(settings)
+        await publish_items(settings, "whole", [items(10, "later")])
+        await eventually(lambda: len(set(drain.items("whole"))) == 20, "the items of the other seed", OUTAGE)
+        got: list[Delivery] = []
+        channel = await drain.connection.channel()
+        await channel.delete_queue("work.lost")
+        await channel.declare_queue(topology.work_queue(("lost",)))
+        await channel.consume("work.lost", got.append, prefetch=20)
+        await eventually(lambda: got, "the items that waited", OUTAGE)
+        assert sum(read_batch(one).count for one in got) == 10
+        assert all(map(is_marked, got))
+        await drain.close()
+
+
+def is_broken(queue: str, logged: Sequence[Mapping[str, object]]) -> bool:
+    """Whether it was said of a work queue that it is left alone."""
+    return any(entry["event"] == "work.queue_broken" and entry["queue"] == queue for entry in logged)
+
+
+def is_left_alone(seed: str, logged: Sequence[Mapping[str, object]]) -> bool:
+    """Whether it was said of a seed that its queue does not answer."""
+    return any(entry["event"] == "seed.not_consumed" and entry["seed"] == seed for entry in logged)
