@@ -181,13 +181,12 @@ class Work:
             await self._publishing.declare_queue(topology.work_queue(tags))
             await channel.publish("", queue, message, mandatory=True)
         except BrokerUnavailableError as error:
-            if channel.is_closed:
-                if INTERNAL in str(error) and time.monotonic() - began > SOON:
-                    self._struck(queue, error)
-                raise
-            if self._channels.get(queue) is channel:  # the first of those that wait there
+            is_broken = not channel.is_closed or (INTERNAL in str(error) and time.monotonic() - began > SOON)
+            if is_broken and self._channels.get(queue) is channel:  # the first of those that wait there
                 del self._channels[queue]
                 self._struck(queue, error)
+            if channel.is_closed:
+                raise
             raise QueueSilentError(f"the queue {queue!r} confirms nothing") from error
 
     async def _open(self, queue: str) -> Channel:
