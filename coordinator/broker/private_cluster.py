@@ -136,14 +136,13 @@ class PrivateCluster:
 
         Args:
             node: its number.
-            timeout: seconds for the new start.
+            timeout: seconds for the new start, and for a second one if the first fails.
 
         Raises:
             PrivateBrokerError: it did not come up; the sentence is followed by the end of its log.
         """
-        chosen = self._running()[node]
         await self.close(node)
-        await chosen.start(Programs.find(), timeout)
+        await _start(self._running()[node], Programs.find(), timeout)
 
     async def close(self, node: int) -> None:
         """Stop a node cleanly; its data stay. Takes 6 s."""
