@@ -63,6 +63,11 @@ class Channel:
         """Whether it can no longer be used."""
         return self._inner.is_closed
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits for a confirm."""
+        return self._flow.confirms.is_waited_for
+
     async def wait_closed(self) -> None:
         """Wait until it can no longer be used: for some errors the broker closes a channel, not its connection."""
         await asyncio.wait([self._inner.closing])

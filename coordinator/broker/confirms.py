@@ -29,8 +29,10 @@ class Confirms:
         self._pending: dict[int, _Pending] = {}
         self._mandatory: defaultdict[Address, deque[int]] = defaultdict(deque)
 
-    def __len__(self) -> int:
-        return len(self._pending)
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits for an answer."""
+        return next(self._waiting(), None) is not None
 
     def add(self, address: Address | None, now: float) -> asyncio.Future[None]:
         """Number a publishing; the future is done once the broker has answered for it.
@@ -66,7 +68,9 @@ class Confirms:
         for number in self._mandatory.get(address, ()):
             future = self._pending[number].future
             if not future.done():
-                future.set_exception(UnroutableError("no queue takes this message"))
+                exchange, key, _ = address
+                where = f"the exchange {exchange!r}" if exchange else "the default exchange"
+                future.set_exception(UnroutableError(f"no queue takes what {where} is given with the key {key!r}"))
                 return
 
     def fail(self, error: CoordinatorError) -> None:

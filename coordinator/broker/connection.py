@@ -20,6 +20,7 @@ from yarl import URL
 from coordinator.broker.channel import RPC_TIMEOUT, Channel
 from coordinator.broker.flow import OnDelivery
 from coordinator.broker.message import Depth
+from coordinator.broker.scout import Scout
 from coordinator.broker.tap import Tap, Taps
 from coordinator.broker.vendor import ours
 from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
@@ -66,9 +67,12 @@ async def _connect(text: str, name: str, seconds: float) -> _Tapped:
 class Connection:
     """One connection to the broker, from its opening to its end."""
 
-    def __init__(self, inner: _Tapped, url: str) -> None:
+    def __init__(self, inner: _Tapped, url: str, urls: Sequence[str], name: str) -> None:
         self._inner = inner
         self.url = url
+        self._urls = urls
+        self._name = name
+        self._scout = Scout(self.beside)
         self._channels: list[Channel] = []
         self._depths: Channel | None = None
         self._depth_lock = asyncio.Lock()
@@ -109,11 +113,19 @@ class Connection:
         for left, text in zip(range(len(order), 0, -1), order, strict=True):
             share = (deadline - asyncio.get_running_loop().time()) / left
             try:
-                return cls(await _connect(text, name, share), text)
+                return cls(await _connect(text, name, share), text, urls, name)
             except BrokerUnavailableError as error:
                 url = URL(text)
                 problems.append(f"{url.host}:{url.port}: {str(error.__cause__ or '') or error}")
         raise BrokerUnavailableError("no broker answers at " + "; ".join(problems))
+
+    async def beside(self) -> Connection:
+        """Open one more, for what may end it.
+
+        Raises:
+            BrokerUnavailableError: no broker answers.
+        """
+        return await Connection.open(self._urls, f"{self._name}:beside", near=self)
 
     async def channel(self, *, needed: bool = False) -> Channel:
         """Open a channel; mandatory messages that come back raise.
@@ -133,23 +145,35 @@ class Connection:
     async def consume(self, queue: str, on_delivery: OnDelivery, *, prefetch: int) -> None:
         """Consume a queue on a channel of its own.
 
-        One that does not answer, because it has no leader, is asked again and again; nothing else waits for it.
+        One that is silent, because it has no leader, is asked again and again; nothing else waits for it.
 
         Raises:
             QueueMissingError: there is no such queue.
             BrokerUnavailableError: the connection is gone.
         """
         while True:
-            channel = await self.channel()
             try:
-                await channel.consume(queue, on_delivery, prefetch=prefetch)
-            except BrokerUnavailableError as error:
-                if self.closed.is_set():
-                    raise
+                await self.must_answer(queue)
+            except QueueSilentError as error:
                 log.warning("queue.silent", queue=queue, problem=str(error))
                 await asyncio.sleep(SILENT_FOR)
             else:
-                return
+                break
+        channel = await self.channel()
+        await channel.consume(queue, on_delivery, prefetch=prefetch)
+
+    async def must_answer(self, queue: str) -> None:
+        """Make sure that a queue may be consumed here.
+
+        Of one without a leader the broker says that it is empty, or nothing. So one that shows no sign of life is
+        tried on another connection first.
+
+        Raises:
+            QueueSilentError: it gives no answer.
+            BrokerUnavailableError: the connection is gone.
+        """
+        if await self.depth(queue) in {None, Depth(0, 0)}:
+            await self._scout.try_queue(queue)
 
     async def depth(self, queue: str) -> Depth | None:
         """What a queue holds ready, None where there is no such queue.
@@ -205,6 +229,14 @@ class Connection:
                         await channel.close()
                 await self._inner.close()
         self._lose("closed")
+
+    async def drop(self) -> None:
+        """End it without a word to its channels, one of which may hang."""
+        self._patience.cancel()
+        self._lose("closed")
+        with contextlib.suppress(BrokerUnavailableError):
+            async with ours("close the connection"), asyncio.timeout(RPC_TIMEOUT):
+                await self._inner.close()
 
     def _on_close(self, _: object, error: BaseException | None) -> None:
         self._lose(str(error) if error else "closed")

@@ -81,6 +81,8 @@ class Dispatcher:
         self._tending: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._changed: asyncio.Queue[str] = asyncio.Queue()
         self._malformed: asyncio.Queue[tuple[str, Delivery, str]] = asyncio.Queue()
+        self._old: set[str] = set()
+        """Seeds of earlier times whose queues nobody here has consumed yet."""
         self._full: set[str] = set()
         self._next_look = math.inf
         self._is_stopping = False
@@ -96,6 +98,7 @@ class Dispatcher:
         """
         for tags in sorted(self._registry.state.tag_sets):
             await self._work.declare(tags)
+        self._old.update(self._registry.state.seeds)
         for seed in self._registry.state.seeds:
             self._changed.put_nowait(seed)
 
@@ -175,12 +178,13 @@ class Dispatcher:
         await self._work.declare(seed.spec.tags)
         self.lines[seed.id] = line = Line(seed, self._on_page, self._on_loss, prefetch_for(len(self.lines) + 1))
         try:
-            await line.open(self._channels)
+            await line.open(self._channels, is_new=seed.id not in self._old)
         except QueueSilentError:
             del self.lines[seed.id]
             log.warning("seed.not_consumed", seed=seed.id)
             asyncio.get_running_loop().call_later(ASK_AGAIN, self._changed.put_nowait, seed.id)
         else:
+            self._old.discard(seed.id)
             self._events.seed("seed.owner", seed.id)
 
     async def _close(self, line: Line) -> None:

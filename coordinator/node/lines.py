@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery, Depth
+from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import is_marked, read_batch
 from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch_id, page_id
@@ -27,70 +27,48 @@ ENOUGH_PAGES, PAGES_IN_ALL = 100, 1000
 """Pages that keep one seed flowing while the broker confirms, and those of all seeds together where these are many."""
 MOST_SILENT: Final = 3
 """Seeds' queues that may be silent at once: of more, the broker itself is in trouble."""
-MOST_ALONE: Final = 256
-"""Channels for one seed each: more cost the broker memory, and a connection has some two thousand at most."""
 
 
 class Channels:
-    """Channels for consumers of seeds' queues.
-
-    Several share one. A queue without a leader, though, hangs the broker's side of a channel on which its consumer
-    begins for a minute, and with it those that began there earlier: what they were given stays theirs, even once the
-    connection has ended. So a queue that has not shown that it has a leader gets a channel of its own.
-    """
+    """Channels for consumers of seeds' queues; several share one."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._seeds: dict[Channel, int] = {}
-        self._alone: set[Channel] = set()
         self._lock = asyncio.Lock()
         self._silent: set[str] = set()
 
-    async def consume(self, seed: str, begin: Callable[[Channel], Awaitable[None]]) -> Channel:
-        """Begin to consume a seed's queue; returns the channel that was found for it.
+    async def take(self) -> Channel:
+        """Find a place.
 
         Raises:
-            QueueSilentError: this queue gives no answer; nothing else has suffered by it.
-            BrokerUnavailableError: the connection is gone, or so many queues are silent that it is not theirs.
+            BrokerUnavailableError: the connection is gone.
         """
-        channel = await self._take(alone=not await self._has_leader(seed))
-        try:
-            await begin(channel)
-        except BrokerUnavailableError as error:
-            if channel in self._alone and isinstance(error.__cause__, TimeoutError):
-                self._alone.remove(channel)
-                del self._seeds[channel]
-                raise QueueSilentError(f"the queue of the seed {seed!r} has no leader") from error
-            raise
+        async with self._lock:
+            free = (one for one, seeds in self._seeds.items() if seeds < SEEDS_A_CHANNEL)
+            channel = next(free, None) or await self._connection.channel()
+            self._seeds[channel] = self._seeds.get(channel, 0) + 1
         return channel
 
     def give_back(self, channel: Channel) -> None:
         """Free a place."""
         self._seeds[channel] -= 1
-        self._alone.discard(channel)
 
-    async def _has_leader(self, seed: str) -> bool:
-        """Whether a queue has shown that it has one: of one without, the broker says that it is empty, or nothing."""
+    async def must_answer(self, seed: str) -> None:
+        """Make sure that a seed's queue has a leader: to consume one without ends the connection.
+
+        Raises:
+            QueueSilentError: this queue gives no answer; nothing else has suffered by it.
+            BrokerUnavailableError: the connection is gone, or so many queues are silent that it is not theirs.
+        """
         try:
-            depth = await self._connection.depth(topology.seed_queue_name(seed))
+            await self._connection.must_answer(topology.seed_queue_name(seed))
         except QueueSilentError as error:
             self._silent.add(seed)
             if len(self._silent) > MOST_SILENT:
                 raise BrokerUnavailableError("the broker tells nothing of many seeds' queues") from error
             raise
         self._silent.discard(seed)
-        return depth not in (None, Depth(0, 0))
-
-    async def _take(self, *, alone: bool) -> Channel:
-        alone = alone and len(self._alone) < MOST_ALONE
-        most = 0 if alone else SEEDS_A_CHANNEL - 1
-        async with self._lock:
-            free = (one for one, seeds in self._seeds.items() if seeds <= most and one not in self._alone)
-            channel = next(free, None) or await self._connection.channel()
-            self._seeds[channel] = self._seeds.get(channel, 0) + 1
-            if alone:
-                self._alone.add(channel)
-        return channel
 
 
 def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
@@ -169,14 +147,21 @@ class Line:
         returned = self.buffer.first_batch()
         return self.queue if returned is None else topology.work_queue_name(returned.tags)
 
-    async def open(self, channels: Channels) -> None:
+    async def open(self, channels: Channels, *, is_new: bool) -> None:
         """Consume the seed's queue, made if it is not there: else that would keep every coordinator from starting.
+
+        Args:
+            channels: where to find a place.
+            is_new: whether the queue was made a moment ago, so that it needs not show that it has a leader.
 
         Raises:
             QueueSilentError: the queue has no leader.
         """
         async with self._changing:
-            self._channel = await channels.consume(self.id, self._consume)
+            if not is_new:
+                await channels.must_answer(self.id)
+            self._channel = await channels.take()
+            await self._consume(self._channel)
 
     async def reopen(self) -> None:
         """Make the queue anew and consume it; what is at hand of the lost one is all there is of it."""

@@ -74,6 +74,14 @@ class _Claim:
         return self.published + self.rate * self.ago
 
 
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """Where batches for one work queue are published."""
+
+    connection: Connection
+    channel: Channel
+
+
 class Work:
     """All work queues as one coordinator sees them."""
 
@@ -96,8 +104,8 @@ class Work:
         self.standstill = Standstill()
         self._connection = connection
         self._publishing = publishing
-        self._channels: dict[str, Channel] = {}
-        self._opening = asyncio.Lock()
+        self._lanes: dict[str, _Lane] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._registry = registry
         self._peers = peers
         self._most = most
@@ -155,7 +163,7 @@ class Work:
             if queue not in self._windows:
                 await self.declare(batch.tags)
             message = batch_message(batch, publication, redelivered=redelivered, alone=alone)
-            await self._put(queue, batch.tags, message)
+            await self._put(queue, message)
         except QueueFullError:
             self._windows[queue].refused(time.monotonic())
             raise
@@ -171,31 +179,63 @@ class Work:
             listener(queue)
         return publication
 
-    async def _put(self, queue: str, tags: TagSet, message: Message) -> None:
+    async def _put(self, queue: str, message: Message) -> None:
         """Publish on a channel of the queue's own: one that is broken hangs the broker's side of it."""
-        channel, began = self._channels.get(queue) or await self._open(queue), time.monotonic()
+        if self._quarantine.holds(queue, time.monotonic()):
+            raise QueueSilentError(f"the queue {queue!r} is left alone for a while")
+        lane, began = await self._lane(queue), time.monotonic()
+        is_alone = lane.connection is not self._connection
         try:
-            await channel.publish("", queue, message, mandatory=True)
-        except UnroutableError:
+            await lane.channel.publish("", queue, message, mandatory=True)
+        except UnroutableError as error:
             log.warning("work.queue_missing", queue=queue)  # somebody deleted it
-            await self._publishing.declare_queue(topology.work_queue(tags))
-            await channel.publish("", queue, message, mandatory=True)
+            self._windows[queue].is_doubted = True
+            self._forget(queue, lane)
+            raise QueueFullError(f"the queue {queue!r} was missing") from error
         except BrokerUnavailableError as error:
-            is_broken = not channel.is_closed or (INTERNAL in str(error) and time.monotonic() - began > SOON)
-            if is_broken and self._channels.get(queue) is channel:  # the first of those that wait there
-                del self._channels[queue]
-                self._struck(queue, error)
-            if channel.is_closed:
+            is_to_blame = INTERNAL in str(error) and (is_alone or time.monotonic() - began > SOON)
+            if self._forget(queue, lane) and (is_to_blame or not lane.channel.is_closed):
+                self._struck(queue, error)  # once, by the first of those that wait there
+            if lane.channel.is_closed and not is_alone:
                 raise
             raise QueueSilentError(f"the queue {queue!r} confirms nothing") from error
+        else:
+            if is_alone:
+                self._forget(queue, lane)  # it has taken a batch, so it can do no harm
+        finally:
+            if is_alone and self._lanes.get(queue) is not lane and not lane.channel.is_waited_for:
+                await lane.connection.drop()
 
-    async def _open(self, queue: str) -> Channel:
-        async with self._opening:
-            if queue not in self._channels:
-                self._channels[queue] = await self._connection.channel()
-            return self._channels[queue]
+    async def _lane(self, queue: str) -> _Lane:
+        """Where to publish for a queue; for one in doubt on a connection of its own, which it ends if it is broken."""
+        async with self._opening[queue]:
+            lane = self._lanes.get(queue)
+            if lane is None:
+                is_doubted = self._windows[queue].is_doubted
+                connection = await self._connection.beside() if is_doubted else self._connection
+                lane = self._lanes[queue] = _Lane(connection, await connection.channel())
+                if is_doubted:
+                    await self._declare_in(lane, queue)
+            return lane
+
+    async def _declare_in(self, lane: _Lane, queue: str) -> None:
+        try:
+            await lane.channel.declare_queue(topology.work_queue(topology.tags_of_work_queue(queue)))
+        except BrokerUnavailableError as error:
+            self._forget(queue, lane)
+            self._struck(queue, error)
+            await lane.connection.drop()
+            raise QueueSilentError(f"the queue {queue!r} cannot be declared") from error
+
+    def _forget(self, queue: str, lane: _Lane) -> bool:
+        """Publish no more there; whether that was not so before."""
+        is_current = self._lanes.get(queue) is lane
+        if is_current:
+            del self._lanes[queue]
+        return is_current
 
     def _struck(self, queue: str, error: Exception) -> None:
+        self._windows[queue].is_doubted = True
         seconds = self._quarantine.struck(queue, time.monotonic())
         log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
 
@@ -231,7 +271,7 @@ class Work:
         if self._quarantine.holds(queue, time.monotonic()):
             return 0
         window = self._windows.get(queue)
-        return LEAST if window is None else window.allowance - window.sent
+        return 1 if window is None else window.room
 
     def fetched(self, queue: str, publication: str) -> None:
         """A batch was taken out of this work queue here, so there is room for another at once."""
@@ -293,6 +333,7 @@ class Work:
                 raise
             return 0
         self._windows[queue].is_silent = False
+        self._windows[queue].is_doubted &= depth == Depth(0, 0)  # that is also said of a queue without a leader
         now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
         theirs = sum(claim.queued for claim in claims)
         self.ledger.saw_depth(queue, depth.ready, asked, now, self._published_by_others(queue))

@@ -24,7 +24,7 @@ async def test_answers_for_one_and_for_many() -> None:
     confirms.fail(BrokerUnavailableError("gone"))
     with pytest.raises(BrokerUnavailableError):
         await futures[2]
-    assert len(confirms) == 0
+    assert not confirms.is_waited_for
 
 
 async def test_what_comes_back_fails_though_it_is_confirmed() -> None:
