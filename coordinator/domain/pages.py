@@ -23,6 +23,10 @@ class Traffic:
             self.took_items + other.took_items,
         )
 
+    def misses(self, pages: int) -> bool:
+        """Whether pages that were put there are not among so many: the broker's figure lags what goes back."""
+        return self.put_pages - self.took_pages > pages
+
     def waiting(self, pages: int) -> tuple[int, bool]:
         """How many items so many waiting pages hold, and whether that is exact.
 

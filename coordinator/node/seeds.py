@@ -139,12 +139,13 @@ class Seeds:
         try:
             await channel.unbind(queue, topology.ITEMS, ident)
             items, is_exact = traffic.waiting(depth.ready)
-            if not is_exact:
+            must_count = not is_exact or traffic.misses(depth.ready)
+            if must_count:
                 counted = await self._count(channel, queue, min(depth.ready, COUNTED))
             pages = await channel.delete_queue(queue)
         finally:
             await channel.close()
-        return items if is_exact else counted.took_items + counted.waiting(pages)[0]
+        return counted.took_items + counted.waiting(pages)[0] if must_count else items
 
     async def _count(self, channel: Channel, queue: str, pages: int) -> Traffic:
         taken: asyncio.Queue[Delivery] = asyncio.Queue()

@@ -68,15 +68,21 @@ async def test_policies_apply_to_later_dispatches(api: httpx.AsyncClient) -> Non
 
 
 async def test_counts_follow_the_items(api: httpx.AsyncClient) -> None:
-    """Counts are in items and move from available to queued, sent and taken; exact where nothing is a guess."""
+    """Counts are in items and move from available to queued, sent and taken; exact where nothing is a guess.
+
+    How many are queued depends on how fast the queue empties, but for the least that it holds.
+    """
     await put_seed(api, "s", batchSize=10)
     await submit(api, "s", 100)
     counts = await counts_settle(api, "s", queued=40, available=60, sent=0, taken=0)
     assert counts["exact"] is True
     batches = await fetch(api, 3)
-    assert (await counts_settle(api, "s", queued=40, available=30, sent=30, taken=0))["exact"] is True
+    counts = await counts_settle(api, "s", sent=30, taken=0)
+    assert (counts["queued"] + counts["available"], counts["exact"]) == (70, True)
     await ack(api, batches[:2])
-    assert (await counts_settle(api, "s", queued=40, available=30, sent=10, taken=20))["exact"] is True
+    counts = await counts_settle(api, "s", sent=10, taken=20)
+    assert (counts["queued"] + counts["available"], counts["exact"]) == (70, True)
+    assert counts["queued"] >= 40
     await api.put("/release/seed/s")
     counts = await counts_settle(api, "s", queued=0, sent=0, taken=20)
     assert (counts["available"], counts["exact"]) == (80, True)

@@ -40,6 +40,17 @@ def test_nothing_waits_in_an_empty_queue() -> None:
     assert pages.of("s").waiting(0) == (0, True)
 
 
+def test_the_broker_may_not_tell_of_a_page_yet() -> None:
+    """Where fewer pages are told of than were put and not taken, some are missing; what others put is not known."""
+    pages = Pages()
+    pages.put("s", 7)
+    pages.put("s", 7)
+    assert [pages.of("s").misses(told) for told in (0, 1, 2, 3)] == [True, True, False, False]
+    for _ in range(3):
+        pages.took("s", 7)
+    assert not pages.of("s").misses(0)
+
+
 def test_a_page_that_was_not_published_and_a_seed_forgotten() -> None:
     """Neither leaves a trace."""
     pages = Pages()
