@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from coordinator import logs
-from coordinator.cli import (
-    broker,
-    cluster,
-    commands,
-    dead,
-    demo,
-    doctor,
-    lists,
-    seed,
-    serve,
-    status,
-    submit,
-    tail,
-    tokens,
-    waiting,
-)
 from coordinator.cli.common import NOT_FOUND_CODE, examples, shown
 from coordinator.errors import CoordinatorError, NotFoundError
 
-app = typer.Typer(
-    name="coordinator",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # they print local variables, and with these passwords
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS: Final = {
+    "serve": "serve",
+    "broker": "broker",
+    "demo": "demo",
+    "submit": "submit",
+    "status": "status",
+    "seeds": "lists",
+    "workers": "lists",
+    "batches": "lists",
+    "queues": "lists",
+    "cluster": "cluster",
+    "wait": "waiting",
+    "tail": "tail",
+    "doctor": "doctor",
+    "dead": "dead",
+    "release": "commands",
+    "resume": "commands",
+    "purge": "commands",
+    "seed": "seed",
+    "drain": "seed",
+    "token": "tokens",
+}
+"""The module of each command, in the order of the help."""
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -42,15 +45,6 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
         raise typer.Exit
 
 
-@app.callback(
-    epilog=examples(
-        "coordinator serve",
-        "coordinator submit photos items.jsonl",
-        "coordinator status",
-        "coordinator batches --worker crawler-7",
-        "coordinator release seed photos",
-    )
-)
 def _coordinator(
     *,
     _: Annotated[
@@ -61,26 +55,38 @@ def _coordinator(
     logs.configure("warning", "text")
 
 
-serve.add_to(app)
-broker.add_to(app)
-demo.add_to(app)
-submit.add_to(app)
-status.add_to(app)
-lists.add_to(app)
-cluster.add_to(app)
-dead.add_to(app)
-waiting.add_to(app)
-tail.add_to(app)
-commands.add_to(app)
-seed.add_to(app)
-tokens.add_to(app)
-doctor.add_to(app)
+def app_of(modules: Iterable[str]) -> typer.Typer:
+    """The commands of these modules of this package."""
+    app = typer.Typer(
+        name="coordinator",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,  # they print local variables, and with these passwords
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(
+        epilog=examples(
+            "coordinator serve",
+            "coordinator submit photos items.jsonl",
+            "coordinator status",
+            "coordinator batches --worker crawler-7",
+            "coordinator release seed photos",
+        )
+    )(_coordinator)
+    for module in dict.fromkeys(modules):
+        import_module(f"coordinator.cli.{module}").add_to(app)
+    return app
+
+
+def _needed(arguments: Sequence[str]) -> Iterable[str]:
+    """The modules of the command that is named: to load all takes longer than most commands do."""
+    named = next((argument for argument in arguments if not argument.startswith("-")), "")
+    return [COMMANDS[named]] if named in COMMANDS else COMMANDS.values()
 
 
 def run(arguments: list[str]) -> int:
     """Run a command; returns its exit code. An error of ours is one line on standard error."""
     try:
-        app(arguments, prog_name="coordinator")
+        app_of(_needed(arguments))(arguments, prog_name="coordinator")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except CoordinatorError as error:

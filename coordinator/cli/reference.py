@@ -9,7 +9,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from coordinator.cli.app import app
+from coordinator.cli.app import COMMANDS, app_of
 
 HIDDEN = frozenset({"help", "install_completion", "show_completion"})
 PREFIX = "coordinator"
@@ -19,7 +19,7 @@ Command = TyperCommand | TyperGroup
 
 def reference() -> str:
     """Every command: its usage, what it does, its arguments and options, its examples."""
-    root = typer.main.get_group(app)
+    root = typer.main.get_group(app_of(COMMANDS.values()))
     return "\n".join(line for path, command in commands(root, (PREFIX,)) for line in _section(path, command))
 
 

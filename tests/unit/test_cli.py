@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import structlog
+import typer.main
 from pydantic import SecretStr
 
 from coordinator import cli
+from coordinator.cli import app
 from coordinator.cli.serve import listening
 from coordinator.discovery import published, read_connection
 from coordinator.errors import CoordinatorError
@@ -148,6 +150,14 @@ def test_an_interrupt_is_130(where: str, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(where, interrupt)
     assert run(monkeypatch, "submit", "s") == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_each_command_is_found_in_its_module() -> None:
+    """The table of commands holds what the modules add, in the same order, and nothing else."""
+    group = typer.main.get_group(app.app_of(app.COMMANDS.values()))
+    assert list(group.commands) == list(app.COMMANDS)
+    for name, module in app.COMMANDS.items():
+        assert name in typer.main.get_group(app.app_of([module])).commands
 
 
 def test_no_colour_is_respected(tmp_path: Path) -> None:
