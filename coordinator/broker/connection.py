@@ -72,6 +72,7 @@ class Connection:
         self.url = url
         self._urls = urls
         self._name = name
+        self._beside: list[Connection] = []
         self._scout = Scout(self.beside)
         self._channels: list[Channel] = []
         self._depths: Channel | None = None
@@ -120,12 +121,14 @@ class Connection:
         raise BrokerUnavailableError("no broker answers at " + "; ".join(problems))
 
     async def beside(self) -> Connection:
-        """Open one more, for what may end it.
+        """Open one more, for what may end it; it ends with this one at the latest.
 
         Raises:
             BrokerUnavailableError: no broker answers.
         """
-        return await Connection.open(self._urls, f"{self._name}:beside", near=self)
+        connection = await Connection.open(self._urls, f"{self._name}:beside", near=self)
+        self._beside = [one for one in self._beside if not one.closed.is_set()] + [connection]
+        return connection
 
     async def channel(self, *, needed: bool = False) -> Channel:
         """Open a channel; mandatory messages that come back raise.
@@ -219,6 +222,7 @@ class Connection:
         a connection that is closed at once drops acks that were still to be written, and so repeats their batches.
         """
         self._patience.cancel()
+        await asyncio.gather(*(one.drop() for one in self._beside))
         with contextlib.suppress(BrokerUnavailableError):
             async with (
                 ours("close the connection"),
@@ -231,12 +235,13 @@ class Connection:
         self._lose("closed")
 
     async def drop(self) -> None:
-        """End it without a word to its channels, one of which may hang."""
+        """End it at once, for one of its channels may hang."""
         self._patience.cancel()
         self._lose("closed")
         with contextlib.suppress(BrokerUnavailableError):
-            async with ours("close the connection"), asyncio.timeout(RPC_TIMEOUT):
+            async with ours("close the connection"), asyncio.timeout(LOST_TIMEOUT):
                 await self._inner.close()
+        self._inner.tap.abort()
 
     def _on_close(self, _: object, error: BaseException | None) -> None:
         self._lose(str(error) if error else "closed")

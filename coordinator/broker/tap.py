@@ -109,6 +109,11 @@ class Tap(asyncio.StreamReaderProtocol):
             data, self._outgoing = b"".join(self._outgoing), []
             self._socket.write(data)
 
+    def abort(self) -> None:
+        """Let go of the socket, whatever is still to be said."""
+        if self._socket is not None:
+            self._socket.abort()
+
     def _flush_soon(self) -> None:
         if not self._is_flushing:
             self._is_flushing = True

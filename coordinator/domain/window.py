@@ -33,8 +33,6 @@ class Window:
     """Batches that waited at the last look and that no coordinator accounts for."""
     is_silent: bool | None = None
     """Whether the broker told nothing of it at the last look; None before the first one."""
-    is_doubted: bool = True
-    """Whether it has given no sign of life yet, or was found broken: one batch at a time, until it takes one."""
     refused_for: float = 0.0
     """Seconds for which it is left alone, because it refused a batch; 0 once it has taken one."""
 
@@ -46,14 +44,6 @@ class Window:
         self.rate += weight * (drained / elapsed - self.rate)
         self.pause = max(self.refused_for, SHORTEST_LOOK if drained else min(LONGEST_LOOK, self.pause * 2))
         self.waiting, self.consumers, self.at = waiting, consumers, now
-
-    @property
-    def room(self) -> int:
-        """How many more batches it should get now; one that is in doubt is looked at before it gets any."""
-        room = self.allowance - self.sent
-        if not self.is_doubted:
-            return room
-        return 0 if self.is_silent is None else min(room, 1 - self.flying)
 
     def went_silent(self, now: float) -> None:
         """The broker tells nothing of it."""
@@ -69,7 +59,6 @@ class Window:
 
     def took(self) -> None:
         """It has taken a batch."""
-        self.is_doubted = False
         self.published += 1
         self.refused_for = 0.0
 

@@ -83,7 +83,8 @@ class Dispatcher:
         self._malformed: asyncio.Queue[tuple[str, Delivery, str]] = asyncio.Queue()
         self._old: set[str] = set()
         """Seeds of earlier times whose queues nobody here has consumed yet."""
-        self._full: set[str] = set()
+        self._short: set[str] = set()
+        self._looking: set[str] = set()
         self._next_look = math.inf
         self._is_stopping = False
         registry.listen(self._on_event)
@@ -109,7 +110,9 @@ class Dispatcher:
                 await self._work.standstill.is_over.wait()
                 while len(self._flying) > MOST_FLYING - BURST:
                     await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-                if not await self._burst(sending) and self._work.standstill.is_over.is_set():
+                count = await self._burst(sending)
+                self._look_ahead(sending)
+                if not count and self._work.standstill.is_over.is_set():
                     await self._rest()
 
     async def keep_up(self) -> None:
@@ -266,7 +269,7 @@ class Dispatcher:
                     line.is_synced = True
 
     def _plan(self) -> list[_Parcel]:
-        self._full.clear()
+        self._short.clear()
         self._next_look = math.inf
         now = time.monotonic()
         parcels: list[_Parcel] = []
@@ -296,9 +299,10 @@ class Dispatcher:
             self._next_look = min(self._next_look, line.buffer.ripens_at(self._linger))
             return 0
         queue = line.next_queue()
-        if self._work.room(queue) <= 0:
-            self._full.add(queue)
-            return None
+        if self._work.is_short(queue):
+            self._short.add(queue)
+            if self._work.room(queue) <= 0:
+                return None
         count = line.buffer.next_count(size)
         if not line.meter.allows(now, count):
             self._next_look = min(self._next_look, now + line.meter.wait(now, count))
@@ -332,17 +336,28 @@ class Dispatcher:
         self._work.tally.bursts.add(time.monotonic() - began)
         await settle(parcel.pieces)
 
+    def _look_ahead(self, group: asyncio.TaskGroup) -> None:
+        """Look at the queues that are short of room, while what is left of it is used up."""
+        now = time.monotonic()
+        for queue in self._short - self._looking:
+            if self._work.look_due(queue) <= now:
+                self._looking.add(queue)
+                group.create_task(self._look(queue))
+
+    async def _look(self, queue: str) -> None:
+        try:
+            await self._work.look(queue)
+        finally:
+            self._looking.discard(queue)
+            self._wake.set()
+
     async def _rest(self) -> None:
         """Wait until something may have changed: a page, room in a full queue, a throttle, or a page's patience."""
-        cramped = [line for line in self.lines.values() if line.is_cramped]
-        for line in cramped:
+        for line in [line for line in self.lines.values() if line.is_cramped]:
             await line.widen()
-        full = [queue for queue in self._full if queue in self._work.queues]
-        until = min([self._next_look, *(self._work.look_due(queue) for queue in full)], default=math.inf)
+        looks = (self._work.look_due(queue) for queue in self._short - self._looking)
+        until = min([self._next_look, *looks], default=math.inf)
         now = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if until == math.inf else max(0.0, until - now)):
                 await self._wake.wait()
-        due = [queue for queue in full if self._work.look_due(queue) <= time.monotonic()]
-        for queue in due:
-            await self._work.look(queue)

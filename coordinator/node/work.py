@@ -16,7 +16,7 @@ from secrets import token_hex
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery, Depth, Message
+from coordinator.broker.channel import Channel, Delivery, Depth
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
@@ -30,10 +30,10 @@ from coordinator.errors import (
     CoordinatorError,
     QueueFullError,
     QueueSilentError,
-    UnroutableError,
 )
 from coordinator.models import Batch
 from coordinator.node.events import Events
+from coordinator.node.lanes import INTERNAL, Lanes
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.standstill import Standstill
@@ -41,10 +41,6 @@ from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
 
-INTERNAL = "INTERNAL_ERROR"
-"""What the broker says as it ends the connection on which a broken queue was asked for a message, or given one."""
-SOON = 2.0
-"""Seconds within which any queue that is well confirms: who waited longer when that came is the one to blame."""
 LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
 
@@ -74,14 +70,6 @@ class _Claim:
         return self.published + self.rate * self.ago
 
 
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    """Where batches for one work queue are published."""
-
-    connection: Connection
-    channel: Channel
-
-
 class Work:
     """All work queues as one coordinator sees them."""
 
@@ -99,13 +87,11 @@ class Work:
     ) -> None:
         self._events = events
         self.tally = tally
-        self._quarantine = quarantine
+        self._lanes = Lanes(connection, quarantine)
         self.ledger = Ledger(tally)
         self.standstill = Standstill()
         self._connection = connection
         self._publishing = publishing
-        self._lanes: dict[str, _Lane] = {}
-        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._registry = registry
         self._peers = peers
         self._most = most
@@ -163,7 +149,7 @@ class Work:
             if queue not in self._windows:
                 await self.declare(batch.tags)
             message = batch_message(batch, publication, redelivered=redelivered, alone=alone)
-            await self._put(queue, message)
+            await self._lanes.publish(queue, message)
         except QueueFullError:
             self._windows[queue].refused(time.monotonic())
             raise
@@ -178,66 +164,6 @@ class Work:
         for listener in self._arrivals:
             listener(queue)
         return publication
-
-    async def _put(self, queue: str, message: Message) -> None:
-        """Publish on a channel of the queue's own: one that is broken hangs the broker's side of it."""
-        if self._quarantine.holds(queue, time.monotonic()):
-            raise QueueSilentError(f"the queue {queue!r} is left alone for a while")
-        lane, began = await self._lane(queue), time.monotonic()
-        is_alone = lane.connection is not self._connection
-        try:
-            await lane.channel.publish("", queue, message, mandatory=True)
-        except UnroutableError as error:
-            log.warning("work.queue_missing", queue=queue)  # somebody deleted it
-            self._windows[queue].is_doubted = True
-            self._forget(queue, lane)
-            raise QueueFullError(f"the queue {queue!r} was missing") from error
-        except BrokerUnavailableError as error:
-            is_to_blame = INTERNAL in str(error) and (is_alone or time.monotonic() - began > SOON)
-            if self._forget(queue, lane) and (is_to_blame or not lane.channel.is_closed):
-                self._struck(queue, error)  # once, by the first of those that wait there
-            if lane.channel.is_closed and not is_alone:
-                raise
-            raise QueueSilentError(f"the queue {queue!r} confirms nothing") from error
-        else:
-            if is_alone:
-                self._forget(queue, lane)  # it has taken a batch, so it can do no harm
-        finally:
-            if is_alone and self._lanes.get(queue) is not lane and not lane.channel.is_waited_for:
-                await lane.connection.drop()
-
-    async def _lane(self, queue: str) -> _Lane:
-        """Where to publish for a queue; for one in doubt on a connection of its own, which it ends if it is broken."""
-        async with self._opening[queue]:
-            lane = self._lanes.get(queue)
-            if lane is None:
-                is_doubted = self._windows[queue].is_doubted
-                connection = await self._connection.beside() if is_doubted else self._connection
-                lane = self._lanes[queue] = _Lane(connection, await connection.channel())
-                if is_doubted:
-                    await self._declare_in(lane, queue)
-            return lane
-
-    async def _declare_in(self, lane: _Lane, queue: str) -> None:
-        try:
-            await lane.channel.declare_queue(topology.work_queue(topology.tags_of_work_queue(queue)))
-        except BrokerUnavailableError as error:
-            self._forget(queue, lane)
-            self._struck(queue, error)
-            await lane.connection.drop()
-            raise QueueSilentError(f"the queue {queue!r} cannot be declared") from error
-
-    def _forget(self, queue: str, lane: _Lane) -> bool:
-        """Publish no more there; whether that was not so before."""
-        is_current = self._lanes.get(queue) is lane
-        if is_current:
-            del self._lanes[queue]
-        return is_current
-
-    def _struck(self, queue: str, error: Exception) -> None:
-        self._windows[queue].is_doubted = True
-        seconds = self._quarantine.struck(queue, time.monotonic())
-        log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
 
     @property
     def is_leaving(self) -> bool:
@@ -268,10 +194,17 @@ class Work:
 
     def room(self, queue: str) -> int:
         """How many more batches this work queue should get now."""
-        if self._quarantine.holds(queue, time.monotonic()):
-            return 0
         window = self._windows.get(queue)
-        return 1 if window is None else window.room
+        if window is None or self._lanes.rests(queue):
+            return 0
+        room = window.allowance - window.sent
+        if self._lanes.trusts(queue):
+            return room
+        return 0 if window.is_silent is None else min(room, 1 - window.flying)  # a look first, then one by one
+
+    def is_short(self, queue: str) -> bool:
+        """Whether it is about to have no room: time to ask the broker for how much there is by now."""
+        return self.room(queue) * 2 <= self._windows[queue].allowance if queue in self._windows else False
 
     def fetched(self, queue: str, publication: str) -> None:
         """A batch was taken out of this work queue here, so there is room for another at once."""
@@ -295,9 +228,9 @@ class Work:
         except BrokerUnavailableError as error:
             if INTERNAL not in str(error) and not isinstance(error.__cause__, TimeoutError):
                 raise
-            self._struck(queue, error)
+            self._lanes.strike(queue, error)
             raise QueueSilentError(f"the queue {queue!r} gives nothing out") from error
-        self._quarantine.gave(queue)
+        self._lanes.gave(queue)
         return deliveries
 
     async def likely(self, queue: str) -> int:
@@ -333,7 +266,8 @@ class Work:
                 raise
             return 0
         self._windows[queue].is_silent = False
-        self._windows[queue].is_doubted &= depth == Depth(0, 0)  # that is also said of a queue without a leader
+        if depth != Depth(0, 0):  # that is also said of a queue without a leader
+            self._lanes.trust(queue)
         now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
         theirs = sum(claim.queued for claim in claims)
         self.ledger.saw_depth(queue, depth.ready, asked, now, self._published_by_others(queue))
@@ -353,7 +287,7 @@ class Work:
         return depth.ready
 
     async def _depth(self, queue: str) -> Depth:
-        if self._quarantine.holds(queue, time.monotonic()):
+        if self._lanes.rests(queue):
             raise QueueSilentError(f"the queue {queue!r} gives nothing out")
         return await self._connection.depth(queue) or Depth(0, 0)
 

@@ -1,0 +1,137 @@
+"""The lanes on which batches leave for the work queues, laid so that a broken queue harms no other.
+
+A quorum queue that has lost its leader confirms nothing, and hangs the broker's side of the channel on which it is
+given something; after a minute, or half of one, that ends the whole connection. So each queue has a channel of its
+own, and on a connection of its own for as long as it has given no sign of life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from coordinator import topology
+from coordinator.broker.channel import Channel, Message
+from coordinator.broker.connection import Connection
+from coordinator.domain.quarantine import Quarantine
+from coordinator.errors import BrokerUnavailableError, QueueFullError, QueueSilentError, UnroutableError
+
+log = structlog.get_logger(__name__)
+
+INTERNAL: Final = "INTERNAL_ERROR"
+"""What the broker says as it ends the connection on which a broken queue was asked for a message, or given one."""
+SOON: Final = 2.0
+"""Seconds within which any queue that is well confirms: who waited longer when that came is the one to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """Where batches for one work queue are published."""
+
+    connection: Connection
+    channel: Channel
+
+
+class Lanes:
+    """The lanes of one coordinator, by work queue."""
+
+    def __init__(self, connection: Connection, quarantine: Quarantine) -> None:
+        """Make the lanes of a session.
+
+        Args:
+            connection: carries those that are trusted.
+            quarantine: which queues are left alone for a while, in later sessions too.
+        """
+        self._connection = connection
+        self._quarantine = quarantine
+        self._trusted: set[str] = set()
+        self._lanes: dict[str, _Lane] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def rests(self, queue: str) -> bool:
+        """Whether a queue is left alone now."""
+        return self._quarantine.holds(queue, time.monotonic())
+
+    def trusts(self, queue: str) -> bool:
+        """Whether a queue has given a sign of life, and has not been found broken since."""
+        return queue in self._trusted
+
+    def trust(self, queue: str) -> None:
+        """A queue has given a sign of life: it told of messages or of consumers."""
+        self._trusted.add(queue)
+
+    def gave(self, queue: str) -> None:
+        """A queue has given a message out."""
+        self._quarantine.gave(queue)
+
+    def strike(self, queue: str, error: Exception) -> None:
+        """A queue was found broken: leave it alone for a while."""
+        self._trusted.discard(queue)
+        seconds = self._quarantine.struck(queue, time.monotonic())
+        log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
+
+    async def publish(self, queue: str, message: Message) -> None:
+        """Publish to a work queue and wait for the confirm.
+
+        Raises:
+            QueueFullError: it refuses more, or somebody has deleted it; at the next try it is made anew.
+            QueueSilentError: it is broken: the message may have arrived or not.
+            BrokerUnavailableError: the same, for the connection is gone.
+        """
+        if self.rests(queue):
+            raise QueueSilentError(f"the queue {queue!r} is left alone for a while")
+        lane, began = await self._lane(queue), time.monotonic()
+        is_alone = lane.connection is not self._connection
+        try:
+            await lane.channel.publish("", queue, message, mandatory=True)
+        except UnroutableError as error:
+            log.warning("work.queue_missing", queue=queue)
+            self._trusted.discard(queue)
+            self._forget(queue, lane)
+            raise QueueFullError(f"the queue {queue!r} was missing") from error
+        except BrokerUnavailableError as error:
+            is_to_blame = INTERNAL in str(error) and (is_alone or time.monotonic() - began > SOON)
+            if self._forget(queue, lane) and (is_to_blame or not lane.channel.is_closed):
+                self.strike(queue, error)  # once, by the first of those that wait there
+            if lane.channel.is_closed and not is_alone:
+                raise
+            raise QueueSilentError(f"the queue {queue!r} confirms nothing") from error
+        else:
+            self._trusted.add(queue)
+            if is_alone:
+                self._forget(queue, lane)
+        finally:
+            if is_alone and self._lanes.get(queue) is not lane and not lane.channel.is_waited_for:
+                await lane.connection.drop()
+
+    async def _lane(self, queue: str) -> _Lane:
+        async with self._opening[queue]:
+            lane = self._lanes.get(queue)
+            if lane is None:
+                connection = self._connection if self.trusts(queue) else await self._connection.beside()
+                lane = self._lanes[queue] = _Lane(connection, await connection.channel())
+                if connection is not self._connection:
+                    await self._declare(lane, queue)
+            return lane
+
+    async def _declare(self, lane: _Lane, queue: str) -> None:
+        """Have the queue, which may be in doubt because it was deleted."""
+        try:
+            await lane.channel.declare_queue(topology.work_queue(topology.tags_of_work_queue(queue)))
+        except BrokerUnavailableError as error:
+            self._forget(queue, lane)
+            self.strike(queue, error)
+            await lane.connection.drop()
+            raise QueueSilentError(f"the queue {queue!r} cannot be declared") from error
+
+    def _forget(self, queue: str, lane: _Lane) -> bool:
+        """Publish no more there; whether that was not so before."""
+        is_current = self._lanes.get(queue) is lane
+        if is_current:
+            del self._lanes[queue]
+        return is_current
