@@ -22,11 +22,11 @@ from tests.chaos.world import Party, World
 
 Act = Callable[[World, random.Random], Awaitable[None]]
 
-PAUSES = {"broker": 6.0, "coordinator": 4.0, "point": 3.0, "worker": 3.0, "command": 4.0}
-"""How much longer lanes pause: each kind strikes some seven times in ten minutes, and work goes on between.
+PAUSES = {"broker": 3.5, "coordinator": 4.0, "point": 3.0, "worker": 3.0, "command": 4.0}
+"""How much longer lanes pause: each kind strikes some six times in ten minutes, and work goes on between.
 
 While the broker is away, nothing else can be seen."""
-POINT_PATIENCE = 6.0
+POINT_PATIENCE = 8.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
 BLOCKED = 22.0
@@ -212,7 +212,7 @@ async def _node_cut_off(world: World, rng: random.Random) -> None:
     node = rng.randrange(len(world.broker))
     async with world.struck("node-cut-off", f"node {node}"):
         await world.broker.cluster.cut_off(node)
-        await asyncio.sleep(rng.uniform(5, 15))
+        await asyncio.sleep(rng.uniform(5, 12))
         await world.broker.cluster.heal(node, timeout=120)
 
 
@@ -222,7 +222,7 @@ async def _node_stopped(world: World, rng: random.Random) -> None:
     async with world.struck("node-stop", f"node {node}"):
         world.broker.cluster.suspend(node)
         try:
-            await asyncio.sleep(rng.uniform(2, 15))
+            await asyncio.sleep(rng.uniform(2, 12))
         finally:
             world.broker.cluster.resume(node)
 
@@ -245,7 +245,7 @@ def _alarm(name: str) -> Act:
         async with world.struck(name, f"node {node}"):
             try:
                 await world.broker.cluster.evaluate(node, alarm)
-                await asyncio.sleep(rng.uniform(3, 8))
+                await asyncio.sleep(rng.uniform(3, 6))
             finally:
                 await clear_alarm(world, node, resource)
 
