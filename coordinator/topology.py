@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
@@ -122,6 +123,7 @@ def seed_queue(seed: str) -> Queue:
     )
 
 
+@lru_cache(maxsize=4096)
 def work_queue_name(tags: tuple[str, ...] | frozenset[str]) -> str:
     """The queue of unsent batches that carry exactly these tags.
 

@@ -71,7 +71,7 @@ class Available:
             for piece in parts:
                 message = page_message(piece.inner, piece.count, piece.id, self.user, redelivered=True)
                 await self._put(seed, message, piece.count)
-            await settle(parts)
+            settle(parts)
 
     async def _put(self, seed: str, message: Message, count: int = 0) -> None:
         """Publish; the page is noted before, since its owner may have it before the confirm is here."""
@@ -92,9 +92,9 @@ def _by_ticket(pieces: Sequence[Piece]) -> list[tuple[Ticket, list[Piece]]]:
     ]
 
 
-async def settle(pieces: list[Piece]) -> None:
+def settle(pieces: list[Piece]) -> None:
     """Ack the pages of which all pieces are done."""
     for piece in pieces:
         delivery = piece.ticket.tag
         if piece.ticket.done() and isinstance(delivery, Delivery):
-            await delivery.ack()
+            delivery.ack_soon()  # if its channel is gone, so is the session, and the page comes again, marked

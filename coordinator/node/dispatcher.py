@@ -19,7 +19,7 @@ from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
 from coordinator.domain.registry import Seed
 from coordinator.domain.why import Obstacle
-from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
+from coordinator.errors import CoordinatorError, InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
@@ -77,7 +77,9 @@ class Dispatcher:
         self._turns = Turns()
         self._wake = asyncio.Event()
         self._bursting = asyncio.Lock()
-        self._flying: dict[asyncio.Task[None], Line] = {}
+        self._flying: dict[asyncio.Future[str], Line] = {}
+        self._landing = asyncio.Event()
+        self._lost: CoordinatorError | None = None
         self._tending: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._changed: asyncio.Queue[str] = asyncio.Queue()
         self._malformed: asyncio.Queue[tuple[str, Delivery, str]] = asyncio.Queue()
@@ -105,13 +107,14 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Serve the lines until cancelled."""
-        async with asyncio.TaskGroup() as sending:
+        async with asyncio.TaskGroup() as looking:
             while True:
                 await self._work.standstill.is_over.wait()
                 while len(self._flying) > MOST_FLYING - BURST:
-                    await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-                count = await self._burst(sending)
-                self._look_ahead(sending)
+                    self._landing.clear()
+                    await self._landing.wait()
+                count = await self._burst()
+                self._look_ahead(looking)
                 if not count and self._work.standstill.is_over.is_set():
                     await self._rest()
 
@@ -199,7 +202,7 @@ class Dispatcher:
         async with self._bursting:
             self.lines.pop(line.id, None)
             self._turns.remove(line.id)
-        if flying := [task for task, owner in self._flying.items() if owner is line]:
+        if flying := [sent for sent, owner in self._flying.items() if owner is line]:
             await asyncio.wait(flying)
         await self._available.give_back(line.id, await line.close(self._channels))
 
@@ -239,8 +242,14 @@ class Dispatcher:
             self._turns.add(line.id)
             self._wake.set()
 
-    async def _burst(self, sending: asyncio.TaskGroup) -> int:
-        """Send what may go now; returns how many batches went. Their confirms come while the next ones go."""
+    async def _burst(self) -> int:
+        """Send what may go now; returns how many batches went. Their confirms come while the next ones go.
+
+        Raises:
+            BrokerUnavailableError: one that went before had no answer, since the connection is gone.
+        """
+        if self._lost:
+            raise self._lost
         self._wake.clear()
         async with self._bursting:
             await self._sync()
@@ -249,9 +258,7 @@ class Dispatcher:
             if parcels:
                 await self._record(parcels)
                 for parcel in parcels:
-                    task = sending.create_task(self._send(parcel))
-                    self._flying[task] = parcel.line
-                    task.add_done_callback(self._flying.pop)
+                    self._send(parcel)
         for line in [parcel.line for parcel in parcels if not len(parcel.line.buffer)]:
             self._turns.remove(line.id)
         return len(parcels)
@@ -318,23 +325,39 @@ class Dispatcher:
         if items:
             await self._registry.append(SeedsSpent, items=dict(items))
 
-    async def _send(self, parcel: _Parcel) -> None:
+    def _send(self, parcel: _Parcel) -> None:
         began = time.monotonic()
         try:
-            await self._work.send(parcel.batch, redelivered=parcel.pieces[0].redelivered)
-        except (StaleBatchError, QueueFullError, QueueSilentError) as error:
-            # Whoever released the seed waits for this send, and then gives back what is in the buffer.
-            log.info("batch.kept", batch=parcel.batch.id, seed=parcel.batch.seed, reason=str(error))
-            unsure = isinstance(error, QueueSilentError)  # it may have arrived all the same
-            parcel.line.buffer.put_back([piece.again() for piece in parcel.pieces] if unsure else parcel.pieces)
-            if self.lines.get(parcel.line.id) is parcel.line:
-                self._turns.add(parcel.line.id)
+            sent = self._work.send(parcel.batch, redelivered=parcel.pieces[0].redelivered)
+        except StaleBatchError as error:
+            self._keep(parcel, error)
+        else:
+            self._flying[sent] = parcel.line
+            sent.add_done_callback(lambda _: self._landed(parcel, began, sent))
+
+    def _landed(self, parcel: _Parcel, began: float, sent: asyncio.Future[str]) -> None:
+        del self._flying[sent]
+        self._landing.set()
+        match sent.exception():
+            case None:
+                self._work.landed(topology.work_queue_name(parcel.batch.tags))
+                self._work.tally.bursts.add(time.monotonic() - began)
+                settle(parcel.pieces)
+            case QueueFullError() | QueueSilentError() as error:
+                self._keep(parcel, error)
+            case CoordinatorError() as error:
+                self._lost = error
                 self._wake.set()
-            return
-        finally:
-            self._work.landed(topology.work_queue_name(parcel.batch.tags))
-        self._work.tally.bursts.add(time.monotonic() - began)
-        await settle(parcel.pieces)
+
+    def _keep(self, parcel: _Parcel, error: CoordinatorError) -> None:
+        """Put a batch back that did not go; whoever released its seed waits for this, and then takes it from there."""
+        log.info("batch.kept", batch=parcel.batch.id, seed=parcel.batch.seed, reason=str(error))
+        self._work.landed(topology.work_queue_name(parcel.batch.tags))
+        unsure = isinstance(error, QueueSilentError)  # it may have arrived all the same
+        parcel.line.buffer.put_back([piece.again() for piece in parcel.pieces] if unsure else parcel.pieces)
+        if self.lines.get(parcel.line.id) is parcel.line:
+            self._turns.add(parcel.line.id)
+            self._wake.set()
 
     def _look_ahead(self, group: asyncio.TaskGroup) -> None:
         """Look at the queues that are short of room, while what is left of it is used up."""

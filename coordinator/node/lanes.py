@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +20,13 @@ from coordinator import topology
 from coordinator.broker.channel import Channel, Message
 from coordinator.broker.connection import Connection
 from coordinator.domain.quarantine import Quarantine
-from coordinator.errors import BrokerUnavailableError, QueueFullError, QueueSilentError, UnroutableError
+from coordinator.errors import (
+    BrokerUnavailableError,
+    CoordinatorError,
+    QueueFullError,
+    QueueSilentError,
+    UnroutableError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +34,9 @@ INTERNAL: Final = "INTERNAL_ERROR"
 """What the broker says as it ends the connection on which a broken queue was asked for a message, or given one."""
 SOON: Final = 2.0
 """Seconds within which any queue that is well confirms: who waited longer when that came is the one to blame."""
+
+
+OnEnd = Callable[[CoordinatorError | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +77,29 @@ class Lanes:
 
     def gave(self, queue: str) -> None:
         """A queue has given a message out."""
-        self._quarantine.gave(queue)
+        self._quarantine.is_well(queue)
 
     def strike(self, queue: str, error: Exception) -> None:
         """A queue was found broken: leave it alone for a while."""
         self._trusted.discard(queue)
         seconds = self._quarantine.struck(queue, time.monotonic())
         log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
+
+    def try_send(self, queue: str, message: Message, on_end: OnEnd) -> bool:
+        """Publish to a work queue if nothing is to be waited for first; whether that was so.
+
+        Args:
+            queue: its name.
+            message: what to publish.
+            on_end: called later, with what `publish` would raise, or None once the broker has confirmed.
+        """
+        lane = self._lanes.get(queue)
+        if lane is None or lane.connection is not self._connection or lane.channel.is_closed or self.rests(queue):
+            return False
+        began = time.monotonic()
+        confirm = lane.channel.send("", queue, message, mandatory=True)
+        confirm.add_done_callback(lambda _: on_end(self._judge(queue, lane, began, confirm)))
+        return True
 
     async def publish(self, queue: str, message: Message) -> None:
         """Publish to a work queue and wait for the confirm.
@@ -87,27 +113,45 @@ class Lanes:
             raise QueueSilentError(f"the queue {queue!r} is left alone for a while")
         lane, began = await self._lane(queue), time.monotonic()
         is_alone = lane.connection is not self._connection
+        confirm = lane.channel.send("", queue, message, mandatory=True)
         try:
-            await lane.channel.publish("", queue, message, mandatory=True)
-        except UnroutableError as error:
-            log.warning("work.queue_missing", queue=queue)
-            self._trusted.discard(queue)
-            self._forget(queue, lane)
-            raise QueueFullError(f"the queue {queue!r} was missing") from error
-        except BrokerUnavailableError as error:
-            is_to_blame = INTERNAL in str(error) and (is_alone or time.monotonic() - began > SOON)
-            if self._forget(queue, lane) and (is_to_blame or not lane.channel.is_closed):
-                self.strike(queue, error)  # once, by the first of those that wait there
-            if lane.channel.is_closed and not is_alone:
-                raise
-            raise QueueSilentError(f"the queue {queue!r} confirms nothing") from error
-        else:
-            self._trusted.add(queue)
+            await asyncio.wait([confirm])
+            if error := self._judge(queue, lane, began, confirm):
+                raise error
             if is_alone:
                 self._forget(queue, lane)
         finally:
+            confirm.cancel()  # harmless where it has come
             if is_alone and self._lanes.get(queue) is not lane and not lane.channel.is_waited_for:
                 await lane.connection.drop()
+
+    def _judge(self, queue: str, lane: _Lane, began: float, confirm: asyncio.Future[None]) -> CoordinatorError | None:
+        """What the end of a publishing means."""
+        error = confirm.exception()
+        match error:
+            case None:
+                self._trusted.add(queue)
+                self._quarantine.is_well(queue)
+                return None
+            case UnroutableError():
+                log.warning("work.queue_missing", queue=queue)
+                self._trusted.discard(queue)
+                self._forget(queue, lane)
+                meant: CoordinatorError = QueueFullError(f"the queue {queue!r} was missing")
+            case BrokerUnavailableError():
+                is_alone = lane.connection is not self._connection
+                is_to_blame = INTERNAL in str(error) and (is_alone or time.monotonic() - began > SOON)
+                if self._forget(queue, lane) and (is_to_blame or not lane.channel.is_closed):
+                    self.strike(queue, error)  # once, by the first of those that wait there
+                if lane.channel.is_closed and not is_alone:
+                    return error
+                meant = QueueSilentError(f"the queue {queue!r} confirms nothing")
+            case CoordinatorError():
+                return error
+            case _:
+                raise error
+        meant.__cause__ = error
+        return meant
 
     async def _lane(self, queue: str) -> _Lane:
         async with self._opening[queue]:

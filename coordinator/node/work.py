@@ -11,12 +11,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery, Depth
+from coordinator.broker.channel import Channel, Delivery, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message
 from coordinator.domain.ledger import Ledger, Sending
@@ -33,7 +34,7 @@ from coordinator.errors import (
 )
 from coordinator.models import Batch
 from coordinator.node.events import Events
-from coordinator.node.lanes import INTERNAL, Lanes
+from coordinator.node.lanes import INTERNAL, Lanes, OnEnd
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.standstill import Standstill
@@ -98,6 +99,7 @@ class Work:
         self._demands: Callable[[], Mapping[str, float]] = dict
         self._windows: dict[str, Window] = {}
         self._leaving: Counter[str] = Counter()
+        self._waiting: set[asyncio.Task[None]] = set()
         self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
         self._room: list[Callable[[], None]] = []
@@ -128,15 +130,15 @@ class Work:
         """The work queues that are known, by name."""
         return list(self._windows)
 
-    async def send(self, batch: Batch, *, redelivered: bool = False, alone: bool = False) -> str:
-        """Publish a batch to its work queue and wait for the confirm; returns the publication's id.
+    def send(self, batch: Batch, *, redelivered: bool = False, alone: bool = False) -> asyncio.Future[str]:
+        """Publish a batch to its work queue; gives the publication's id, once the broker has confirmed.
 
         A release waits for every send of its seed that has begun, and none begins after it: the check and the
         count are one step of the event loop.
 
         Raises:
-            StaleBatchError: its seed was released or purged since.
-            QueueFullError: the work queue refuses more.
+            StaleBatchError: at once: its seed was released or purged since.
+            QueueFullError: by what it returns, as the others: the work queue refuses more.
             QueueSilentError: the work queue confirms nothing: it may have arrived or not.
             BrokerUnavailableError: the same, for the connection is gone.
         """
@@ -144,17 +146,46 @@ class Work:
             raise StaleBatchError(f"batch {batch.id} of seed {batch.seed!r} is stale")
         publication = token_hex(16)
         queue = topology.work_queue_name(batch.tags)
+        message = batch_message(batch, publication, redelivered=redelivered, alone=alone)
+        sent: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        on_end = partial(self._ended, batch, queue, publication, sent)
         self._leaving[batch.seed] += 1
+        if not self._lanes.try_send(queue, message, on_end):
+            task = asyncio.create_task(self._send_first(batch.tags, queue, message, on_end), name="send")
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+        return sent
+
+    async def _send_first(self, tags: TagSet, queue: str, message: Message, on_end: OnEnd) -> None:
+        """Publish where something is to be opened or declared before."""
         try:
             if queue not in self._windows:
-                await self.declare(batch.tags)
-            message = batch_message(batch, publication, redelivered=redelivered, alone=alone)
+                await self.declare(tags)
             await self._lanes.publish(queue, message)
-        except QueueFullError:
-            self._windows[queue].refused(time.monotonic())
+        except CoordinatorError as error:
+            on_end(error)
+        except asyncio.CancelledError:
+            on_end(BrokerUnavailableError("the session has ended"))
             raise
-        finally:
-            self._left(batch.seed)
+        else:
+            on_end(None)
+
+    def _ended(
+        self, batch: Batch, queue: str, publication: str, sent: asyncio.Future[str], error: CoordinatorError | None
+    ) -> None:
+        self._left(batch.seed)
+        if error is None:
+            self._arrived(batch, queue, publication)
+        elif isinstance(error, QueueFullError):
+            self._windows[queue].refused(time.monotonic())
+        if sent.done():  # nobody waits any more
+            return
+        if error is None:
+            sent.set_result(publication)
+        else:
+            sent.set_exception(error)
+
+    def _arrived(self, batch: Batch, queue: str, publication: str) -> None:
         self._windows[queue].took()
         self.tally.sent += 1
         self.tally.sent_items += batch.count
@@ -163,7 +194,6 @@ class Work:
         self._events.batch("batch.sent", batch)
         for listener in self._arrivals:
             listener(queue)
-        return publication
 
     @property
     def is_leaving(self) -> bool:
@@ -233,6 +263,11 @@ class Work:
         self._lanes.gave(queue)
         return deliveries
 
+    def is_silent(self, queue: str) -> bool:
+        """Whether the broker told nothing of this queue when it was last asked."""
+        window = self._windows.get(queue)
+        return bool(window and window.is_silent)
+
     async def likely(self, queue: str) -> int:
         """How many batches wait in this work queue, as far as can be known: some may just have been taken elsewhere.
 
@@ -260,8 +295,9 @@ class Work:
         try:
             depth = await self._depth(queue)
         except QueueSilentError as error:
+            if not self._windows[queue].is_silent:
+                log.warning("work.queue_silent", queue=queue, problem=str(error))
             self._windows[queue].went_silent(time.monotonic())
-            log.warning("work.queue_silent", queue=queue, problem=str(error))
             if must_answer:
                 raise
             return 0

@@ -67,10 +67,10 @@ def arm(triggers: Triggers) -> None:
     _offset_clock(triggers.folder / CLOCK)
 
 
-def _preceded_by(before: Callable[[], None], act: Act) -> Act:
-    async def both(*args: object) -> object:
+def _preceded_by(before: Callable[[], None], act: Callable[..., None]) -> Callable[..., None]:
+    def both(*args: object) -> None:
         before()
-        return await act(*args)
+        act(*args)
 
     return both
 
