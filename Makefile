@@ -6,6 +6,8 @@
 
 UV ?= uv
 BIN := .venv/bin
+# One more than there are cores: many tests wait for the broker.
+AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 UV_COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
@@ -34,13 +36,13 @@ format: setup ## format the code, and fix what the linter can
 
 test: setup ## run all tests, or some: make test TESTS=tests/unit
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto --maxprocesses=4 --dist loadfile $(or $(TESTS),tests) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n $(AT_ONCE) --maxprocesses=4 --dist loadfile $(or $(TESTS),tests) $(PYTEST_ARGS)
 
 test-brokers: setup ## the integration tests, or some (TESTS=…), with RabbitMQ in containers: each of IMAGES in turn (needs a Docker engine)
 	@set -e; for image in $(or $(IMAGES),rabbitmq:3-management rabbitmq:4-management); do \
 		echo "test-brokers: $$image"; \
 		CI=true COORDINATOR_TEST_BROKER=container COORDINATOR_TEST_IMAGE=$$image \
-			$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile $(or $(TESTS),tests/integration) $(PYTEST_ARGS); \
+			$(BIN)/python -m pytest -q -n $(AT_ONCE) --maxprocesses=4 --dist loadfile $(or $(TESTS),tests/integration) $(PYTEST_ARGS); \
 	done
 
 test-compose: setup ## build the image, bring compose.yaml up, use it, break it, take it down (needs a Docker engine)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ from coordinator.errors import (
     BrokerUnavailableError,
     InvalidInputError,
     NotFoundError,
+    QueueMissingError,
+    QueueSilentError,
     UnroutableError,
 )
 from coordinator.models import MAX_ITEMS, Batch, Item, Presence
@@ -32,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 CALM = 0.25
 """Seconds without a delivery after which none is on its way to a worker that settles nothing, on a busy machine too."""
+
+TRY_AGAIN = 5.0
+"""Seconds until a queue that does not answer is tried again."""
 
 Addresses = Callable[[], Awaitable[Sequence[str]]]
 """Gives the broker's URLs: by registering anew, or as they were given."""
@@ -210,12 +216,18 @@ class AmqpTransport:
             await self._consume(inbox, await self._wanted.get())
 
     async def _consume(self, inbox: Inbox, queue: str) -> None:
+        """Consume a queue; one that does not answer, or is not there, is tried again later, and all else goes on."""
         link = self._need()
         if not self._taking or queue in link.consumers:
             return
-        tag = await link.taking.consume(
-            queue, lambda delivery: self._took(inbox, delivery), prefetch=self._identity.capacity
-        )
+        on_delivery = partial(self._took, inbox)
+        try:
+            await link.reader.must_answer(queue, on_delivery)
+        except (QueueSilentError, QueueMissingError) as error:
+            log.warning("worker.queue_silent", worker=self._identity.id, queue=queue, problem=str(error))
+            asyncio.get_running_loop().call_later(TRY_AGAIN, self._wanted.put_nowait, queue)
+            return
+        tag = await link.taking.consume(queue, on_delivery, prefetch=self._identity.capacity)
         if self._taking:
             link.consumers[queue] = tag
         else:  # a stop came meanwhile

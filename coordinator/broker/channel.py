@@ -39,17 +39,17 @@ constants.DOMAIN_REGEX["queue-name"] = re.compile(r".*", re.DOTALL)
 class Channel:
     """A channel with publisher confirms.
 
-    Once something consumes on it, or a lease hangs on it, it is needed: if the broker closes it or ends a consumer,
+    Once something consumes on it, it is needed: if the broker closes it or ends a consumer,
     its connection counts as ended, so that whoever runs on that begins anew instead of waiting for what never comes.
     """
 
     def __init__(
-        self, outer: AbstractChannel, inner: InnerChannel, tap: Tap, *, needed: bool, on_loss: Callable[[str], None]
+        self, outer: AbstractChannel, inner: InnerChannel, tap: Tap, *, on_loss: Callable[[str], None]
     ) -> None:
         # The library holds channels weakly, so both references stay here.
         self._outer = outer
         self._inner = inner
-        self._is_needed = needed
+        self._is_needed = False
         self._on_loss = on_loss
         self._flow = Flow(tap, inner.number, inner.connection.connection_tune.frame_max, self)
         self._abandoning: asyncio.Task[None] | None = None

@@ -130,17 +130,13 @@ class Connection:
         self._beside = [one for one in self._beside if not one.closed.is_set()] + [connection]
         return connection
 
-    async def channel(self, *, needed: bool = False) -> Channel:
-        """Open a channel; mandatory messages that come back raise.
-
-        Args:
-            needed: whether the connection counts as ended when the channel is lost; one that consumes always is.
-        """
+    async def channel(self) -> Channel:
+        """Open a channel; mandatory messages that come back raise."""
         async with ours("open a channel"), asyncio.timeout(RPC_TIMEOUT):
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
             inner = cast("InnerChannel", await outer.get_underlay_channel())
-            channel = Channel(outer, inner, self._inner.tap, needed=needed, on_loss=self._lose)
+            channel = Channel(outer, inner, self._inner.tap, on_loss=self._lose)
         self._channels = [one for one in self._channels if not one.is_closed]
         self._channels.append(channel)
         return channel
@@ -165,18 +161,24 @@ class Connection:
         channel = await self.channel()
         await channel.consume(queue, on_delivery, prefetch=prefetch)
 
-    async def must_answer(self, queue: str) -> None:
+    async def must_answer(self, queue: str, on_delivery: OnDelivery | None = None) -> None:
         """Make sure that a queue may be consumed here.
 
         Of one without a leader the broker says that it is empty, or nothing. So one that shows no sign of life is
         tried on another connection first.
 
+        Args:
+            queue: its name.
+            on_delivery: is given a message that comes while it is tried; without it that goes back, as one that was
+                delivered.
+
         Raises:
+            QueueMissingError: there is no such queue.
             QueueSilentError: it gives no answer.
             BrokerUnavailableError: the connection is gone.
         """
         if await self.depth(queue) in {None, Depth(0, 0)}:
-            await self._scout.try_queue(queue)
+            await self._scout.try_queue(queue, on_delivery)
 
     async def depth(self, queue: str) -> Depth | None:
         """What a queue holds ready, None where there is no such queue.
@@ -207,7 +209,7 @@ class Connection:
         """Whether the broker has asked this connection to stop publishing (an alarm of memory or disk)."""
         transport = self._inner.transport
         if transport is None:
-            return True
+            return False  # the connection is lost, and whoever publishes is told so
         try:
             async with asyncio.timeout(0.05):
                 await transport.ready()
@@ -215,24 +217,25 @@ class Connection:
             return True
         return False
 
-    async def close(self) -> None:
-        """Close it; quiet when it is gone already.
+    async def close(self, patience: float = RPC_TIMEOUT) -> None:
+        """Close it, within so many seconds; quiet when it is gone already.
 
         Its channels are closed first, one by one: the broker answers that once it has all that was sent before, while
         a connection that is closed at once drops acks that were still to be written, and so repeats their batches.
         """
         self._patience.cancel()
-        await asyncio.gather(*(one.drop() for one in self._beside))
+        await asyncio.gather(*(one.close(LOST_TIMEOUT) for one in self._beside))
         with contextlib.suppress(BrokerUnavailableError):
             async with (
                 ours("close the connection"),
-                asyncio.timeout(LOST_TIMEOUT if self.closed.is_set() else RPC_TIMEOUT),
+                asyncio.timeout(LOST_TIMEOUT if self.closed.is_set() else patience),
             ):
                 for channel in self._channels:
                     if not channel.is_closed:
                         await channel.close()
                 await self._inner.close()
         self._lose("closed")
+        self._inner.tap.abort()
 
     async def drop(self) -> None:
         """End it at once, for one of its channels may hang."""

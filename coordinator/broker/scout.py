@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
 
 if TYPE_CHECKING:
     from coordinator.broker.connection import Connection
+    from coordinator.broker.flow import OnDelivery
     from coordinator.broker.message import Delivery
 
 
@@ -26,20 +28,27 @@ class Scout:
         self._lock = asyncio.Lock()
         self._trying = 0
         self._is_hung = False
+        self._is_kept = False
 
-    async def try_queue(self, queue: str) -> None:
-        """Consume a queue that is empty, and stop at once; a message that comes meanwhile goes back.
+    async def try_queue(self, queue: str, on_delivery: OnDelivery | None = None) -> None:
+        """Consume a queue that is empty, and stop at once.
+
+        Args:
+            queue: its name.
+            on_delivery: is given a message that comes meanwhile, whose connection is then kept; without it that
+                goes back, as one that was delivered.
 
         Raises:
+            QueueMissingError: there is no such queue.
             QueueSilentError: it gives no answer.
         """
         self._trying += 1
         try:
             channel = await (await self._connected()).channel()
-            await channel.consume(queue, _leave, prefetch=1)
-            await channel.close()
+            tag = await channel.consume(queue, partial(self._take, on_delivery), prefetch=1)
+            await channel.cancel(tag)
         except QueueMissingError:
-            pass
+            raise
         except BrokerUnavailableError as error:
             self._is_hung = True
             raise QueueSilentError(f"the queue {queue!r} gives no answer") from error
@@ -47,6 +56,11 @@ class Scout:
             self._trying -= 1
             if not self._trying:
                 await self._leave()
+
+    def _take(self, on_delivery: OnDelivery | None, delivery: Delivery) -> None:
+        if on_delivery is not None:
+            self._is_kept = True
+            on_delivery(delivery)
 
     async def _connected(self) -> Connection:
         async with self._lock:
@@ -57,9 +71,6 @@ class Scout:
     async def _leave(self) -> None:
         connection, self._connection = self._connection, None
         is_hung, self._is_hung = self._is_hung, False
-        if connection is not None:
+        is_kept, self._is_kept = self._is_kept, False
+        if connection is not None and not is_kept:
             await (connection.drop() if is_hung else connection.close())
-
-
-def _leave(_: Delivery) -> None:
-    """It goes back when the channel closes."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-FIRST, MOST = 15.0, 600.0
-"""Seconds for which such a queue is left alone: twice as long each time, until it was well for as long as the most."""
+FIRST, MOST = 5.0, 60.0
+"""Seconds for which such a queue is left alone: twice as long each time, until it was well for as long as the most.
+
+To try it again costs no more than a connection of its own."""
 
 
 class Quarantine:
@@ -20,8 +22,8 @@ class Quarantine:
         self._until[queue] = now + self._for[queue]
         return self._for[queue]
 
-    def gave(self, queue: str) -> None:
-        """It has given something out."""
+    def is_well(self, queue: str) -> None:
+        """It has given something out, or confirmed something."""
         self._for.pop(queue, None)
 
     def holds(self, queue: str, now: float) -> bool:

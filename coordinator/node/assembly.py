@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.broker.taker import Taker
 from coordinator.domain.history import Ring
 from coordinator.domain.quarantine import Quarantine
 from coordinator.domain.tally import Tally
@@ -69,6 +70,7 @@ class Links:
 
     reader: Connection
     writer: Connection
+    taker: Taker
     publishing: Channel
     management: Management
 
@@ -114,7 +116,7 @@ async def assemble(
         linger=settings.linger,
     )
     leases = Leases(
-        channel=await reader.channel(needed=True),
+        taker=links.taker,
         registry=registry,
         work=work,
         available=available,
@@ -184,7 +186,7 @@ async def assemble(
         seeds=seeds,
         dispatcher=dispatcher,
         work=work,
-        sweeper=Sweeper(reader, registry, work, available, events),
+        sweeper=Sweeper(links.taker, registry, work, available, events),
         leases=leases,
         suspects=suspects,
         peers=peers,

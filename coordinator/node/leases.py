@@ -16,8 +16,9 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.messages import is_marked, publication_of, read_batch
+from coordinator.broker.taker import Taker
 from coordinator.domain.tags import eligible
-from coordinator.errors import BrokerUnavailableError, InvalidInputError
+from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available
 from coordinator.node.events import Events
@@ -61,7 +62,7 @@ class Leases:
     def __init__(
         self,
         *,
-        channel: Channel,
+        taker: Taker,
         registry: Registry,
         work: Work,
         available: Available,
@@ -72,7 +73,7 @@ class Leases:
         """Make an empty table.
 
         Args:
-            channel: on which the deliveries are taken and settled.
+            taker: by which batches are taken.
             registry: tells which seeds run.
             work: the work queues.
             available: where batches of released seeds go.
@@ -80,14 +81,16 @@ class Leases:
             events: where it is noted who got what.
             timeout: seconds that a batch may go without ack.
         """
-        self._channel = channel
+        self._taker = taker
+        self._channel: Channel | None = None
+        self._opening = asyncio.Lock()
         self._registry = registry
         self._work = work
         self._available = available
         self._peers = peers
         self._events = events
         self._timeout = timeout
-        self._leases: dict[str, Lease] = {}
+        self._table: dict[str, Lease] = {}
         self._waiting: dict[asyncio.Event, frozenset[str]] = {}
         work.on_arrival(self._wake_one)
         peers.answer("leases.settle", self._settle_for_peer)
@@ -190,7 +193,8 @@ class Leases:
             now = time.monotonic()
             for lease in self._pop(lease for lease in self._leases.values() if lease.until <= now):
                 log.warning("lease.expired", batch=lease.batch.id, seed=lease.batch.seed, worker=lease.worker)
-                await lease.delivery.reject()
+                with contextlib.suppress(BrokerUnavailableError):  # then it has gone back without
+                    await lease.delivery.reject()
 
     def held(self) -> list[Lease]:
         """All that is held, the longest first."""
@@ -214,16 +218,36 @@ class Leases:
                 await self._settle_here(lease.handle, "give back", worker)
             raise
 
+    @property
+    def _leases(self) -> dict[str, Lease]:
+        """What is held, by handle: nothing, once the channel is gone that all of it came by."""
+        if self._table and (self._channel is None or self._channel.is_closed):
+            log.warning("leases.lost", batches=len(self._table))
+            self._table.clear()
+        return self._table
+
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
         leases: list[Lease] = []
         for queue in queues:
             while len(leases) < most and (likely := await self._work.likely(queue)):
-                deliveries = await self._work.get(self._channel, queue, min(likely, most - len(leases)))
+                try:
+                    channel = await self._open()
+                    deliveries = await self._work.get(channel, queue, min(likely, most - len(leases)))
+                except QueueSilentError:
+                    break  # what had been taken before is lost with the channel, and goes to somebody else
                 leased = [await self._lease(worker, queue, one) for one in deliveries if one is not None]
                 leases += [lease for lease in leased if lease is not None]
                 if None in deliveries:
                     break
-        return leases
+        return [lease for lease in leases if self.is_held(lease)]
+
+    async def _open(self) -> Channel:
+        """The channel that all leases hang on."""
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed:
+                self._leases.clear()
+                self._channel = await self._taker.channel()
+            return self._channel
 
     async def _lease(self, worker: str, queue: str, delivery: Delivery) -> Lease | None:
         self._work.fetched(queue, publication_of(delivery))
@@ -238,6 +262,8 @@ class Leases:
         if self._registry.state.is_stale(batch.seed, batch.epoch):
             await self._put_back(lease, "stale")
             return None
+        if delivery.channel is not self._channel:
+            return None  # it came by one that is gone
         self._leases[handle] = lease
         self._events.batch("batch.held", batch, worker)
         return lease

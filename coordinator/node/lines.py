@@ -15,7 +15,7 @@ from coordinator.broker.messages import is_marked, read_batch
 from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch_id, page_id
 from coordinator.domain.registry import Seed
 from coordinator.domain.throttle import Meter, ages
-from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueSilentError
+from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueMissingError, QueueSilentError
 from coordinator.models import MAX_ITEMS, Batch
 from coordinator.parsing import parse_items
 from coordinator.topology import Header
@@ -63,6 +63,8 @@ class Channels:
         """
         try:
             await self._connection.must_answer(topology.seed_queue_name(seed))
+        except QueueMissingError:
+            pass  # to be made
         except QueueSilentError as error:
             self._silent.add(seed)
             if len(self._silent) > MOST_SILENT:

@@ -1,7 +1,7 @@
-"""A session: everything a coordinator does on one pair of connections to the broker.
+"""A session: everything a coordinator does on its connections to the broker.
 
-When a connection ends, deliveries, consumers and open confirms end with it, so the session ends as a whole, and a
-new one begins from what the broker holds. Nothing else needs to survive.
+When the one that reads or the one that writes ends, deliveries, consumers and open confirms end with it, so the
+session ends as a whole, and a new one begins from what the broker holds. Nothing else needs to survive.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.broker.taker import Taker
 from coordinator.domain.entries import Event, SeedSet
 from coordinator.domain.history import Ring
 from coordinator.domain.quarantine import Quarantine
@@ -50,6 +51,8 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
         stack.push_async_callback(reader.close)
         writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"), near=reader)
         stack.push_async_callback(writer.close)
+        taker = Taker(settings.amqp_urls(), name(instance, "takes"), reader)
+        stack.push_async_callback(taker.close)
         management = Management(settings.management(), settings.vhost(), settings.ca_file)
         stack.push_async_callback(management.close)
         publishing = await writer.channel()
@@ -59,7 +62,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
                 await management.keep_unrouted_items()
         for queue in topology.QUEUES:
             await publishing.declare_queue(queue)
-        yield Links(reader, writer, publishing, management)
+        yield Links(reader, writer, taker, publishing, management)
 
 
 @contextlib.asynccontextmanager

@@ -243,12 +243,19 @@ class Suspects:
         except ManagementError as error:
             log.warning("management.failed", problem=str(error))
             return False
+        for queue in set(self._work.queues).difference(totals):
+            await self._work.look(queue)
         return not self._work.is_leaving and all(self._is_still(queue, totals) for queue in self._work.queues)
 
     def _is_still(self, queue: str, totals: Mapping[str, Totals]) -> bool:
-        """Whether nothing of a work queue is in any worker's hands, nor will be: what nobody consumes does no harm."""
+        """Whether nothing of a work queue is in any worker's hands, nor will be: what nobody consumes does no harm.
+
+        A queue without a leader gives nothing out; what it gave before nobody can know, and all would wait for it.
+        """
         out = totals.get(queue)
-        return out is not None and out.unacked == 0 and (out.ready == 0 or not self._work.consumers(queue))
+        if out is None:
+            return self._work.is_silent(queue)
+        return out.unacked == 0 and (out.ready == 0 or not self._work.consumers(queue))
 
     async def _pause_for_peer(self, body: Body) -> Body:
         self._standstill.pause(float(body["seconds"]))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from coordinator.broker.channel import Channel, Delivery
-from coordinator.broker.connection import Connection
 from coordinator.broker.messages import is_marked, publication_of, read_batch
+from coordinator.broker.taker import Taker
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available
@@ -36,11 +36,9 @@ class Swept:
 class Sweeper:
     """Runs sweeps, one at a time; those who ask while one runs share the next."""
 
-    def __init__(
-        self, connection: Connection, registry: Registry, work: Work, available: Available, events: Events
-    ) -> None:
+    def __init__(self, taker: Taker, registry: Registry, work: Work, available: Available, events: Events) -> None:
         self._events = events
-        self._connection = connection
+        self._taker = taker
         self._registry = registry
         self._work = work
         self._available = available
@@ -67,7 +65,7 @@ class Sweeper:
     async def _begin(self) -> None:
         async with self._running:
             self._next = None
-            channel = await self._connection.channel()
+            channel = await self._taker.channel()
             try:
                 for queue in self._work.queues:
                     await self._sweep_queue(channel, queue)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import httpx
+import structlog
 
 from coordinator.broker.channel import Message
 from coordinator.broker.connection import Connection
@@ -20,6 +21,8 @@ from tests.chaos.load import Managers
 from tests.chaos.points import POINTS
 from tests.chaos.world import Party, World
 
+log = structlog.get_logger(__name__)
+
 Act = Callable[[World, random.Random], Awaitable[None]]
 
 PAUSES = {"broker": 3.5, "coordinator": 4.0, "point": 3.0, "worker": 3.0, "command": 4.0}
@@ -29,6 +32,8 @@ While the broker is away, nothing else can be seen."""
 POINT_PATIENCE = 8.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
+ELECTION = 10
+"""Seconds within which a queue whose nodes are all back has a leader, if ever."""
 BLOCKED = 22.0
 """Seconds for which a blocked handler holds up its process; see `handler.Work`."""
 
@@ -252,15 +257,39 @@ def _alarm(name: str) -> Act:
     return strike
 
 
+DELETABLE = ("commands", "work.doomed")
+"""Queues whose loss is survivable: commands not yet read, and the batches of one tag, which are lost."""
+
+
+async def delete_dead_queues(world: World) -> None:
+    """Delete those that were made anew while a node was away and have no leader for good: only an operator can."""
+    management, dead = Management(world.management_url, world.vhost), set(DELETABLE)
+    try:
+        for _ in range(ELECTION):
+            dead = dead.difference(await management.totals())
+            await asyncio.sleep(RECOVERY)
+    finally:
+        await management.close()
+    for queue in dead:
+        log.warning("chaos.queue_dead", queue=queue)
+        async with world.struck("queue-deleted", queue, "it had no leader any more"):
+            await _delete(world, queue)
+
+
+async def _delete(world: World, queue: str) -> None:
+    async with httpx.AsyncClient(timeout=30) as http:
+        await http.delete(f"{world.management_url}/api/queues/{world.vhost}/{queue}")
+
+
 async def _queue_deleted(world: World, rng: random.Random) -> None:
-    """Delete a queue whose loss is survivable: commands not yet read, or the batches of one tag, which are lost."""
-    queue = rng.choice(("commands", "work.doomed", "work.doomed"))
+    """Delete a queue whose loss is survivable."""
+    queue = rng.choice((*DELETABLE, "work.doomed"))
     management = Management(world.management_url, world.vhost)
     try:
         totals = (await management.totals()).get(queue)
         held = totals.ready + totals.unacked if totals else 0
-        async with world.struck("queue-deleted", queue, f"messages in it: {held}"), httpx.AsyncClient() as http:
-            await http.delete(f"{world.management_url}/api/queues/{world.vhost}/{queue}")
+        async with world.struck("queue-deleted", queue, f"messages in it: {held}"):
+            await _delete(world, queue)
             await asyncio.sleep(RECOVERY)
     except (httpx.HTTPError, ManagementError):
         await asyncio.sleep(RECOVERY)

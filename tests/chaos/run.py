@@ -94,6 +94,7 @@ async def _mend_broker(world: World) -> None:
     for node in range(len(world.broker)):
         for resource in kinds.ALARMS.values():
             await kinds.clear_alarm(world, node, resource)
+    await kinds.delete_dead_queues(world)
 
 
 async def _for_a_while(tasks: list[asyncio.Task[None]], seconds: float) -> None:

@@ -10,12 +10,13 @@ import httpx
 import pytest
 from starlette.types import Message
 
+from coordinator.broker.management import Management
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.node.leases import Lease
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.steps import ack, counts_settle, fetch, put_seed, seed_of, served, submit
+from tests.integration.steps import ack, counts_settle, fetch, put_seed, seed_of, served, submit, until
 from tests.support import (
     DEADLINE,
     PREFIX,
@@ -233,6 +234,28 @@ async def test_what_is_not_acked_in_time_goes_to_another(broker: BrokerUrls) -> 
         assert (new["batch"], new["attempt"]) == (old["batch"], 2)
         assert (await client.put(f"/batch/ack/{old['id']}")).status_code == 404
         await ack(client, [new])
+
+
+async def test_a_lost_connection_takes_its_batches_along(
+    api: httpx.AsyncClient, node: Node, settings: Settings
+) -> None:
+    """What was fetched by a connection that is lost goes to others, its attempt raised; all else goes on."""
+    await submit(api, "s", 5)
+    session, old = node.session, (await fetch(api, worker="old"))[0]
+    names: list[str] = []
+    management = Management(settings.management(), settings.vhost())
+
+    async def look() -> None:
+        names[:] = [one.name for one in await management.connections() if one.client_name.endswith(":takes")]
+
+    await until(look, lambda: names, "the broker tells of the connection")
+    await management.close_connection(names[0], "a test")
+    await management.close()
+    new = (await fetch(api, worker="new"))[0]
+    assert (new["batch"], new["attempt"], new["items"]) == (old["batch"], 2, old["items"])
+    assert (await api.put(f"/batch/ack/{old['id']}")).status_code == 404
+    assert (await api.put(f"/batch/ack/{new['id']}")).status_code == 200
+    assert node.session is session
 
 
 async def test_given_back_without_fault(api: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""Queues that are left alone for what they did: longer each time, and no more once they give something out."""
+"""Queues that are left alone for what they did: longer each time, and no more once they are well."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def test_a_queue_is_left_alone_for_a_while() -> None:
 
 
 def test_each_time_twice_as_long() -> None:
-    """Up to a most; what has given something out begins anew."""
+    """Up to a most; what was well begins anew."""
     quarantine = Quarantine()
     pauses = [quarantine.struck("work", 0.0) for _ in range(8)]
     assert pauses[:3] == [FIRST, 2 * FIRST, 4 * FIRST]
     assert pauses[-1] == MOST
-    quarantine.gave("work")
+    quarantine.is_well("work")
     assert quarantine.struck("work", 0.0) == FIRST
 
 
