@@ -41,8 +41,11 @@ async def test_a_queue_that_lost_itself_holds_up_its_own_seed_alone(
         await drain.close()
 
 
-async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone(tmp_path: Path) -> None:
+async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has lost itself with a node that was killed too early; once it is deleted and made anew, all goes on."""
+    monkeypatch.setattr("coordinator.broker.channel.CONFIRM_TIMEOUT", 5.0)
     async with own_broker(tmp_path / "broker") as (broker, settings), running_node(settings) as node:
         for seed in ("whole", "routed"):
             await publish_items(settings, seed, [items(10)])
