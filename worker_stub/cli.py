@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import typer
 from pydantic import ValidationError
 
-from coordinator import logs
+from coordinator import event_loop, logs
 from coordinator.client.http_worker import HttpWorker
 from coordinator.discovery import read_connection
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, InvalidInputError
@@ -127,7 +127,7 @@ def work(  # noqa: PLR0913 - the options
         def make(port: Transport) -> Worker:
             return Worker(identity, port, run_one, place, stop_timeout, tells_results=not no_results)
 
-        asyncio.run(_work(identity, settings, url, make, alive_file))
+        event_loop.run(_work(identity, settings, url, make, alive_file))
     except (CoordinatorError, OSError, ExceptionGroup) as error:
         typer.echo(f"worker-stub: {_cause(error)}", err=True)
         raise typer.Exit(FAILED) from None

@@ -15,7 +15,7 @@ import typer
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from coordinator import discovery, logs
+from coordinator import discovery, event_loop, logs
 from coordinator.broker.private import PrivateBroker
 from coordinator.cli.broker import ended
 from coordinator.cli.common import AmqpUrl, examples, load_settings, without_password
@@ -114,7 +114,7 @@ def serve(
         client_context(settings.ca_file)
     _allow_connections(settings.max_connections)
     with listening(settings, insecure=insecure or tokens.are_required) as listener:
-        asyncio.run(run_until_told(_serve(settings, listener, tokens, local), settings.stop_timeout))
+        event_loop.run(run_until_told(_serve(settings, listener, tokens, local), settings.stop_timeout))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,14 @@ from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
 from coordinator.domain.entries import SeedPurged, SeedReleased, SeedResumed
 from coordinator.domain.tally import Tally
-from coordinator.errors import InvalidInputError, ManagementError, NotFoundError, QueueSilentError, UnroutableError
+from coordinator.errors import (
+    BrokerUnavailableError,
+    InvalidInputError,
+    ManagementError,
+    NotFoundError,
+    QueueSilentError,
+    UnroutableError,
+)
 from coordinator.node.callbacks import Callbacks
 from coordinator.node.dead import DeadLetters
 from coordinator.node.figures import Figures
@@ -178,7 +185,7 @@ class CommandReader:
             status, answer = INVALID, describe(error)
             if not delivery.reply_to:
                 await self._dead.bury_message(delivery, "command", "", str(error))
-        except (ManagementError, QueueSilentError) as error:
+        except (BrokerUnavailableError, ManagementError, QueueSilentError) as error:
             status, answer = UNAVAILABLE, {"message": str(error)}
             log.warning("command.failed", command=delivery.routing_key, problem=str(error))
             if not delivery.reply_to:  # nobody would repeat it

@@ -30,6 +30,7 @@ from coordinator.errors import (
     BrokerUnavailableError,
     CoordinatorError,
     QueueFullError,
+    QueueMissingError,
     QueueSilentError,
 )
 from coordinator.models import Batch
@@ -250,11 +251,13 @@ class Work:
 
         Raises:
             BrokerUnavailableError: the connection has ended.
-            QueueSilentError: the queue ended it, or gave no answer in time, and is left alone for a while now; the
-                channel is gone.
+            QueueSilentError: the queue ended it, or gave no answer in time, and is left alone for a while now, or there
+                is none; the channel is gone.
         """
         try:
             deliveries = await channel.get_many(queue, most)
+        except QueueMissingError as error:
+            raise QueueSilentError(f"the queue {queue!r} is gone") from error
         except BrokerUnavailableError as error:
             if INTERNAL not in str(error) and not isinstance(error.__cause__, TimeoutError):
                 raise
