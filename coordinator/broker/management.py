@@ -175,13 +175,13 @@ class Management:
             await self._call("DELETE", path, headers={"X-Reason": reason})
 
     async def totals(self) -> dict[str, Totals]:
-        """Ready and unacked messages by queue; one that has lost its leader is left out, since nobody can say."""
+        """Ready and unacked messages by queue; of one without a leader, or most of its members, nobody can say."""
         query = "disable_stats=true&enable_queue_totals=true"
         answer = (await self._call("GET", f"/api/queues/{self._vhost}?{query}")).json()
         return {
             str(one["name"]): Totals(int(one["messages_ready"]), int(one.get("messages_unacknowledged", 0)))
             for one in answer
-            if "messages_ready" in one
+            if "messages_ready" in one and _has_majority(one)
         }
 
     async def running_nodes(self) -> set[str]:
@@ -255,6 +255,12 @@ def _client(url: str, ca_file: Path | None) -> httpx.AsyncClient:
         trust_env=False,
         verify=verification(url, ca_file),
     )
+
+
+def _has_majority(queue: Mapping[str, Any]) -> bool:
+    """Whether most members of a queue run, where it has any: else it answers nobody, though a leader may be named."""
+    members = queue.get("members") or ()
+    return not members or 2 * len(queue.get("online") or ()) > len(members)
 
 
 def _figure(value: object) -> int:
