@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiormq.connection import TransportFactory
@@ -58,8 +58,7 @@ class Tap(asyncio.StreamReaderProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is there."""
         super().connection_made(transport)
-        if isinstance(transport, asyncio.WriteTransport):
-            self._socket = transport
+        self._socket = cast("asyncio.WriteTransport", transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         """Share what came: whole frames to sinks or the library, the beginning of another is kept."""
