@@ -112,9 +112,15 @@ class Seeds:
             yield
 
     async def _until_purged(self, ident: str) -> None:
-        """Wait until no other coordinator is about to delete the queue of a seed that was purged."""
+        """Wait until no other coordinator is about to delete the queue of a seed that was purged.
+
+        Each answers once it is not, or is cut off if it hangs. A queue that is made anew while it is deleted may lose
+        what it holds, or give it out twice.
+        """
         if ident in self._registry.state.forgotten:
-            await self._peers.ask("seed.purged", {"seed": ident})
+            answers = await self._peers.ask("seed.purged", {"seed": ident})
+            while answers.missing:
+                answers = await self._peers.ask("seed.purged", {"seed": ident})
 
     async def _wait_for_purge(self, body: Body) -> Body:
         async with self._purging[str(body["seed"])]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections.abc import Awaitable, Callable
@@ -25,13 +26,14 @@ log = structlog.get_logger(__name__)
 
 Act = Callable[[World, random.Random], Awaitable[None]]
 
-PAUSES = {"broker": 3.5, "coordinator": 4.0, "point": 3.0, "worker": 3.0, "command": 4.0}
+PAUSES = {"broker": 3.5, "coordinator": 4.0, "point": 2.0, "worker": 3.0, "command": 4.0}
 """How much longer lanes pause: each kind strikes some six times in ten minutes, and work goes on between.
 
 While the broker is away, nothing else can be seen."""
 POINT_PATIENCE = 8.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
+COMMANDS_TAKE = 30.0
 ELECTION = 10
 """Seconds within which a queue whose nodes are all back has a leader, if ever."""
 BLOCKED = 22.0
@@ -308,9 +310,26 @@ def _commands(name: str, *, is_shuffled: bool) -> Act:
         managers = Managers(world.history, world.urls, world.http_url, world.plan.seeds)
         async with world.struck(name, seed):
             await _send_all(world, managers, seed, commands)
+            await _until_carried_out(world)  # else one that is tried again may come after the resume
             await managers.resume(seed, rng)
 
     return strike
+
+
+async def _until_carried_out(world: World) -> None:
+    """Wait until no command waits or is under way, for a while at most."""
+    management = Management(world.management_url, world.vhost)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMMANDS_TAKE):
+                while True:
+                    with contextlib.suppress(ManagementError):
+                        commands = (await management.totals()).get("commands")
+                        if commands is not None and commands.ready + commands.unacked == 0:
+                            return
+                    await asyncio.sleep(RECOVERY)
+    finally:
+        await management.close()
 
 
 async def _send_all(world: World, managers: Managers, seed: str, commands: list[str]) -> None:
@@ -346,7 +365,7 @@ FAULTS = (
     ),
     Fault("coordinator-slow", "coordinator", _on_process("coordinator-slow", _coordinators, (4, 10), _slow_down)),
     Fault("coordinator-all-kill", "coordinator", _all_coordinators),
-    Fault("coordinator-restart", "point", _rolling_restart),
+    Fault("coordinator-restart", "coordinator", _rolling_restart),
     *(Fault(f"kill-{point}", "point", _at_point(point)) for point in POINTS),
     Fault("clock-step", "command", _clock_step),
     Fault("commands-repeated", "command", _commands("commands-repeated", is_shuffled=False)),
