@@ -44,12 +44,12 @@ class Channel:
     """
 
     def __init__(
-        self, outer: AbstractChannel, inner: InnerChannel, tap: Tap, *, on_loss: Callable[[str], None]
+        self, outer: AbstractChannel, inner: InnerChannel, tap: Tap, *, needed: bool, on_loss: Callable[[str], None]
     ) -> None:
         # The library holds channels weakly, so both references stay here.
         self._outer = outer
         self._inner = inner
-        self._is_needed = False
+        self._is_needed = needed
         self._on_loss = on_loss
         self._flow = Flow(tap, inner.number, inner.connection.connection_tune.frame_max, self)
         self._abandoning: asyncio.Task[None] | None = None

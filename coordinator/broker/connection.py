@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aio_pika
@@ -130,13 +130,18 @@ class Connection:
         self._beside = [one for one in self._beside if not one.closed.is_set()] + [connection]
         return connection
 
-    async def channel(self) -> Channel:
-        """Open a channel; mandatory messages that come back raise."""
+    async def channel(self, on_loss: Callable[[str], None] | None = None) -> Channel:
+        """Open a channel; mandatory messages that come back raise.
+
+        Args:
+            on_loss: called when it is lost. Without it the connection counts as ended when a channel is lost by which
+                something is consumed.
+        """
         async with ours("open a channel"), asyncio.timeout(RPC_TIMEOUT):
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
             inner = cast("InnerChannel", await outer.get_underlay_channel())
-            channel = Channel(outer, inner, self._inner.tap, on_loss=self._lose)
+            channel = Channel(outer, inner, self._inner.tap, needed=on_loss is not None, on_loss=on_loss or self._lose)
         self._channels = [one for one in self._channels if not one.is_closed]
         self._channels.append(channel)
         return channel

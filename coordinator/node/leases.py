@@ -14,9 +14,9 @@ from typing import Literal
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Delivery
 from coordinator.broker.messages import is_marked, publication_of, read_batch
-from coordinator.broker.taker import Taker
+from coordinator.broker.taker import Taker, Takings
 from coordinator.domain.tags import eligible
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueSilentError
 from coordinator.models import Batch
@@ -81,16 +81,14 @@ class Leases:
             events: where it is noted who got what.
             timeout: seconds that a batch may go without ack.
         """
-        self._taker = taker
-        self._channel: Channel | None = None
-        self._opening = asyncio.Lock()
+        self._takings = Takings(taker, self._lost)
         self._registry = registry
         self._work = work
         self._available = available
         self._peers = peers
         self._events = events
         self._timeout = timeout
-        self._table: dict[str, Lease] = {}
+        self._leases: dict[str, Lease] = {}
         self._waiting: dict[asyncio.Event, frozenset[str]] = {}
         work.on_arrival(self._wake_one)
         peers.answer("leases.settle", self._settle_for_peer)
@@ -218,21 +216,20 @@ class Leases:
                 await self._settle_here(lease.handle, "give back", worker)
             raise
 
-    @property
-    def _leases(self) -> dict[str, Lease]:
-        """What is held, by handle: nothing, once the channel is gone that all of it came by."""
-        if self._table and (self._channel is None or self._channel.is_closed):
-            log.warning("leases.lost", batches=len(self._table))
-            self._table.clear()
-        return self._table
+    def _lost(self, _: str) -> None:
+        """Forget what came by channels that are gone: the broker has taken it back."""
+        gone = [handle for handle, lease in self._leases.items() if lease.delivery.channel.is_closed]
+        for handle in gone:
+            del self._leases[handle]
+        if gone:
+            log.warning("leases.lost", batches=len(gone))
 
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
         leases: list[Lease] = []
         for queue in queues:
             while len(leases) < most and (likely := await self._work.likely(queue)):
                 try:
-                    channel = await self._open()
-                    deliveries = await self._work.get(channel, queue, min(likely, most - len(leases)))
+                    deliveries = await self._work.get(self._takings, queue, min(likely, most - len(leases)))
                 except QueueSilentError:
                     break  # what had been taken before is lost with the channel, and goes to somebody else
                 leased = [await self._lease(worker, queue, one) for one in deliveries if one is not None]
@@ -240,14 +237,6 @@ class Leases:
                 if None in deliveries:
                     break
         return [lease for lease in leases if self.is_held(lease)]
-
-    async def _open(self) -> Channel:
-        """The channel that all leases hang on."""
-        async with self._opening:
-            if self._channel is None or self._channel.is_closed:
-                self._leases.clear()
-                self._channel = await self._taker.channel()
-            return self._channel
 
     async def _lease(self, worker: str, queue: str, delivery: Delivery) -> Lease | None:
         self._work.fetched(queue, publication_of(delivery))
@@ -262,8 +251,8 @@ class Leases:
         if self._registry.state.is_stale(batch.seed, batch.epoch):
             await self._put_back(lease, "stale")
             return None
-        if delivery.channel is not self._channel:
-            return None  # it came by one that is gone
+        if delivery.channel.is_closed:
+            return None
         self._leases[handle] = lease
         self._events.batch("batch.held", batch, worker)
         return lease

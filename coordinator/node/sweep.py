@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Delivery
 from coordinator.broker.messages import is_marked, publication_of, read_batch
-from coordinator.broker.taker import Taker
+from coordinator.broker.taker import Taker, Takings
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available
@@ -65,14 +65,14 @@ class Sweeper:
     async def _begin(self) -> None:
         async with self._running:
             self._next = None
-            channel = await self._taker.channel()
+            takings = Takings(self._taker)
             try:
                 for queue in self._work.queues:
-                    await self._sweep_queue(channel, queue)
+                    await self._sweep_queue(takings, queue)
             finally:
-                await channel.close()
+                await takings.close()
 
-    async def _sweep_queue(self, channel: Channel, queue: str) -> None:
+    async def _sweep_queue(self, takings: Takings, queue: str) -> None:
         """Take out as many batches as wait now; what is put back goes behind them and is not met again.
 
         Raises:
@@ -81,7 +81,7 @@ class Sweeper:
         taken: list[Delivery] = []
         left = await self._work.look(queue, must_answer=True)
         while left > 0:
-            answers = await self._work.get(channel, queue, min(left, AT_ONCE))
+            answers = await self._work.get(takings, queue, min(left, AT_ONCE))
             taken += [delivery for delivery in answers if delivery is not None]
             left = 0 if None in answers else left - len(answers)
         async with asyncio.TaskGroup() as group:

@@ -20,6 +20,7 @@ from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message
+from coordinator.broker.taker import Takings
 from coordinator.domain.ledger import Ledger, Sending
 from coordinator.domain.membership import share
 from coordinator.domain.quarantine import Quarantine
@@ -246,16 +247,16 @@ class Work:
             listener()
         self.ledger.left_queue(publication, time.monotonic())
 
-    async def get(self, channel: Channel, queue: str, most: int) -> list[Delivery | None]:
+    async def get(self, takings: Takings, queue: str, most: int) -> list[Delivery | None]:
         """Take up to so many batches out of a work queue; None for each that was not there.
 
         Raises:
             BrokerUnavailableError: the connection has ended.
             QueueSilentError: the queue ended it, or gave no answer in time, and is left alone for a while now, or there
-                is none; the channel is gone.
+                is none; channels are gone.
         """
         try:
-            deliveries = await channel.get_many(queue, most)
+            deliveries = await takings.get_many(queue, most)
         except QueueMissingError as error:
             raise QueueSilentError(f"the queue {queue!r} is gone") from error
         except BrokerUnavailableError as error:
