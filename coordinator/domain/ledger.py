@@ -100,7 +100,8 @@ class Ledger:
             return []
         named = {publication for publication, sending in lane.sent.items() if sending.batch in held}
         others = [one for one, sending in lane.sent.items() if one not in named and sending.at <= before]
-        strangers = max(0, unacked - len(named))
+        # Those that are named and came later may not be in the figure: counted as if they were, they would hide others.
+        strangers = max(0, unacked - sum(lane.sent[one].at <= before for one in named))
         return self._take_all(lane, others[: max(0, len(others) - strangers)])
 
     def bound(self, queue: str, most: int, leased: Collection[str]) -> list[Sending]:

@@ -20,6 +20,8 @@ class Window:
     """Batches that waited at the last look: this coordinator's, where others fill the queue as well."""
     consumers: int
     at: float
+    asked: float = 0.0
+    """When the broker was asked for these figures."""
     sent: int = 0
     taken: int = 0
     """Batches that were fetched here since then: they left as well, and made room at once."""

@@ -279,11 +279,10 @@ def _tuple(obstacle: Obstacle | None) -> tuple[float | None, bool] | None:
 def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
     """Where all consumers of a work queue are library workers, what is sent is bounded by what they can hold."""
     leased = {lease.batch.id for lease in leases.held()}
-    # The broker counts what was fetched and is not settled as a consumer each.
-    fetches = Counter(topology.work_queue_name(lease.batch.tags) for lease in leases.held())
     for queue in work.ledger.busy():
         tags = set(topology.tags_of_work_queue(queue))
         speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
         able = [presence for presence in speaking if tags.issubset(presence.tags)]
-        if work.consumers(queue) - fetches[queue] <= len(able):
+        # The broker counts what was fetched and is not settled as a consumer each, from then on.
+        if work.consumers(queue) - leases.fetched(queue, work.asked(queue)) <= len(able):
             work.bound(queue, sum(presence.capacity for presence in able), leased)

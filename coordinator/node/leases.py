@@ -198,6 +198,13 @@ class Leases:
         """All that is held, the longest first."""
         return sorted(self._leases.values(), key=lambda lease: lease.since)
 
+    def fetched(self, queue: str, before: float) -> int:
+        """How many of a work queue's batches are held that were fetched before that moment (monotonic seconds)."""
+        return sum(
+            lease.until - self._timeout < before and topology.work_queue_name(lease.batch.tags) == queue
+            for lease in self._leases.values()
+        )
+
     @property
     def is_awaited(self) -> bool:
         """Whether a call waits for batches."""

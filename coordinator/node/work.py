@@ -309,6 +309,7 @@ class Work:
         if depth != Depth(0, 0):  # that is also said of a queue without a leader
             self._lanes.trust(queue)
         now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
+        window.asked = asked
         theirs = sum(claim.queued for claim in claims)
         self.ledger.saw_depth(queue, depth.ready, asked, now, self._published_by_others(queue))
         mine, _ = self.ledger.batches(queue)
@@ -363,6 +364,11 @@ class Work:
         """How many consumed this queue when it was last looked at."""
         window = self._windows.get(queue)
         return window.consumers if window else 0
+
+    def asked(self, queue: str) -> float:
+        """When the broker was asked of this queue last (monotonic seconds): what it told may be without what came later."""
+        window = self._windows.get(queue)
+        return window.asked if window else 0.0
 
     async def strange(self, queue: str) -> int:
         """Batches that wait in this queue and that no coordinator accounts for, as after all of them ended."""
