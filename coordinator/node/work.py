@@ -366,7 +366,7 @@ class Work:
         return window.consumers if window else 0
 
     def asked(self, queue: str) -> float:
-        """When the broker was asked of this queue last (monotonic seconds): what it told may be without what came later."""
+        """When the broker was last asked of this queue (monotonic seconds): it could not tell of what came later."""
         window = self._windows.get(queue)
         return window.asked if window else 0.0
 
