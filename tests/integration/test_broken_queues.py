@@ -13,6 +13,7 @@ from coordinator.broker.channel import Delivery
 from coordinator.broker.messages import is_marked, read_batch
 from coordinator.models import Route, SeedSpec
 from tests.integration.test_resilience import OUTAGE, own_broker
+from tests.integration.workers import Hand, working
 from tests.support import Drain, eventually, items, knows_its_queues, publish_items, running_node
 
 pytestmark = pytest.mark.timeout(240)
@@ -60,9 +61,14 @@ async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone
         with capture_logs() as logged:
             await publish_items(settings, "routed", [items(10, "late")])
             await eventually(lambda: is_broken("work.lost", logged), "the queue is known as broken", OUTAGE)
+        hand = Hand.open()
+        with capture_logs() as logged:
+            async with working(settings, "w", hand.handle, tags=["lost"]):
+                await publish_items(settings, "whole", [items(10, "later")])
+                await eventually(lambda: len(set(hand.finished)) == 20, "the items of the other seed", OUTAGE)
+                await eventually(lambda: is_silent("work.lost", logged), "the worker has tried the queue", OUTAGE)
+            assert not any(entry["event"] == "worker.disconnected" for entry in logged)
         drain = await Drain.begin(settings)
-        await publish_items(settings, "whole", [items(10, "later")])
-        await eventually(lambda: len(set(drain.items("whole"))) == 20, "the items of the other seed", OUTAGE)
         got: list[Delivery] = []
         channel = await drain.connection.channel()
         await channel.delete_queue("work.lost")
@@ -77,6 +83,11 @@ async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone
 def is_broken(queue: str, logged: Sequence[Mapping[str, object]]) -> bool:
     """Whether it was said of a work queue that it is left alone."""
     return any(entry["event"] == "work.queue_broken" and entry["queue"] == queue for entry in logged)
+
+
+def is_silent(queue: str, logged: Sequence[Mapping[str, object]]) -> bool:
+    """Whether a worker said that a work queue does not answer."""
+    return any(entry["event"] == "worker.queue_silent" and entry["queue"] == queue for entry in logged)
 
 
 def is_left_alone(seed: str, logged: Sequence[Mapping[str, object]]) -> bool:

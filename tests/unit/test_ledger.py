@@ -62,3 +62,12 @@ def test_what_others_published_waits_behind() -> None:
     assert ledger.counts() == {"s": (2, 1)}
     ledger.saw_depth("work", ready=0, asked=9, now=10, others=25.0)
     assert ledger.counts() == {"s": (0, 3)}
+
+
+def test_who_came_after_the_figure_hides_nobody() -> None:
+    """A figure that may be older than a delivery does not count it, so it leaves room for all that are older."""
+    ledger = ledger_with(1, 2, 3)
+    ledger.saw_depth("work", ready=1, asked=4, now=5)
+    ledger.left_queue("p2", now=8)
+    assert ledger.saw_unacked("work", 2, {"b2"}, before=7) == []
+    assert [one.batch for one in ledger.saw_unacked("work", 2, {"b2"}, before=9)] == ["b0"]
