@@ -38,6 +38,8 @@ class Totals:
 
     ready: int
     unacked: int
+    leaving: int = 0
+    """Those that failed and are not yet known to be where dead letters go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +180,7 @@ class Management:
         """Ready and unacked messages by queue; of one without a leader, or most of its members, nobody can say."""
         query = "disable_stats=true&enable_queue_totals=true"
         answer = (await self._call("GET", f"/api/queues/{self._vhost}?{query}")).json()
-        return {
-            str(one["name"]): Totals(int(one["messages_ready"]), int(one.get("messages_unacknowledged", 0)))
-            for one in answer
-            if "messages_ready" in one and _has_majority(one)
-        }
+        return {str(one["name"]): _totals_of(one) for one in answer if "messages_ready" in one and _has_majority(one)}
 
     async def running_nodes(self) -> set[str]:
         """The names of the cluster's nodes that run, as the node that is asked sees it."""
@@ -255,6 +253,11 @@ def _client(url: str, ca_file: Path | None) -> httpx.AsyncClient:
         trust_env=False,
         verify=verification(url, ca_file),
     )
+
+
+def _totals_of(queue: Mapping[str, Any]) -> Totals:
+    ready, unacked = int(queue["messages_ready"]), int(queue.get("messages_unacknowledged", 0))
+    return Totals(ready, unacked, max(0, int(queue.get("messages", 0)) - ready - unacked))
 
 
 def _has_majority(queue: Mapping[str, Any]) -> bool:

@@ -172,6 +172,14 @@ def check_queues(facts: Facts) -> Iterator[Finding]:
                 f"{name}: {len(online)} of {len(members)} members are online, so it stands still",
                 "start the nodes that are down",
             )
+        left = sum(int(queue.get(key) or 0) for key in ("messages_ready", "messages_unacknowledged"))
+        if (leaving := int(queue.get("messages") or 0) - left) > 0:
+            yield Finding(
+                "warning",
+                "queues",
+                f"{name}: {leaving} messages that failed have not come to where they go then",
+                f"if that lasts, restart the node {queue.get('leader')}, so that the queue gets another leader",
+            )
 
 
 def check_bindings(facts: Facts) -> Iterator[Finding]:

@@ -101,3 +101,13 @@ def test_what_is_wrong_is_found(facts: Facts, level: str, check: str, what: str)
 def test_without_a_coordinator_no_queue_is_stale() -> None:
     """Where nobody tells which seeds there are, none is called unknown."""
     assert examine(replace(WELL, seeds=None)) == []
+
+
+def test_dead_letters_that_do_not_leave() -> None:
+    """Messages that are neither ready nor unacked have failed, and are still on their way."""
+    figures = {"messages": 5, "messages_ready": 1, "messages_unacknowledged": 2, "leader": "rabbit@b"}
+    queues = [{**queue, **figures} if queue["name"] == "work" else queue for queue in WELL.queues]
+    (finding,) = examine(replace(WELL, queues=queues))
+    assert (finding.level, finding.check) == ("warning", "queues")
+    assert "work: 2 messages" in finding.what
+    assert "rabbit@b" in finding.mend
