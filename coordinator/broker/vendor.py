@@ -53,6 +53,8 @@ def translated(  # noqa: PLR0911 - a table, one error a line
             return BrokerUnavailableError(f"the broker did not answer in time: {asked}")
         case asyncio.CancelledError():
             return BrokerUnavailableError("the connection is gone: its heartbeat stopped")
+        case StopAsyncIteration():  # how the library says that nothing comes any more
+            return BrokerUnavailableError("the connection is gone: it ended while it was opened")
         case amqp.AMQPError() | amqp.ChannelInvalidStateError() | OSError() | RuntimeError():
             return BrokerUnavailableError(f"the connection is gone: {str(error) or type(error).__name__}")
         case _ if type(error) is Exception:  # how the library rejects what waits when it has nothing to say

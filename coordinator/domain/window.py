@@ -35,6 +35,7 @@ class Window:
     """Batches that waited at the last look and that no coordinator accounts for."""
     is_silent: bool | None = None
     """Whether the broker told nothing of it at the last look; None before the first one."""
+    silent_since: float = 0.0
     refused_for: float = 0.0
     """Seconds for which it is left alone, because it refused a batch; 0 once it has taken one."""
 
@@ -49,6 +50,8 @@ class Window:
 
     def went_silent(self, now: float) -> None:
         """The broker tells nothing of it."""
+        if not self.is_silent:
+            self.silent_since = now
         self.is_silent, self.at, self.pause = True, now, LONGEST_LOOK
         self.allow(0)
 

@@ -37,6 +37,8 @@ PREFETCH: Final = 1000
 SUSPECT_PAUSE: Final = 0.2
 """Seconds that a suspect has to kill its worker before the next one goes out."""
 LOOK_EVERY: Final = 0.1
+LEADERLESS: Final = 60.0
+"""Seconds after which a queue that says nothing is taken to have lost its leader for good."""
 PAUSE: Final = 5.0
 """Seconds that all coordinators send nothing, unless asked again: should this one die, they go on."""
 RENEW_EVERY: Final = 1.0
@@ -250,11 +252,12 @@ class Suspects:
     def _is_still(self, queue: str, totals: Mapping[str, Totals]) -> bool:
         """Whether nothing of a work queue is in any worker's hands, nor will be: what nobody consumes does no harm.
 
-        A queue without a leader gives nothing out; what it gave before nobody can know, and all would wait for it.
+        A queue without a leader gives nothing out. What it gave before nobody can know, so it is waited for, but not
+        for ever.
         """
         out = totals.get(queue)
         if out is None:
-            return self._work.is_silent(queue)
+            return self._work.is_silent(queue, LEADERLESS)
         return out.unacked == 0 and (out.ready == 0 or not self._work.consumers(queue))
 
     async def _pause_for_peer(self, body: Body) -> Body:

@@ -267,10 +267,10 @@ class Work:
         self._lanes.gave(queue)
         return deliveries
 
-    def is_silent(self, queue: str) -> bool:
-        """Whether the broker told nothing of this queue when it was last asked."""
+    def is_silent(self, queue: str, seconds: float) -> bool:
+        """Whether the broker has told nothing of this queue for so long, up to when it was last asked."""
         window = self._windows.get(queue)
-        return bool(window and window.is_silent)
+        return bool(window and window.is_silent and window.at - window.silent_since >= seconds)
 
     async def likely(self, queue: str) -> int:
         """How many batches wait in this work queue, as far as can be known: some may just have been taken elsewhere.

@@ -1,0 +1,32 @@
+"""The loop of what runs for long: what the broker's client says there is understood as well."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from coordinator import event_loop
+from coordinator.broker.connection import Connection
+from coordinator.broker.vendor import ours
+from coordinator.errors import BrokerUnavailableError
+
+
+def test_a_broker_that_hangs_up_at_once() -> None:
+    """A node that dies while it is connected to is a broker that is away, however the client says so."""
+
+    async def connect() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(BrokerUnavailableError):
+                await Connection.open([f"amqp://127.0.0.1:{port}/"], "test")
+
+    event_loop.run(connect())
+
+
+async def test_nothing_comes_any_more() -> None:
+    """The client says so by an error that no generator may raise."""
+    with pytest.raises(BrokerUnavailableError):
+        async with ours("connect"):
+            raise StopAsyncIteration
