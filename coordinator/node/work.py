@@ -44,6 +44,8 @@ from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
 
+CONFIRM_LAG = 1.0
+"""Seconds by which a confirm may come later than the batch itself."""
 LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
 
@@ -102,6 +104,7 @@ class Work:
         self._windows: dict[str, Window] = {}
         self._leaving: Counter[str] = Counter()
         self._waiting: set[asyncio.Task[None]] = set()
+        self._sending: dict[str, asyncio.Future[str]] = {}
         self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
         self._room: list[Callable[[], None]] = []
@@ -152,6 +155,7 @@ class Work:
         sent: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         on_end = partial(self._ended, batch, queue, publication, sent)
         self._leaving[batch.seed] += 1
+        self._sending[publication] = sent
         if not self._lanes.try_send(queue, message, on_end):
             task = asyncio.create_task(self._send_first(batch.tags, queue, message, on_end), name="send")
             self._waiting.add(task)
@@ -175,6 +179,7 @@ class Work:
     def _ended(
         self, batch: Batch, queue: str, publication: str, sent: asyncio.Future[str], error: CoordinatorError | None
     ) -> None:
+        del self._sending[publication]
         self._left(batch.seed)
         if error is None:
             self._arrived(batch, queue, publication)
@@ -213,6 +218,12 @@ class Work:
             idle = asyncio.get_running_loop().create_future()
             self._idle[seed].append(idle)
             await idle
+
+    async def confirmed(self, publication: str) -> None:
+        """Wait until a batch that was taken out of its queue is known here to have come there: it can be a moment."""
+        sent = self._sending.get(publication)
+        if sent is not None:
+            await asyncio.wait([sent], timeout=CONFIRM_LAG)
 
     def reserve(self, queue: str) -> None:
         """Count a batch that is about to be sent against the queue's room, until it has `landed`."""

@@ -94,8 +94,9 @@ async def _mend_broker(world: World) -> None:
     for node in range(len(world.broker)):
         for resource in kinds.ALARMS.values():
             await kinds.clear_alarm(world, node, resource)
-    await _restart_nodes(world)
-    await kinds.delete_dead_queues(world)
+    if len(world.broker) > 1:
+        await _restart_nodes(world)
+        await kinds.delete_dead_queues(world)
 
 
 async def _restart_nodes(world: World) -> None:
