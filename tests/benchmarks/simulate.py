@@ -1,7 +1,7 @@
 r"""Past one machine: the real pure code of turns, throttles and ownership, with measured costs and simulated time.
 
     python -m tests.benchmarks.simulate --seeds 100000 --workers 10000 --items 1e9 --clusters 4 \
-        --coordinator-us 210 --broker-us 183.3 --queue-rate 8196 --queue-kb 105
+        --coordinator-us 103.3 --broker-us 120 --queue-rate 12013 --queue-kb 137
     python -m tests.benchmarks.simulate --behind 1000
 
 Seeds belong to clusters and, in each, to coordinators by `domain.membership.owner`; each coordinator serves its seeds
