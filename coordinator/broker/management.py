@@ -180,7 +180,7 @@ class Management:
         """Ready and unacked messages by queue; of one without a leader, or most of its members, nobody can say."""
         query = "disable_stats=true&enable_queue_totals=true"
         answer = (await self._call("GET", f"/api/queues/{self._vhost}?{query}")).json()
-        return {str(one["name"]): _totals_of(one) for one in answer if "messages_ready" in one and _has_majority(one)}
+        return {str(one["name"]): _totals_of(one) for one in answer if "messages_ready" in one and _may_answer(one)}
 
     async def running_nodes(self) -> set[str]:
         """The names of the cluster's nodes that run, as the node that is asked sees it."""
@@ -260,10 +260,11 @@ def _totals_of(queue: Mapping[str, Any]) -> Totals:
     return Totals(ready, unacked, max(0, int(queue.get("messages", 0)) - ready - unacked))
 
 
-def _has_majority(queue: Mapping[str, Any]) -> bool:
-    """Whether most members of a queue run, where it has any: else it answers nobody, though a leader may be named."""
+def _may_answer(queue: Mapping[str, Any]) -> bool:
+    """Whether a queue has a leader and most of its members, where it has any: else it answers nobody."""
     members = queue.get("members") or ()
-    return not members or 2 * len(queue.get("online") or ()) > len(members)
+    is_led = queue.get("leader", "") is not None
+    return not members or (is_led and 2 * len(queue.get("online") or ()) > len(members))
 
 
 def _figure(value: object) -> int:
