@@ -107,8 +107,9 @@ async def _restart_nodes(world: World) -> None:
     """
     cluster = world.broker.cluster
     for node in range(len(world.broker)):
-        await cluster.restart(node)
-        await cluster.until_whole()
+        async with world.struck("broker-restart", f"node {node}"):
+            await cluster.restart(node)
+            await cluster.until_whole()
 
 
 async def _for_a_while(tasks: list[asyncio.Task[None]], seconds: float) -> None:
