@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
+from coordinator.errors import BrokerUnavailableError, QueueSilentError
 
 if TYPE_CHECKING:
     from coordinator.broker.connection import Connection
@@ -47,8 +47,6 @@ class Scout:
             channel = await (await self._connected()).channel()
             tag = await channel.consume(queue, partial(self._take, on_delivery), prefetch=1)
             await channel.cancel(tag)
-        except QueueMissingError:
-            raise
         except BrokerUnavailableError as error:
             self._is_hung = True
             raise QueueSilentError(f"the queue {queue!r} gives no answer") from error
