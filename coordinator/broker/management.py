@@ -17,7 +17,7 @@ import httpx
 
 from coordinator import topology
 from coordinator.errors import ManagementError
-from coordinator.tls import verification
+from coordinator.tls import close_unfinished, verification
 
 TIMEOUT: Final = 5.0
 NOT_FOUND: Final = 404
@@ -252,6 +252,7 @@ def _client(url: str, ca_file: Path | None) -> httpx.AsyncClient:
         timeout=TIMEOUT,
         trust_env=False,
         verify=verification(url, ca_file),
+        event_hooks={"request": [close_unfinished]},
     )
 
 

@@ -22,7 +22,7 @@ from coordinator.errors import (
     NotFoundError,
     RejectedItemError,
 )
-from coordinator.tls import verification
+from coordinator.tls import close_unfinished, verification
 
 PREFIX: Final = "/aspire_api/manager"
 TIMEOUT: Final = 30.0
@@ -71,6 +71,7 @@ class HttpClient:
             verify=verification(self.url, ca_file),
             limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE),
             trust_env=False,
+            event_hooks={"request": [close_unfinished]},
         )
 
     async def __aenter__(self) -> Self:

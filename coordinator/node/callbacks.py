@@ -19,7 +19,7 @@ from coordinator.domain.callbacks import is_same_host, parse_callback, refused
 from coordinator.errors import InvalidInputError
 from coordinator.node.registry import Registry
 from coordinator.retry import pause
-from coordinator.tls import client_context
+from coordinator.tls import client_context, close_unfinished
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,13 @@ class Callbacks:
         """Send what there is to send until cancelled."""
         limits, trusted = httpx.Limits(max_connections=CONNECTIONS), client_context(self._ca_file)
         async with (
-            httpx.AsyncClient(timeout=TRY_TIMEOUT, limits=limits, trust_env=False, verify=trusted) as http,
+            httpx.AsyncClient(
+                timeout=TRY_TIMEOUT,
+                limits=limits,
+                trust_env=False,
+                verify=trusted,
+                event_hooks={"request": [close_unfinished]},
+            ) as http,
             asyncio.TaskGroup() as group,
         ):
             while True:
