@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-prove clean test-brokers bench
+.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-each chaos-prove clean test-brokers bench
 
 UV ?= uv
 BIN := .venv/bin
@@ -81,6 +81,10 @@ demo: setup ## run the whole system on this machine (DEMO_ARGS=--help tells the 
 chaos: setup ## load and break everything, and check what became of each item (DURATION, SEED, FAULTS, NODES, CHAOS_ARGS)
 	@$(BIN)/python -m tests.chaos --duration $(or $(DURATION),600) --seed $(or $(SEED),7) \
 		--faults $(or $(FAULTS),all) --nodes $(or $(NODES),3) $(CHAOS_ARGS)
+
+chaos-each: setup ## cause each kind of fault alone, and tell how long work stood still (DURATION, SEED, FAULTS)
+	@$(BIN)/python -m tests.chaos.each --duration $(or $(DURATION),75) --seed $(or $(SEED),7) \
+		--faults $(or $(FAULTS),all) $(CHAOS_ARGS)
 
 chaos-prove: setup ## plant each kind of violation, and see that the checker of `make chaos` catches it
 	@$(BIN)/python -m tests.chaos.prove $(CHAOS_ARGS)

@@ -246,7 +246,7 @@ class Leases:
         return [lease for lease in leases if self.is_held(lease)]
 
     async def _lease(self, worker: str, queue: str, delivery: Delivery) -> Lease | None:
-        await self._work.confirmed(publication_of(delivery))
+        await self._work.departures.confirmed(publication_of(delivery))
         self._work.fetched(queue, publication_of(delivery))
         try:
             batch = read_batch(delivery)

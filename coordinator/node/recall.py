@@ -93,7 +93,7 @@ class Recall:
 
     async def _stop_here(self, seed: str) -> Recalled:
         await self._dispatcher.tend(seed)
-        await self._work.settled(seed)
+        await self._work.departures.settled(seed)
         swept = await self._sweeper.finish(seed)
         leased = await self._leases.take_back(seed)
         suspected = await self._suspects.take_back(seed)

@@ -89,7 +89,7 @@ class Sweeper:
                 group.create_task(self._sort(delivery))
 
     async def _sort(self, delivery: Delivery) -> None:
-        await self._work.confirmed(publication_of(delivery))
+        await self._work.departures.confirmed(publication_of(delivery))
         try:
             batch = read_batch(delivery)
         except InvalidInputError:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
 
@@ -35,6 +33,8 @@ from coordinator.errors import (
     QueueSilentError,
 )
 from coordinator.models import Batch
+from coordinator.node.claims import Claims
+from coordinator.node.departures import Departures
 from coordinator.node.events import Events
 from coordinator.node.lanes import INTERNAL, Lanes, OnEnd
 from coordinator.node.peers import Peers
@@ -44,35 +44,12 @@ from coordinator.node.talk import Body
 
 log = structlog.get_logger(__name__)
 
-CONFIRM_LAG = 1.0
-"""Seconds by which a confirm may come later than the batch itself."""
 LOOKAHEAD = 0.25
 """Seconds of its consumers' work that a work queue should hold."""
 
 
 class StaleBatchError(CoordinatorError):
     """The batch's seed was released or purged: it must not be handed out."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """What another coordinator says of a work queue.
-
-    That is the weight of its seeds that wait, the batches a second that it sends, how many it has published in all, and
-    its batches queued and sent, as of `ago` seconds before.
-    """
-
-    ago: float
-    demand: float
-    rate: float
-    published: int
-    queued: int
-    sent: int
-
-    @property
-    def published_by_now(self) -> float:
-        """How many it is likely to have published by now."""
-        return self.published + self.rate * self.ago
 
 
 class Work:
@@ -94,18 +71,17 @@ class Work:
         self.tally = tally
         self._lanes = Lanes(connection, quarantine)
         self.ledger = Ledger(tally)
+        self.departures = Departures()
         self.standstill = Standstill()
         self._connection = connection
         self._publishing = publishing
         self._registry = registry
         self._peers = peers
+        self._claims = Claims(peers)
         self._most = most
         self._demands: Callable[[], Mapping[str, float]] = dict
         self._windows: dict[str, Window] = {}
-        self._leaving: Counter[str] = Counter()
         self._waiting: set[asyncio.Task[None]] = set()
-        self._sending: dict[str, asyncio.Future[str]] = {}
-        self._idle: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._arrivals: list[Callable[[str], None]] = []
         self._room: list[Callable[[], None]] = []
         peers.tell(self._tell)
@@ -152,10 +128,8 @@ class Work:
         publication = token_hex(16)
         queue = topology.work_queue_name(batch.tags)
         message = batch_message(batch, publication, redelivered=redelivered, alone=alone)
-        sent: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        on_end = partial(self._ended, batch, queue, publication, sent)
-        self._leaving[batch.seed] += 1
-        self._sending[publication] = sent
+        on_end = partial(self._ended, batch, queue, publication)
+        sent = self.departures.begin(batch.seed, publication)
         if not self._lanes.try_send(queue, message, on_end):
             task = asyncio.create_task(self._send_first(batch.tags, queue, message, on_end), name="send")
             self._waiting.add(task)
@@ -176,11 +150,8 @@ class Work:
         else:
             on_end(None)
 
-    def _ended(
-        self, batch: Batch, queue: str, publication: str, sent: asyncio.Future[str], error: CoordinatorError | None
-    ) -> None:
-        del self._sending[publication]
-        self._left(batch.seed)
+    def _ended(self, batch: Batch, queue: str, publication: str, error: CoordinatorError | None) -> None:
+        sent = self.departures.end(batch.seed, publication)
         if error is None:
             self._arrived(batch, queue, publication)
         elif isinstance(error, QueueFullError):
@@ -196,7 +167,7 @@ class Work:
         self._windows[queue].took()
         self.tally.sent += 1
         self.tally.sent_items += batch.count
-        at, others = time.monotonic(), self._published_by_others(queue)
+        at, others = time.monotonic(), self._claims.published(queue)
         self.ledger.published(queue, Sending(publication, batch.id, batch.seed, batch.count, batch.attempt, at, others))
         self._events.batch("batch.sent", batch)
         for listener in self._arrivals:
@@ -205,25 +176,12 @@ class Work:
     @property
     def is_leaving(self) -> bool:
         """Whether any send is under way, or about to be."""
-        return bool(self._leaving) or any(window.flying for window in self._windows.values())
+        return bool(self.departures) or any(window.flying for window in self._windows.values())
 
     @property
     def is_quiet(self) -> bool:
         """Whether all that this coordinator sent is known to be settled."""
         return not self.is_leaving and self.ledger.is_empty
-
-    async def settled(self, seed: str) -> None:
-        """Wait until no send of this seed is under way."""
-        if self._leaving[seed]:
-            idle = asyncio.get_running_loop().create_future()
-            self._idle[seed].append(idle)
-            await idle
-
-    async def confirmed(self, publication: str) -> None:
-        """Wait until a batch that was taken out of its queue is known here to have come there: it can be a moment."""
-        sent = self._sending.get(publication)
-        if sent is not None:
-            await asyncio.wait([sent], timeout=CONFIRM_LAG)
 
     def reserve(self, queue: str) -> None:
         """Count a batch that is about to be sent against the queue's room, until it has `landed`."""
@@ -319,10 +277,10 @@ class Work:
         self._windows[queue].is_silent = False
         if depth != Depth(0, 0):  # that is also said of a queue without a leader
             self._lanes.trust(queue)
-        now, window, claims = time.monotonic(), self._windows[queue], self._claims(queue)
+        now, window, claims = time.monotonic(), self._windows[queue], self._claims.of(queue)
         window.asked = asked
         theirs = sum(claim.queued for claim in claims)
-        self.ledger.saw_depth(queue, depth.ready, asked, now, self._published_by_others(queue))
+        self.ledger.saw_depth(queue, depth.ready, asked, now, self._claims.published(queue))
         mine, _ = self.ledger.batches(queue)
         # What was confirmed since it was asked is in the ledger and not in the figure: it has not been taken.
         window.saw(window.flying + (mine if claims else max(mine, depth.ready)), depth.consumers, now)
@@ -346,8 +304,8 @@ class Work:
     def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> None:
         """So many deliveries of the queue are unacked; see `Ledger.saw_unacked`."""
         _, mine = self.ledger.batches(queue)
-        others = sum(claim.sent for claim in self._claims(queue))
-        self._events.acked(self.ledger.saw_unacked(queue, _part_of(unacked, mine, others), held, before))
+        part = self._claims.part_of(unacked, queue, mine)
+        self._events.acked(self.ledger.saw_unacked(queue, part, held, before))
 
     def bound(self, queue: str, most: int, leased: Collection[str]) -> None:
         """The queue's consumers hold so many batches at most; see `Ledger.bound`."""
@@ -388,14 +346,8 @@ class Work:
         window = self._windows.get(queue)
         return window.strange if window else 0
 
-    def _claims(self, queue: str) -> list[_Claim]:
-        return [_Claim(ago, *body[queue]) for ago, body in self._peers.told("work") if queue in body]
-
-    def _published_by_others(self, queue: str) -> float:
-        return sum(claim.published_by_now for claim in self._claims(queue))
-
     def _tell(self) -> dict[str, object]:
-        """For the other coordinators: see `_Claim`."""
+        """For the other coordinators: see `Claim`."""
         demands = self._demands()
         busy = {*demands, *self.ledger.busy()}.intersection(self._windows)
         return {
@@ -405,16 +357,3 @@ class Work:
                 if queue in busy
             }
         }
-
-    def _left(self, seed: str) -> None:
-        self._leaving[seed] -= 1
-        if self._leaving[seed] == 0:
-            del self._leaving[seed]
-            for idle in self._idle.pop(seed, []):
-                if not idle.done():
-                    idle.set_result(None)
-
-
-def _part_of(figure: int, mine: int, others: int) -> int:
-    """How much of the broker's figure for a whole queue is likely this coordinator's."""
-    return figure if not others else round(figure * mine / (mine + others))
