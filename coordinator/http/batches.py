@@ -23,7 +23,8 @@ from coordinator.http.requests import (
     number_of,
     session_of,
     settings_of,
-    unless_gone,
+    unless,
+    watched,
 )
 from coordinator.http.views import held_batches, page_of
 from coordinator.models import BatchResults
@@ -47,18 +48,20 @@ async def fetch(request: Request) -> Response:
     if settings.require_registration and not session.workers.is_known(worker):
         raise NotFoundError("worker", worker)
     await session.roster.note(worker, tuple(sorted(tags)), "http")
-    with gates_of(request).polls.share() as share:
-        if wait:
-            share.take(1)
-        leases = await unless_gone(request, session.leases.fetch(worker, tags, most, wait)) or []
-    if leases and await request.is_disconnected():  # it went away just as they came: nobody would ack them
-        await session.leases.give_back([lease.handle for lease in leases])
-    leases = [lease for lease in leases if session.leases.is_held(lease)]  # a release may have come in between
-    batches = [lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases]
-    draining = b""
-    if not leases and session.registry.state.is_draining(worker):
-        draining = b',"draining":true'
-        await unless_gone(request, asyncio.sleep(min(wait, MOST_PATIENCE)))
+    async with watched(request) as gone:
+        with gates_of(request).polls.share() as share:
+            if wait:
+                share.take(1)
+            leases = await unless(gone, session.leases.fetch(worker, tags, most, wait)) or []
+        await asyncio.sleep(0)  # whoever went away just as they came is known to be gone by then
+        if leases and gone.done():  # nobody would ack them
+            await session.leases.give_back([lease.handle for lease in leases])
+        leases = [lease for lease in leases if session.leases.is_held(lease)]  # a release may have come in between
+        batches = [lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases]
+        draining = b""
+        if not leases and session.registry.state.is_draining(worker):
+            draining = b',"draining":true'
+            await unless(gone, asyncio.sleep(min(wait, MOST_PATIENCE)))
     body = b'{"batches":[%b]%b}' % (b",".join(batches), draining)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 

@@ -6,6 +6,7 @@ import ipaddress
 import math
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ CHALLENGE: Final = 'Bearer realm="coordinator"'
 OWN_SITES: Final = frozenset({"same-origin", "none"})
 NOBODY: Final = Caller("", frozenset())
 LOCALHOST: Final = "localhost"
+KNOWN: Final = 1024
+"""Addresses of which it is kept what was found out: each request asks three times."""
 IPV6, IPV6_NETWORK = 6, 64
 
 
@@ -148,6 +151,7 @@ def _is_named_well(scope: Scope, headers: Mapping[str, str]) -> bool:
     return name == LOCALHOST or name.endswith(f".{LOCALHOST}") or _is_loopback(name)
 
 
+@lru_cache(maxsize=KNOWN)
 def _is_loopback(text: str) -> bool:
     try:
         return ipaddress.ip_address(text).is_loopback
@@ -156,14 +160,18 @@ def _is_loopback(text: str) -> bool:
 
 
 def _address(scope: Scope) -> str:
-    """The client's address; of IPv6 its network, for a client has as many addresses there as it likes."""
+    """Whom to count a request for that has no token."""
     client = scope.get("client")
-    if client is None:
-        return "unknown"
+    return "unknown" if client is None else _household(str(client[0]))
+
+
+@lru_cache(maxsize=KNOWN)
+def _household(text: str) -> str:
+    """The client's address; of IPv6 its network, for a client has as many addresses there as it likes."""
     try:
-        address = ipaddress.ip_address(client[0])
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return str(client[0])
+        return text
     if address.version == IPV6:
         return str(ipaddress.ip_network((address, IPV6_NETWORK), strict=False))
     return str(address)

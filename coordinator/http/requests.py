@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TypeVar
 from urllib.parse import quote, unquote
 
@@ -274,13 +275,24 @@ def choice_of(request: Request, name: str, among: Sequence[str]) -> str | None:
     return value
 
 
-async def unless_gone(request: Request, work: Coroutine[object, object, T]) -> T | None:
-    """Do the work, but stop when the client goes away; then None.
+@contextlib.asynccontextmanager
+async def watched(request: Request) -> AsyncIterator[asyncio.Task[None]]:
+    """Gives a task that ends when the client goes away. The body must have been read before."""
+    gone = asyncio.create_task(_gone(request), name="gone")
+    try:
+        yield gone
+    finally:
+        gone.cancel()
 
-    The body must have been read before.
-    """
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless(gone: asyncio.Task[None], work: Coroutine[object, object, T]) -> T | None:
+    """Do the work, but stop when the client goes away; then None."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -290,9 +302,3 @@ async def unless_gone(request: Request, work: Coroutine[object, object, T]) -> T
         return None if task.cancelled() else task.result()
     finally:
         task.cancel()
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
