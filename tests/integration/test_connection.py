@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery, Message
+from coordinator.broker.channel import Delivery, Depth, Message
 from coordinator.broker.connection import Connection
+from coordinator.broker.scout import Scout
 from coordinator.errors import BrokerRefusedError
 from coordinator.settings import Settings
-from tests.support import eventually
+from tests.support import DEADLINE, eventually
 
 ROUNDS = 10
 
@@ -47,3 +48,27 @@ async def test_channel_that_the_broker_closes_is_noticed(settings: Settings) -> 
         await closed
     assert not connection.closed.is_set()
     await connection.close()
+
+
+async def test_what_comes_while_a_queue_is_tried_is_kept(settings: Settings) -> None:
+    """A message that is delivered to a scout is handed on, and can be acked after the scout has left."""
+    opened: list[Connection] = []
+
+    async def connect() -> Connection:
+        opened.append(await Connection.open(settings.amqp_urls(), "scout"))
+        return opened[-1]
+
+    watch = await Connection.open(settings.amqp_urls(), "watch")
+    channel, queue, scout = await watch.channel(), topology.seed_queue("tried"), Scout(connect)
+    await channel.declare_queue(topology.Queue(queue.name, queue.arguments))
+    await channel.publish("", queue.name, Message(b"kept"))
+    got: list[Delivery] = []
+    async with asyncio.timeout(DEADLINE):
+        while not got:  # it may stop before the broker has delivered anything
+            await scout.try_queue(queue.name, got.append)
+    await got[0].ack()
+    kept = [one for one in opened if not one.closed.is_set()]
+    assert (got[0].body, got[0].redelivered, len(kept)) == (b"kept", False, 1)
+    await kept[0].close()
+    assert await watch.depth(queue.name) == Depth(0, 0)
+    await watch.close()
