@@ -196,16 +196,18 @@ async def test_purge_of_a_seed_that_another_owns(settings: Settings) -> None:
 async def test_a_seed_does_not_begin_anew_while_another_purges_it(settings: Settings) -> None:
     """It waits until its old queue is deleted, which would else take the new one's items along; others do not wait."""
     async with pair(settings) as (one, two), shim_of(one) as here, shim_of(two) as there:
-        for seed in ("purged", "other"):
+        others = ("first", "second")
+        for seed in ("purged", *others):
             await submit(here, seed, 1)
             assert (await here.delete(f"/seed/{seed}")).status_code == 200
             await until_gone(there, seed)
         async with one.session.seeds.purging("purged"):
             beginning = asyncio.create_task(two.session.seeds.ensure("purged"))
-            await two.session.seeds.ensure("other")
+            for seed in others:
+                await two.session.seeds.ensure(seed)
             assert not beginning.done()
         await beginning
-        assert {"purged", "other"} <= set(two.session.registry.state.seeds)
+        assert {"purged", *others} <= set(two.session.registry.state.seeds)
 
 
 async def until_gone(api: httpx.AsyncClient, seed: str) -> None:
