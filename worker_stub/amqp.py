@@ -139,7 +139,8 @@ class AmqpTransport:
         A whole batch keeps its publication's id, so that its dead-letter, if the ack comes too late, is known again.
         """
         is_whole = rest is job.batch and not job.taken
-        message = batch_message(rest, publication_of(_delivery(job)) if is_whole else "")
+        publication = publication_of(_delivery(job)) if is_whole else ""
+        message = batch_message(rest, publication, redelivered=job.redelivered)
         await self._return(replace(message, headers={**message.headers, Header.REASON: reason}))
         await self._may_settle.wait()
         if not job.taken:

@@ -9,6 +9,8 @@ from coordinator.models import Batch
 
 SUSPECT_AFTER = 2
 """A batch that failed more often than this goes out again one at a time, so that it takes few neighbours along."""
+LAST_OFFERS = 10
+"""So many offers a batch gets beyond the limit, should it never be alone to the end: then it is dead all the same."""
 
 
 class Verdict(Enum):
@@ -27,11 +29,11 @@ def judge(batch: Batch, *, failed: bool, alone: bool, stale: bool, limit: int) -
     Args:
         batch: as it was delivered, its attempt not yet raised.
         failed: rejected, or lost with its worker; else given back without fault.
-        alone: this delivery was the last offer.
+        alone: this delivery was a last offer, and had nothing beside it to its end.
         stale: its seed was released or purged since.
         limit: the attempt limit.
     """
-    if failed and alone:
+    if failed and (alone or batch.attempt >= limit + LAST_OFFERS):
         return Verdict.DEAD
     if stale:
         return Verdict.AVAILABLE

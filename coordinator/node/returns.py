@@ -99,10 +99,11 @@ class Returns:
             log.info("return.discarded", batch=batch.id, seed=batch.seed, items=batch.count)
             return
         await self._seeds.ensure(batch.seed)
+        alone = failed and is_alone(delivery) and await self._suspects.was_alone(publication_of(delivery))
         verdict = judge(
             batch,
             failed=failed,
-            alone=is_alone(delivery),
+            alone=alone,
             stale=self._registry.state.is_stale(batch.seed, batch.epoch),
             limit=self._limit,
         )
@@ -122,7 +123,7 @@ class Returns:
         again = delivery.redelivered or is_marked(delivery)
         match verdict:
             case Verdict.DEAD:
-                reason = f"failed {batch.attempt - 1} times, the last time alone: {why}"
+                reason = f"failed {batch.attempt - 1} times, the last time {'alone' if alone else 'not alone'}: {why}"
                 await self._dead.bury_batch(batch, reason)
                 self._events.batch("batch.dead", batch, reason=reason)
             case Verdict.AVAILABLE:

@@ -42,6 +42,8 @@ LEADERLESS: Final = 60.0
 PAUSE: Final = 5.0
 """Seconds that all coordinators send nothing, unless asked again: should this one die, they go on."""
 RENEW_EVERY: Final = 1.0
+REMEMBERED: Final = 100
+"""Last offers of which it is known that they were alone to their end, for whoever has to judge what came back."""
 MOST_DOUBLED: Final = 4
 """So often what is owed to dispatch is doubled while no last offer can be made, as where a worker hangs."""
 
@@ -87,12 +89,14 @@ class Suspects:
         self._waiting: deque[tuple[Batch, Delivery]] = deque()
         self._standstill = work.standstill
         self._offered: Batch | None = None
+        self._alone: deque[str] = deque(maxlen=REMEMBERED)
         self._malformed: list[tuple[Delivery, str]] = []
         self._arrived = asyncio.Event()
         self._renewed = 0.0
         peers.answer("work.pause", self._pause_for_peer)
         peers.answer("work.resume", self._resume_for_peer)
         peers.answer("work.paused", self._tell_peer)
+        peers.answer("work.alone", self._tell_whether_alone)
 
     async def join(self) -> None:
         """Before the first dispatch: take part in a pause that others have agreed on, and in what they owe."""
@@ -110,6 +114,17 @@ class Suspects:
         await self._publishing.publish(
             "", topology.SUSPECTS, batch_message(batch, publication="", alone=alone), mandatory=True
         )
+
+    async def was_alone(self, publication: str) -> bool:
+        """Whether a last offer that is over had nothing beside it to its end.
+
+        It had not where whoever made it has ended meanwhile: then the others went on.
+        """
+        question = {"publication": publication}
+        if (await self._tell_whether_alone(question))["alone"]:
+            return True
+        answers = await self._peers.ask("work.alone", question)
+        return any(one["alone"] for one in answers.given.values())
 
     def waiting(self) -> Counter[str]:
         """Items by seed of the suspects that wait here for their turn."""
@@ -185,8 +200,8 @@ class Suspects:
         try:
             is_quiet = await self._until_quiet()
             publication = await self._offer(batch, delivery, alone=is_quiet)
-            if is_quiet:
-                await self._until_settled(publication, self._patience)
+            if is_quiet and not await self._until_settled(publication, self._patience) and publication in self._alone:
+                self._alone.remove(publication)
         finally:
             self._standstill.resume()
         await self._peers.ask("work.resume", {})
@@ -201,6 +216,8 @@ class Suspects:
         publication = ""
         try:
             publication = await self._work.send(batch, alone=alone)
+            if alone:
+                self._alone.append(publication)
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
         except (StaleBatchError, QueueFullError):
             await self._available.put_batch(batch)
@@ -210,12 +227,13 @@ class Suspects:
         await delivery.ack()
         return publication
 
-    async def _until_settled(self, publication: str, seconds: float) -> None:
-        """Wait until a sending is taken or back, for so long at most."""
+    async def _until_settled(self, publication: str, seconds: float) -> bool:
+        """Wait until a sending is taken or back, for so long at most; whether it is."""
         begun = time.monotonic()
         while self._work.ledger.is_out(publication) and time.monotonic() - begun < seconds:
             await self._renew()
             await asyncio.sleep(LOOK_EVERY)
+        return not self._work.ledger.is_out(publication)
 
     async def _until_quiet(self) -> bool:
         """Have all coordinators pause, and wait until no batch is queued or unacked; False when patience ran out."""
@@ -266,6 +284,11 @@ class Suspects:
 
     async def _tell_peer(self, _: Body) -> Body:
         return {"paused": not self._standstill.is_over.is_set(), "owed": self._standstill.owed}
+
+    async def _tell_whether_alone(self, body: Body) -> Body:
+        publication = str(body["publication"])
+        await self._work.departures.confirmed(publication)
+        return {"alone": publication in self._alone}
 
     async def _resume_for_peer(self, _: Body) -> Body:
         self._standstill.resume()

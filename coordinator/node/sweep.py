@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from coordinator.broker.channel import Delivery
+from coordinator.broker.flow import OnDelivery
 from coordinator.broker.messages import is_marked, publication_of, read_batch
 from coordinator.broker.taker import Taker, Takings
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 100
 """Batches that are asked for together."""
+COUNTED_AT_ONCE = 16
+"""Work queues that are looked at together: each that seems empty is tried, which takes a channel."""
 
 
 @dataclass(slots=True)
@@ -65,25 +68,46 @@ class Sweeper:
     async def _begin(self) -> None:
         async with self._running:
             self._next = None
-            takings = Takings(self._taker)
+            takings, came = Takings(self._taker), list[Delivery]()
             try:
-                for queue in self._work.queues:
-                    await self._sweep_queue(takings, queue)
+                for queue, waiting in (await self._count(came.append)).items():
+                    await self._sweep_queue(takings, queue, waiting)
             finally:
+                await self._sort_all(came)
                 await takings.close()
 
-    async def _sweep_queue(self, takings: Takings, queue: str) -> None:
-        """Take out as many batches as wait now; what is put back goes behind them and is not met again.
+    async def _count(self, on_delivery: OnDelivery) -> dict[str, int]:
+        """How many batches wait in each work queue.
 
         Raises:
-            QueueSilentError: what waits there cannot be known now, so nobody may be told that it was taken out.
+            QueueSilentError: of one it cannot be known now, so nobody may be told that anything was taken out.
         """
+        places = asyncio.Semaphore(COUNTED_AT_ONCE)
+
+        async def count(queue: str) -> int:
+            async with places:
+                return await self._work.surely_waiting(queue, on_delivery)
+
+        queues = self._work.queues
+        # All come to their end: one that was cut short would leave a batch unsettled.
+        counts = await asyncio.gather(*map(count, queues), return_exceptions=True)
+        found: dict[str, int] = {}
+        for queue, answer in zip(queues, counts, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            found[queue] = answer
+        return found
+
+    async def _sweep_queue(self, takings: Takings, queue: str, left: int) -> None:
+        """Take out so many batches; what is put back goes behind them and is not met again."""
         taken: list[Delivery] = []
-        left = await self._work.look(queue, must_answer=True)
         while left > 0:
             answers = await self._work.get(takings, queue, min(left, AT_ONCE))
             taken += [delivery for delivery in answers if delivery is not None]
             left = 0 if None in answers else left - len(answers)
+        await self._sort_all(taken)
+
+    async def _sort_all(self, taken: list[Delivery]) -> None:
         async with asyncio.TaskGroup() as group:
             for delivery in taken:
                 group.create_task(self._sort(delivery))

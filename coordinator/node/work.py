@@ -17,6 +17,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Depth, Message
 from coordinator.broker.connection import Connection
+from coordinator.broker.flow import OnDelivery
 from coordinator.broker.messages import batch_message
 from coordinator.broker.taker import Takings
 from coordinator.domain.ledger import Ledger, Sending
@@ -295,6 +296,25 @@ class Work:
             for listener in self._arrivals:
                 listener(queue)
         return depth.ready
+
+    async def surely_waiting(self, queue: str, on_delivery: OnDelivery) -> int:
+        """How many batches wait in this work queue: one that seems empty may be without a leader.
+
+        Args:
+            queue: its name.
+            on_delivery: is given a batch that comes while it is tried.
+
+        Raises:
+            QueueSilentError: it cannot be known now.
+        """
+        ready = await self.look(queue, must_answer=True)
+        if not ready and not self._windows[queue].consumers:
+            try:
+                await self._connection.must_answer(queue, on_delivery)
+            except QueueMissingError:
+                return 0
+            ready = await self.look(queue, must_answer=True)
+        return ready
 
     async def _depth(self, queue: str) -> Depth:
         if self._lanes.rests(queue):

@@ -12,6 +12,7 @@ from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.messages import is_marked, read_batch
 from coordinator.models import Route, SeedSpec
+from tests.integration.steps import command
 from tests.integration.test_resilience import OUTAGE, own_broker
 from tests.integration.workers import Hand, working
 from tests.support import Drain, eventually, items, knows_its_queues, publish_items, running_node
@@ -58,6 +59,9 @@ async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone
         assert not knows_its_queues(broker.folder, "work.lost")
         await broker.restart()
         await eventually(lambda: node.is_ready, "the coordinator is ready", OUTAGE)
+        reply = await command(settings, "release.seed", {"id": "whole"})
+        assert reply["status"] == 503, "what waits in a queue that says nothing cannot be known"
+        await command(settings, "resume.seed", {"id": "whole"})
         with capture_logs() as logged:
             await publish_items(settings, "routed", [items(10, "late")])
             await eventually(lambda: is_broken("work.lost", logged), "the queue is known as broken", OUTAGE)

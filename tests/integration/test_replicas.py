@@ -326,6 +326,37 @@ async def test_the_last_offer_is_alone_among_all(broker: BrokerUrls) -> None:
             await worker.close()
 
 
+async def test_a_last_offer_whose_coordinator_ends_is_made_again(broker: BrokerUrls) -> None:
+    """From then on others may go out beside it, so a batch that fails in that time is not dead yet."""
+    async with own_vhost(broker, attempt_limit=1) as settings, contextlib.AsyncExitStack() as stack:
+        async with running_node(settings) as one:
+            two = await stack.enter_async_context(running_node(settings))
+            await eventually(lambda: knows(one, two) and knows(two, one), "they know each other")
+            await publish_items(settings, "poison", [items(1)])
+            worker = await StockWorker.consume(settings, prefetch=5)
+            for attempt in (1, 2):
+                await eventually(lambda: worker.deliveries, f"offer {attempt}")
+                assert worker.deliveries[0].headers.get("alone", False) is (attempt == 2)
+                if attempt == 1:
+                    await worker.deliveries.pop().reject()
+        await eventually(lambda: knows(two), "the one that made the last offer is gone")
+        async with shim_of(two) as api:
+            await worker.deliveries.pop().reject()
+            await eventually(lambda: worker.deliveries, "another last offer")
+            assert (await api.get("/dead")).json()["dead"] == []
+            last = worker.deliveries.pop()
+            assert (last.headers["alone"], last.headers["attempt"]) == (True, 3)
+            await last.reject()
+            letters: list[str] = []
+
+            async def look() -> None:
+                letters[:] = [letter["reason"] for letter in (await api.get("/dead")).json()["dead"]]
+
+            await until(look, lambda: bool(letters), "the dead letter")
+            assert letters == ["failed 3 times, the last time alone: rejected"]
+        await worker.close()
+
+
 async def test_a_silent_worker_is_released(broker: BrokerUrls) -> None:
     """A worker that sent presence and stops is cut off; one that never sent any keeps what it has."""
     async with own_vhost(broker, worker_timeout=1.5) as settings, pair(settings) as (one, _), shim_of(one) as api:

@@ -13,6 +13,7 @@ from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message, read_batch
 from coordinator.settings import Settings
+from tests.integration.steps import fetch
 from tests.integration.workers import TRANSPORTS, Hand, spooled, told, working
 from tests.support import StockWorker, eventually, items, publish_items
 from worker_stub.jobs import Job
@@ -81,6 +82,28 @@ async def test_released_seed_comes_back_but_for_the_item_in_hand(
         await eventually(lambda: results.items.total() >= 105, "all results")
     assert results.items == Counter(item["id"] for item in [*items(100), *items(5, "o")])
     assert {batch.attempt for batch in results.batches} == {1}
+
+
+async def test_the_rest_of_a_marked_batch_stays_marked(settings: Settings, api: httpx.AsyncClient) -> None:
+    """A batch that says that it may have been delivered before says so of what a worker gives back of it, too."""
+    hand = Hand()
+    await api.put("/seed/s", json={"batchSize": 5})
+    await publish_items(settings, "s", [items(10)])
+    await fetch(api, 2, worker="first")
+    for route in ("/release/seed/s", "/resume/seed/s"):
+        assert (await api.post(route)).status_code == 200
+    async with working(api, "w", hand.handle) as running:
+        await eventually(lambda: running.worker.room == 0 and hand.busy, "two batches, one begun")
+        assert (await api.post("/release/seed/s")).status_code == 200
+        await eventually(lambda: running.worker.room == 1, "the other given back")
+        hand.gate.set()
+        await eventually(lambda: not running.worker.seeds, "the rest given back")
+    assert (await api.post("/resume/seed/s")).status_code == 200
+    back = await fetch(api, 2, worker="last")
+    assert sorted((len(batch["items"]), batch["attempt"], batch["redelivered"]) for batch in back) == [
+        (4, 1, True),
+        (5, 1, True),
+    ]
 
 
 async def test_unbegun_batches_do_not_wait_for_a_busy_handler(settings: Settings, api: httpx.AsyncClient) -> None:

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from coordinator.domain.returns import SUSPECT_AFTER, Memory, Verdict, judge
+from coordinator.domain.returns import LAST_OFFERS, SUSPECT_AFTER, Memory, Verdict, judge
 from coordinator.models import Batch
 
 LIMIT = 5
@@ -52,6 +52,13 @@ def test_a_return_without_fault_goes_out_again(attempt: int, alone: bool) -> Non
 def test_each_failure_makes_it_more_suspect(attempt: int, verdict: Verdict) -> None:
     """First it is sent again, then one suspect at a time, and at the limit with nothing beside it."""
     assert judge(batch(attempt), failed=True, alone=False, stale=False, limit=LIMIT) is verdict
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_batch_that_is_never_alone_ends_too(stale: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Where no last offer stays alone to its end, as where an item kills its worker late, there are so many."""
+    last = batch(LIMIT + LAST_OFFERS)
+    assert judge(last, failed=True, alone=False, stale=stale, limit=LIMIT) is Verdict.DEAD
 
 
 @pytest.mark.parametrize("limit", [1, 2])
