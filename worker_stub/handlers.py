@@ -9,11 +9,11 @@ import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Literal, TypeGuard
 
 import orjson
 import structlog
@@ -107,35 +107,31 @@ def load_handler(name: str) -> Handler:
     return handler
 
 
-def runner(handler: Handler) -> Callable[[Item, Context], Coroutine[Any, Any, Result]]:
-    """What runs the handler on one item: a coroutine function on the loop, a plain function in a thread.
+def caller(handler: Handler) -> Callable[[Item, Context], Awaitable[object]]:
+    """What calls the handler: a coroutine function as it is, on the loop, a plain function in a thread.
 
     Cancelling does not stop a thread: a plain function runs to its end, and what it returns is dropped.
-
-    What it returns is what the handler made, ready to be sent: its data plain JSON values, its discovered items
-    validated. A handler that raised, or returned what cannot be sent, made a `failed` result without data and
-    discovered items. One that returned None made `NOTHING`, itself. It raises RejectBatch where the handler gives the
-    whole batch back.
     """
-    call = handler if _is_coroutine_function(handler) else partial(_call_plain, handler)
+    return handler if _is_coroutine_function(handler) else partial(_call_plain, handler)
 
-    async def run(item: Item, context: Context) -> Result:
-        try:
-            made = await call(item, context)
-            if made is None:
-                return NOTHING
-            result = made if isinstance(made, Result) else Result(data=made)
-            if len(result.discovered) > MAX_ITEMS:  # too long a list to keep the loop, and its heartbeats, waiting
-                return await asyncio.to_thread(_checked, result)
-            return _checked(result)
-        except RejectBatch:
-            raise
-        except Exception as error:  # noqa: BLE001 - the task's boundary: a handler may raise anything, one item fails
-            ids = {"worker": context.worker, "seed": context.seed, "batch": context.batch, "item": item["id"]}
-            _log.error("handler.failed", **ids, attempt=context.attempt, exc_info=error)
-            return Result(status="failed", error=_sentence(error))
 
-    return run
+async def result_of(made: object) -> Result:
+    """What a handler made, ready to be sent: its data plain JSON values, its discovered items validated.
+
+    Raises:
+        InvalidInputError: it cannot be sent. Other errors where types are wrong that no type checker has seen.
+    """
+    result = made if isinstance(made, Result) else Result(data=made)
+    if len(result.discovered) > MAX_ITEMS:  # too long a list to keep the loop, and its heartbeats, waiting
+        return await asyncio.to_thread(_checked, result)
+    return _checked(result)
+
+
+def failure_of(error: Exception, item: Item, context: Context) -> Result:
+    """What became of an item whose handler raised, or made what cannot be sent: neither data nor discovered items."""
+    ids = {"worker": context.worker, "seed": context.seed, "batch": context.batch, "item": item["id"]}
+    _log.error("handler.failed", **ids, attempt=context.attempt, exc_info=error)
+    return Result(status="failed", error=_sentence(error))
 
 
 def entry_of(item: Item, result: Result) -> dict[str, object]:

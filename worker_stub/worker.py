@@ -14,7 +14,7 @@ import structlog
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, InvalidInputError
 from coordinator.models import Item, Presence
 from coordinator.retry import pause
-from worker_stub.handlers import NOTHING, Context, Handler, RejectBatch, entry_of, runner
+from worker_stub.handlers import NOTHING, Context, Handler, RejectBatch, caller, entry_of, failure_of, result_of
 from worker_stub.jobs import Job, Results, Transport
 from worker_stub.spool import Spool
 
@@ -77,7 +77,7 @@ class Worker:
         self.finished: Counter[str] = Counter()
         self._identity = identity
         self._transport = transport
-        self._run_item = runner(handler)
+        self._call = caller(handler)
         self._spool = spool
         self._stop_timeout = stop_timeout
         self._jobs: dict[Job, None] = {}
@@ -255,14 +255,26 @@ class Worker:
         return False
 
     async def _run_items(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
-        """Run the items one after another, until the batch is recalled or no longer ours."""
+        """Run the items one after another, until the batch is recalled or no longer ours.
+
+        All in one loop: a coroutine more for each item would take a tenth of the time of a batch.
+
+        Raises:
+            RejectBatch: the handler gives the whole batch back.
+        """
         batch = job.batch
         context = Context(self._identity.id, batch.seed, batch.id, batch.attempt, job.redelivered)
-        run_item, entries = self._run_item, outcome.entries
+        call, entries = self._call, outcome.entries
         for item in items:
             if job.void or job.recall is not None:
                 return
-            result = await run_item(item, context)
+            try:
+                made = await call(item, context)
+                result = NOTHING if made is None else await result_of(made)
+            except RejectBatch:
+                raise
+            except Exception as error:  # noqa: BLE001 - the task's boundary: a handler may raise anything, one item fails
+                result = failure_of(error, item, context)
             if result is not NOTHING:
                 outcome.discovered.extend(result.discovered)
             if self._tells_results:

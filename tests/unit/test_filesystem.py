@@ -20,7 +20,7 @@ from coordinator.errors import InvalidInputError
 from coordinator.models import Item
 from coordinator.parsing import parse_items
 from worker_stub.filesystem import CHUNK, handle, item_of, list_tree, path_of
-from worker_stub.handlers import Context, Result, runner
+from worker_stub.handlers import Context, Result, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,7 +140,7 @@ async def test_huge_folder(tmp_path: Path) -> None:
     names = [f"{number:05}" for number in range(10_000)]
     for name in names:
         (tmp_path / name).touch()
-    made = await runner(handle)(item_of(tmp_path, "scan"), CONTEXT)
+    made = await result_of(handle(item_of(tmp_path, "scan"), CONTEXT))
     assert made.data == {"type": "folder", "entries": 10_000}
     assert [item["id"] for item in made.discovered] == [f"{tmp_path}/{name}" for name in names]
 
