@@ -32,12 +32,10 @@ class Broker:
 
     @property
     def management(self) -> list[Address]:
-        """Where the management APIs of the nodes that run answer."""
-        return [
-            _address(self.cluster.urls_of(node).management)
-            for node in range(len(self))
-            if self.cluster.pid_of(node) is not None
-        ]
+        """Where the management APIs of the nodes that run would answer; of all, while none runs."""
+        nodes = range(len(self))
+        running = [node for node in nodes if self.cluster.pid_of(node) is not None]
+        return [_address(self.cluster.urls_of(node).management) for node in running or nodes]
 
     @property
     def login(self) -> tuple[str, str]:
