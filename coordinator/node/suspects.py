@@ -20,6 +20,7 @@ from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management, Totals
 from coordinator.broker.messages import batch_message, is_alone, read_batch
+from coordinator.domain.returns import Memory
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available
@@ -89,7 +90,7 @@ class Suspects:
         self._waiting: deque[tuple[Batch, Delivery]] = deque()
         self._standstill = work.standstill
         self._offered: Batch | None = None
-        self._alone: deque[str] = deque(maxlen=REMEMBERED)
+        self._alone = Memory(REMEMBERED)
         self._malformed: list[tuple[Delivery, str]] = []
         self._arrived = asyncio.Event()
         self._renewed = 0.0
@@ -200,8 +201,8 @@ class Suspects:
         try:
             is_quiet = await self._until_quiet()
             publication = await self._offer(batch, delivery, alone=is_quiet)
-            if is_quiet and not await self._until_settled(publication, self._patience) and publication in self._alone:
-                self._alone.remove(publication)
+            if is_quiet and not await self._until_settled(publication, self._patience):
+                self._alone.discard(publication)
         finally:
             self._standstill.resume()
         await self._peers.ask("work.resume", {})
@@ -217,7 +218,7 @@ class Suspects:
         try:
             publication = await self._work.send(batch, alone=alone)
             if alone:
-                self._alone.append(publication)
+                self._alone.add(publication)
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
         except (StaleBatchError, QueueFullError):
             await self._available.put_batch(batch)
