@@ -86,6 +86,10 @@ class Ingest:
                 await self._take_array(first, chunks)
             else:
                 await self._take_lines(first, chunks, lines)
+        except asyncio.CancelledError:  # there is no time left to wait for what is open
+            for task in self._open:
+                task.cancel()
+            raise
         finally:
             await self._settle()
 
@@ -136,7 +140,7 @@ class Ingest:
             self._is_seed_there = True
         if len(self._open) >= OPEN_CONFIRMS:
             await self._confirm_one()
-        self._open.add(asyncio.create_task(self._put(inner, count, size)))
+        self._open.add(asyncio.create_task(self._put(inner, count, size), name="page"))
 
     async def _make_room(self, size: int) -> None:
         """Wait until so many bytes fit beside the others, as long as pages of this call are what they wait for.
@@ -156,7 +160,7 @@ class Ingest:
         try:
             await self._session.available.put_page(self._seed, inner, count)
             self.confirmed += count
-        except BrokerUnavailableError:
+        except (BrokerUnavailableError, asyncio.CancelledError):
             self.unconfirmed += count
             raise
         finally:

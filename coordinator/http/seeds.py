@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.domain.lists import SEED_SORTS, both_ways, named, ordered
-from coordinator.errors import CoordinatorError
+from coordinator.errors import BrokerUnavailableError, CoordinatorError
 from coordinator.http.answers import Json, answer_to
 from coordinator.http.gates import gates_of
 from coordinator.http.ingest import Ingest, Limits
@@ -93,6 +94,9 @@ async def add_items(request: Request) -> Response:
         await ingest.run(request.stream(), is_one_value=media_type(request) == "application/json")
     except CoordinatorError as error:
         return answer_to(error, accepted=ingest.confirmed, unconfirmed=ingest.unconfirmed)
+    except asyncio.CancelledError:  # this coordinator stops; without the counts the answer would say: none was added
+        stopping = BrokerUnavailableError("this coordinator is stopping")
+        return answer_to(stopping, accepted=ingest.confirmed, unconfirmed=ingest.unconfirmed)
     return Json({"message": f"{ingest.confirmed} items accepted", "accepted": ingest.confirmed}, 202)
 
 

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 Act = Callable[[World, random.Random], Awaitable[None]]
 
-PAUSES = {"broker": 3.5, "coordinator": 4.0, "point": 1.0, "worker": 1.5, "command": 4.0}
+PAUSES = {"broker": 3.5, "coordinator": 3.0, "point": 1.0, "worker": 1.0, "command": 4.0}
 """How much longer lanes pause: each kind strikes some six times in ten minutes, and work goes on between.
 
 While the broker is away, nothing else can be seen."""
@@ -76,7 +76,8 @@ async def keep_striking(world: World, faults: list[Fault], rng: random.Random) -
     while True:
         for fault in rng.sample(faults, len(faults)):
             await asyncio.sleep(rng.uniform(0.5, 1.5) * world.plan.pause * PAUSES.get(fault.lane, 1.0))
-            await fault.act(world, rng)
+            async with world.whole if fault.lane == "broker" else contextlib.nullcontext():
+                await fault.act(world, rng)
 
 
 def _on_process(
@@ -284,15 +285,19 @@ async def _delete(world: World, queue: str) -> None:
 
 
 async def _queue_deleted(world: World, rng: random.Random) -> None:
-    """Delete a queue whose loss is survivable."""
+    """Delete a queue whose loss is survivable, while all nodes are there, and until it is made anew."""
     queue = rng.choice((*DELETABLE, "work.doomed"))
     management = Management(world.management_url, world.vhost)
     try:
-        totals = (await management.totals()).get(queue)
-        held = totals.ready + totals.unacked if totals else 0
-        async with world.struck("queue-deleted", queue, f"messages in it: {held}"):
-            await _delete(world, queue)
-            await asyncio.sleep(RECOVERY)
+        async with world.whole:
+            totals = (await management.totals()).get(queue)
+            held = totals.ready + totals.unacked if totals else 0
+            async with world.struck("queue-deleted", queue, f"messages in it: {held}"):
+                await _delete(world, queue)
+                for _ in range(ELECTION):
+                    await asyncio.sleep(RECOVERY)
+                    if queue in await management.totals():
+                        break
     except (httpx.HTTPError, ManagementError):
         await asyncio.sleep(RECOVERY)
     finally:

@@ -103,6 +103,9 @@ class World:
         self.recorder = Recorder(plan.folder / "history", "faults")
         self.triggers = plan.folder / "triggers"
         self.busy: set[str] = set()
+        self.whole = asyncio.Lock()
+        """Held while the broker is struck, and while a queue is deleted: RabbitMQ 3.10.8 loses for good a queue that is
+        made anew while one of its nodes is away."""
         self.vhost = vhost
         self._numbers = 0
 

@@ -12,10 +12,13 @@ from pydantic import SecretStr
 
 from coordinator.client import HttpManager, HttpProducer, HttpWorker, Manager, Producer, Reader
 from coordinator.errors import CoordinatorError
+from coordinator.http.app import create_app
+from coordinator.http.stopping import Requests
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 from tests.chaos.proxy import Link
-from tests.support import PREFIX, eventually, items, running_node, serving
+from tests.integration.steps import submit
+from tests.support import PREFIX, eventually, items, running_node, serving, serving_app
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -116,3 +119,22 @@ async def test_a_coordinator_that_never_answers(node: Node, link: Link) -> None:
         link.heal()
     assert [problem for problem in problems if problem is not None] == []
     await eventually(lambda: node.is_ready, "the coordinator goes on")
+
+
+async def test_items_under_way_when_their_coordinator_stops(settings: Settings, link: Link) -> None:
+    """The answer says that they may have arrived: a 503 without that would mean that none was added."""
+    url = await through(link, settings.amqp_urls()[0])
+    async with running_node(settings.model_copy(update={"amqp_url": SecretStr(url)})) as node:
+        requests = Requests(create_app(node))
+        async with (
+            serving_app(requests, node.settings) as base,
+            httpx.AsyncClient(base_url=base + PREFIX, trust_env=False, timeout=DEADLINE) as api,
+        ):
+            await submit(api, "s", 1)
+            link.swallow()
+            adding = asyncio.create_task(api.post("/seed/s/items", json=items(10)))
+            await eventually(lambda: "page" in {task.get_name() for task in asyncio.all_tasks()}, "a page under way")
+            requests.end()
+            answer = await adding
+            link.heal()
+        assert (answer.status_code, answer.json()["accepted"], answer.json()["unconfirmed"]) == (503, 0, 10)
