@@ -94,6 +94,9 @@ class Suspects:
         self._malformed: list[tuple[Delivery, str]] = []
         self._arrived = asyncio.Event()
         self._renewed = 0.0
+        self._is_all_known = False
+        """Whether each batch that is out was sent by a coordinator of now; of what others sent none of these knows."""
+        peers.on_change(self._forget_others)
         peers.answer("work.pause", self._pause_for_peer)
         peers.answer("work.resume", self._resume_for_peer)
         peers.answer("work.paused", self._tell_peer)
@@ -244,13 +247,18 @@ class Suspects:
             answers = await self._peers.ask("work.pause", {"seconds": PAUSE})
             self._renewed = time.monotonic()
             if not answers.missing and not any(one["leaving"] for one in answers.given.values()):
-                if self._work.is_quiet and all(one["quiet"] for one in answers.given.values()):
+                is_quiet = self._work.is_quiet and all(one["quiet"] for one in answers.given.values())
+                if is_quiet and self._is_all_known:
                     return True
                 if time.monotonic() - begun > self._tick and await self._is_nothing_out():
+                    self._is_all_known = True
                     return True
             await asyncio.sleep(LOOK_EVERY)
         log.warning("suspect.not_alone", waited=self._patience)
         return False
+
+    def _forget_others(self) -> None:
+        self._is_all_known = False
 
     async def _renew(self) -> None:
         if not self._standstill.is_over.is_set() and time.monotonic() - self._renewed > RENEW_EVERY:

@@ -357,6 +357,29 @@ async def test_a_last_offer_whose_coordinator_ends_is_made_again(broker: BrokerU
         await worker.close()
 
 
+async def test_a_last_offer_waits_for_what_others_sent_before(broker: BrokerUrls) -> None:
+    """A coordinator that has just begun knows nothing of batches that are with workers: the broker is asked first."""
+    async with own_vhost(broker, attempt_limit=1, last_offer_patience=4.0) as settings:
+        async with running_node(settings):
+            holder = await StockWorker.consume(settings, prefetch=1)
+            await publish_items(settings, "held", [items(1)])
+            await eventually(lambda: holder.deliveries, "a batch that stays with its worker")
+            worker = await StockWorker.consume(settings, prefetch=5)
+            await publish_items(settings, "poison", [items(1)])
+            await eventually(lambda: worker.deliveries, "the first offer")
+        await worker.deliveries.pop().reject()
+        async with running_node(settings):
+            await eventually(lambda: worker.deliveries, "an offer that could not be made alone")
+            assert "alone" not in worker.deliveries[0].headers
+            await holder.ack_all()
+            await worker.deliveries.pop().reject()
+            await eventually(lambda: worker.deliveries, "the last offer")
+            assert worker.deliveries[0].headers["alone"] is True
+            await worker.ack_all()
+        await holder.close()
+        await worker.close()
+
+
 async def test_a_silent_worker_is_released(broker: BrokerUrls) -> None:
     """A worker that sent presence and stops is cut off; one that never sent any keeps what it has."""
     async with own_vhost(broker, worker_timeout=1.5) as settings, pair(settings) as (one, _), shim_of(one) as api:
