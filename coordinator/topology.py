@@ -114,6 +114,11 @@ def seed_queue_name(seed: str) -> str:
     return f"seed.{seed}"
 
 
+def seed_of_queue(queue: str) -> str | None:
+    """The seed whose available pages a queue holds; None of any other queue."""
+    return queue.removeprefix("seed.") if queue.startswith("seed.") else None
+
+
 def seed_queue(seed: str) -> Queue:
     """The queue of a seed's available pages: one active consumer, so one owner."""
     return Queue(

@@ -27,7 +27,7 @@ from coordinator.node.callbacks import Callbacks
 from coordinator.node.dead import DeadLetters
 from coordinator.node.figures import Figures
 from coordinator.node.presence import Roster
-from coordinator.node.recall import Recall
+from coordinator.node.recall import Recall, Recalled
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
 from coordinator.node.workers import Workers
@@ -148,10 +148,12 @@ class Commands:
         return {"message": "running"}
 
     async def _purge_seed(self, ident: str) -> Answer:
-        """Forget the seed, and discard what of it no worker has."""
+        """Forget the seed, and discard what of it no worker has; also where an earlier purge did not end so."""
         async with self._seeds.purging(ident):
-            self._seeds.get(ident)
-            recalled = await self._recall.stop(ident, await self._registry.append(SeedPurged, seed=ident))
+            recalled = Recalled()
+            if not await self._seeds.is_left_over(ident):
+                self._seeds.get(ident)
+                recalled = await self._recall.stop(ident, await self._registry.append(SeedPurged, seed=ident))
             waited = await self._seeds.discard_queue(ident, recalled.traffic)
         recalled += await self._recall.sweep(ident)
         purged = recalled.items + waited

@@ -82,6 +82,20 @@ class Seeds:
                 await self._registry.append(SeedCreated, seed=ident)
                 log.info("seed.created", seed=ident)
 
+    async def adopt(self, ident: str) -> None:
+        """Have a seed again whose purge was not carried to its end, if it has a queue that nobody else deletes."""
+        async with self._changing[ident]:
+            await self._until_purged(ident)
+            if await self.is_left_over(ident):
+                await self._declaring.declare_queue(topology.seed_queue(ident))
+                await self._registry.append(SeedCreated, seed=ident)
+                log.warning("seed.adopted", seed=ident)
+
+    async def is_left_over(self, ident: str) -> bool:
+        """Whether nobody knows the seed, and yet it has a queue."""
+        is_known = ident in self._registry.state.seeds
+        return not is_known and await self._connection.depth(topology.seed_queue_name(ident)) is not None
+
     async def renew(self, ident: str) -> None:
         """Have a seed whose queue was found missing: purged elsewhere, or its queue deleted behind our back."""
         await self._registry.sync()

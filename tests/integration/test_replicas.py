@@ -12,6 +12,7 @@ import httpx
 import orjson
 import pytest
 
+from coordinator import topology
 from coordinator.broker.channel import Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.private import BrokerUrls
@@ -208,6 +209,24 @@ async def test_a_seed_does_not_begin_anew_while_another_purges_it(settings: Sett
             assert not beginning.done()
         await beginning
         assert {"purged", *others} <= set(two.session.registry.state.seeds)
+
+
+@pytest.mark.parametrize("is_purged_again", [False, True])
+async def test_a_purge_that_did_not_come_to_its_end(settings: Settings, *, is_purged_again: bool) -> None:
+    """Its coordinator ended with the seed forgotten and its queue in place: what comes there must not lie for ever."""
+    async with running_node(settings) as node, shim_of(node) as api:
+        await submit(api, "s", 3)
+        assert (await api.delete("/seed/s")).status_code == 200
+    async with channel_of(settings) as channel:
+        await channel.declare_queue(topology.seed_queue("s"))
+    await publish_items(settings, "s", [items(5)])
+    async with running_node(settings) as node, shim_of(node) as api:
+        if is_purged_again:
+            answer = await api.delete("/seed/s")
+            assert (answer.status_code, answer.json()["results"][0]["purged"]) == (200, 5)
+        else:
+            [batch] = await fetch(api)
+            assert (len(batch["items"]), batch["epoch"]) == (5, 2)
 
 
 async def until_gone(api: httpx.AsyncClient, seed: str) -> None:
