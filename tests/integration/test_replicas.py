@@ -358,6 +358,7 @@ async def test_a_last_offer_whose_coordinator_ends_is_made_again(broker: BrokerU
                 assert worker.deliveries[0].headers.get("alone", False) is (attempt == 2)
                 if attempt == 1:
                     await worker.deliveries.pop().reject()
+            await eventually(lambda: not one.session.suspects.waiting(), "it has settled what it offered")
         await eventually(lambda: knows(two), "the one that made the last offer is gone")
         async with shim_of(two) as api:
             await worker.deliveries.pop().reject()
