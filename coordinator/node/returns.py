@@ -10,7 +10,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
-from coordinator.broker.messages import death_reason, is_alone, is_marked, peek, publication_of, read_batch
+from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_batch
 from coordinator.domain.returns import Memory, Verdict, judge
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
@@ -25,7 +25,7 @@ from coordinator.topology import Header
 
 log = structlog.get_logger(__name__)
 
-PREFETCH = 1000
+PREFETCH = 200
 
 
 class Returns:
@@ -79,8 +79,7 @@ class Returns:
         failed = Header.REASON not in delivery.headers
         publication = publication_of(delivery)
         try:
-            # What the broker sends back is as it was sent, so its items need not be decoded; the worker looks at them.
-            batch = (peek(delivery) if failed else None) or read_batch(delivery)
+            batch = read_batch(delivery)
         except InvalidInputError as error:
             await self._dead.bury_message(delivery, "return", str(delivery.headers.get(Header.SEED, "")), str(error))
             await delivery.ack()
