@@ -33,7 +33,7 @@ from worker_stub.worker import Identity
 
 log = structlog.get_logger(__name__)
 
-CALM = 0.25
+CALM = 0.5
 """Seconds without a delivery after which none is on its way to a worker that settles nothing, on a busy machine too."""
 
 TRY_AGAIN = 5.0

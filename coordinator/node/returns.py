@@ -89,6 +89,7 @@ class Returns:
             log.info("return.repeated", batch=batch.id, seed=batch.seed, attempt=batch.attempt)
             await delivery.ack()
             return
+        await self._work.departures.confirmed(publication)  # else it would be told of as back before it was sent
         await self._settle(delivery, batch, failed=failed)
         await delivery.ack()
         await self._work.returned(publication)  # last: whatever delays it, the batch must not be dealt with once more
