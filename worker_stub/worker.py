@@ -11,7 +11,14 @@ from typing import Literal
 
 import structlog
 
-from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, InvalidInputError
+from coordinator.errors import (
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    CoordinatorError,
+    InvalidInputError,
+    QueueFullError,
+    QueueSilentError,
+)
 from coordinator.models import Item, Presence
 from coordinator.retry import pause
 from worker_stub.handlers import NOTHING, Context, Handler, RejectBatch, caller, entry_of, failure_of, result_of
@@ -364,14 +371,14 @@ class Worker:
             await self._transport.ack(job)
 
     async def _tell(self, job: Job, send: Callable[[], Awaitable[None]]) -> None:
-        """Send; what is taken is ours to tell however long the broker is away, what is not goes to another then."""
+        """Send; what is taken is ours to tell however long the broker or a queue is away, what is not goes to another."""
         failures = 0
         while True:
             if job.void:
                 raise BrokerUnavailableError("the batch is no longer held")
             try:
                 await send()
-            except BrokerUnavailableError:
+            except (BrokerUnavailableError, QueueFullError, QueueSilentError):
                 if not job.taken:
                     raise
                 await asyncio.sleep(pause(failures))

@@ -30,7 +30,7 @@ PAUSES = {"broker": 3.0, "coordinator": 3.0, "point": 1.0, "worker": 1.0, "comma
 """How much longer lanes pause: each kind strikes some six times in ten minutes, and work goes on between.
 
 While the broker is away, nothing else can be seen."""
-POINT_PATIENCE = 8.0
+POINT_PATIENCE = 12.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
 COMMANDS_TAKE = 30.0
@@ -77,6 +77,7 @@ async def keep_striking(world: World, faults: list[Fault], rng: random.Random) -
         for fault in rng.sample(faults, len(faults)):
             await asyncio.sleep(rng.uniform(0.5, 1.5) * world.plan.pause * PAUSES.get(fault.lane, 1.0))
             async with world.whole if fault.lane == "broker" else contextlib.nullcontext():
+                await world.work_in_hand()
                 await fault.act(world, rng)
 
 

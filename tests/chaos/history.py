@@ -18,6 +18,9 @@ import orjson
 Outcome = Literal["confirmed", "unknown", "refused"]
 How = Literal["acking", "acked", "ack lost", "rejected", "given back", "lost"]
 
+SPOOL = ".spool"
+"""Ends the name of the hold under which a worker tells of what an earlier process of it had taken."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:

@@ -21,6 +21,7 @@ from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPException
 
 from tests.chaos.handler import Work
+from tests.chaos.hands import Hands, hands_beside
 from tests.chaos.history import Delivered, How, Recorder, Settled
 from tests.chaos.worker import Config
 
@@ -37,6 +38,7 @@ class Client:
     config: Config
     recorder: Recorder
     work: Work
+    hands: Hands
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     open: dict[str, AbstractIncomingMessage] = field(default_factory=dict)
 
@@ -49,6 +51,7 @@ class Client:
             for hold in self.open:
                 self._settled(hold, "lost")
             self.open.clear()
+            self.hands.hold(0)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN):
                     await stop.wait()
@@ -98,6 +101,7 @@ class Client:
             message = await inbox.get()
             hold = f"{self.config.id}.{os.getpid()}.{next(self.numbers)}"
             self.open[hold] = message
+            self.hands.hold(len(self.open))
             self.recorder.write(delivered(hold, self.config.id, message))
             ready.put_nowait((hold, message))
 
@@ -122,6 +126,7 @@ class Client:
             await message.ack()
             self._settled(hold, "acked")
         self.open.pop(hold, None)
+        self.hands.hold(len(self.open))
 
     def _settled(self, hold: str, how: How, items: tuple[str, ...] = ()) -> None:
         self.recorder.write(Settled(hold=hold, how=how, items=items))
@@ -158,7 +163,7 @@ async def main() -> None:
     work.listen()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await Client(config, recorder, work).run(stop)
+    await Client(config, recorder, work, Hands(hands_beside(config.history), config.id)).run(stop)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tests.chaos.history import Command, Dead, Delivered, Event, Fault, Produced, Seed, Settled, of
+from tests.chaos.history import SPOOL, Command, Dead, Delivered, Event, Fault, Produced, Seed, Settled, of
 
 KILLS = frozenset({"worker-kill", "poison"})
 """Faults that end a worker's process, and with it all that it holds."""
@@ -18,8 +18,6 @@ HARMLESS = frozenset(
 """Faults that slow things down and must make no delivery fail."""
 RETURNS = frozenset({"given back", "rejected"})
 """What a worker may do with a batch that it took: then it is no longer the worker's."""
-SPOOL = ".spool"
-"""Ends the name of what a worker gives back from its spool: it was delivered to an earlier process of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +78,15 @@ class Hold:
         """Whether this item was given back without fault."""
         return any(one.how == "given back" and item in one.items for one in self.settled)
 
-    def taken(self, item: str) -> float | None:
-        """When this item was acked and kept; None when it was not."""
+    def taken(self, item: str, spooled: Iterable[Settled] = ()) -> float | None:
+        """When this item was acked and kept; None when it was not.
+
+        Args:
+            item: its id.
+            spooled: what later processes of its worker found of it in their spool, and did with it.
+        """
         when: float | None = None
-        for one in self.settled:
+        for one in (*self.settled, *spooled):
             covers = not one.items or item in one.items
             if covers and one.how in {"acking", "acked", "ack lost"}:
                 when = one.at if when is None else when
@@ -137,7 +140,7 @@ class Story:
         self.seeds = {one.seed: one for one in of(Seed, events)}
         self.dead = of(Dead, events)
         self.strikes = _strikes(of(Fault, events))
-        self.spool_returns: defaultdict[str, list[Settled]] = defaultdict(list)
+        self.spooled: defaultdict[str, list[Settled]] = defaultdict(list)
         self._index(events)
 
     def _index(self, events: list[Event]) -> None:
@@ -154,7 +157,7 @@ class Story:
                 holds[one.hold].settled.append(one)
             elif one.hold.endswith(SPOOL):
                 for item in one.items:
-                    self.spool_returns[item].append(one)
+                    self.spooled[item].append(one)
         self._note_kills()
 
     def _note_kills(self) -> None:
@@ -175,11 +178,9 @@ class Story:
 
     def is_taken(self, item: str) -> bool:
         """Whether a worker has acked this item, or may have, and has kept it."""
-        returned = [one for one in self.spool_returns.get(item, ()) if one.how in RETURNS]
         for hold in self.by_item.get(item, ()):
-            when = hold.taken(item)
-            own = [one for one in returned if one.party == hold.worker and when is not None and one.at > when]
-            if when is not None and not own:
+            own = (one for one in self.spooled.get(item, ()) if one.party == hold.worker and one.at > hold.start)
+            if hold.taken(item, own) is not None:
                 return True
         return False
 

@@ -22,7 +22,8 @@ from coordinator.client.http_worker import HttpWorker
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.models import Batch, Item, Presence
 from tests.chaos.handler import Work
-from tests.chaos.history import Delivered, How, Produced, Recorder, Settled
+from tests.chaos.hands import Hands, hands_beside
+from tests.chaos.history import SPOOL, Delivered, How, Produced, Recorder, Settled
 from worker_stub.amqp import AmqpTransport
 from worker_stub.http import HttpTransport
 from worker_stub.jobs import Inbox, Job, Results, Transport
@@ -60,12 +61,14 @@ class Config(BaseModel):
 class Ledger:
     """Gives each delivery a name, and writes down what becomes of it."""
 
-    def __init__(self, recorder: Recorder, transport: str, worker: str) -> None:
+    def __init__(self, recorder: Recorder, hands: Hands, transport: str, worker: str) -> None:
         self.recorder = recorder
+        self._hands = hands
         self._transport = transport
         self._worker = worker
         self._numbers = itertools.count(1)
         self._holds: dict[Job, str] = {}
+        self._unsettled: set[Job] = set()
 
     def came(self, job: Job) -> None:
         """A batch was delivered."""
@@ -85,15 +88,23 @@ class Ledger:
                 items=ids_of(batch.load_items()),
             )
         )
+        self._unsettled.add(job)
+        self._hands.hold(len(self._unsettled))
 
     def settled(self, job: Job, how: How, items: Sequence[Item] = ()) -> None:
         """Something was done with a batch, or with some of its items; what came from a spool has no delivery here."""
-        hold = self._holds.get(job, f"{self._worker}.spool")
+        hold = self._holds.get(job, f"{self._worker}{SPOOL}")
         self.recorder.write(Settled(hold=hold, how=how, items=ids_of(items)))
+        self._unsettled.discard(job)
+        self._hands.hold(len(self._unsettled))
 
     def done(self, job: Job) -> None:
         """Nothing more will come of this delivery."""
         self._holds.pop(job, None)
+
+    def spooled(self, batch: Batch) -> None:
+        """What an earlier process took is still here, whatever that was about to do with it."""
+        self.recorder.write(Settled(hold=f"{self._worker}{SPOOL}", how="acked", items=ids_of(batch.load_items())))
 
     def lost(self) -> None:
         """The connection ended: what is not taken is no longer ours."""
@@ -206,6 +217,21 @@ class RecordingTransport:
         await self._inner.say(presence)
 
 
+class RecordingSpool(Spool):
+    """A spool that tells what it was found with."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        super().__init__(folder)
+        self._ledger = ledger
+
+    def load(self) -> list[Batch]:
+        """Write down what is there."""
+        batches = super().load()
+        for batch in batches:
+            self._ledger.spooled(batch)
+        return batches
+
+
 def ids_of(items: Sequence[Item]) -> tuple[str, ...]:
     """The items' ids."""
     return tuple(item["id"] for item in items)
@@ -229,10 +255,9 @@ async def work(config: Config) -> None:
             return [with_address(first, own) for own in config.amqp_urls]
 
         inner = AmqpTransport(identity, register)
-    transport = RecordingTransport(
-        inner, Ledger(recorder, config.transport, config.id), is_spooling=config.spool is not None
-    )
-    spool = Spool(config.spool) if config.spool else None
+    ledger = Ledger(recorder, Hands(hands_beside(config.history), config.id), config.transport, config.id)
+    transport = RecordingTransport(inner, ledger, is_spooling=config.spool is not None)
+    spool = RecordingSpool(config.spool, ledger) if config.spool else None
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with api:

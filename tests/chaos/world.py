@@ -7,6 +7,7 @@ import contextlib
 import random
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import httpx
 
 from coordinator.broker.management import Management
 from tests.chaos.broker import Broker
+from tests.chaos.hands import hands_beside, in_hand
 from tests.chaos.history import Fault, Recorder, file_name
 from tests.chaos.load import SEEDS, SeedPlan
 from tests.chaos.processes import Child
@@ -25,6 +27,10 @@ from tests.chaos.worker import Config
 
 READY = 60.0
 LOOK = 0.1
+IN_HAND_PATIENCE = 5.0
+"""Seconds for which a fault waits until there is work to strike."""
+ANYONE = 0.2
+"""The share of faults of workers that strike whoever comes, with work in hand or without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ class World:
         self.shim = Link("http")
         self.recorder = Recorder(plan.folder / "history", "faults")
         self.triggers = plan.folder / "triggers"
+        self._hands = hands_beside(self.history)
         self.busy: set[str] = set()
         self.whole = asyncio.Lock()
         """Held while the broker is struck, and while a queue is deleted: RabbitMQ 3.10.8 loses for good a queue that is
@@ -183,18 +190,30 @@ class World:
 
     @contextlib.asynccontextmanager
     async def one_of(self, parties: Sequence[Party], rng: random.Random) -> AsyncIterator[Party]:
-        """Choose a party that no other fault has, for as long as the block lasts."""
+        """Choose a party that no other fault has, for as long as the block lasts.
+
+        A worker that holds work, mostly: others prove little. But what one with a spool holds can hardly be seen.
+        """
+        patience = 0.0 if rng.random() < ANYONE else IN_HAND_PATIENCE
+        until = time.monotonic() + patience
         while True:
             free = [one for one in parties if one.name not in self.busy and one.child.is_up]
-            if free:
+            worth = [one for one in free if one not in self.workers or in_hand(self._hands, one.name)]
+            if worth or (free and time.monotonic() > until):
                 break
             await asyncio.sleep(LOOK)
-        chosen = rng.choice(free)
+        chosen = rng.choice(free if not patience else worth or free)
         self.busy.add(chosen.name)
         try:
             yield chosen
         finally:
             self.busy.discard(chosen.name)
+
+    async def work_in_hand(self) -> None:
+        """Wait until some worker holds work, for a while at most: nobody may be able to work now."""
+        until = time.monotonic() + IN_HAND_PATIENCE
+        while time.monotonic() < until and not any(in_hand(self._hands, one.name) for one in self.workers):
+            await asyncio.sleep(LOOK)
 
     def heal(self) -> None:
         """Make all networks good and let all processes run."""

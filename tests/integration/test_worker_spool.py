@@ -14,6 +14,7 @@ from coordinator import topology
 from coordinator.broker.messages import batch_message
 from coordinator.models import Batch
 from coordinator.settings import Settings
+from coordinator.topology import Queue
 from tests.integration.steps import channel_of, dead_letters
 from tests.integration.workers import TRANSPORTS, Hand, spooled, told, until, working
 from tests.support import Drain, StockWorker, eventually, items, publish_items
@@ -144,6 +145,24 @@ async def test_release_while_the_worker_was_away_reaches_it(
         await api.post("/resume/seed/s")
         await eventually(lambda: results.items.total() >= 10, "10 results")
     assert results.items == Counter(item["id"] for item in items(10))
+
+
+async def test_what_is_taken_waits_for_a_queue_that_refuses(
+    settings: Settings, api: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """While the results are refused, they are told again and again; then the spool is empty, without a new start."""
+    full = Queue("full", {"x-max-length": 0, "x-overflow": "reject-publish"}, ((topology.RESULTS, "#"),))
+    async with (
+        told(settings) as results,
+        channel_of(settings) as channel,
+        working(api, "w", Hand.open().handle, spool=tmp_path),
+    ):
+        await channel.declare_queue(full)
+        await publish_items(settings, "s", [items(5)])
+        await eventually(lambda: len(results.batches) >= 3, "three tries")
+        assert spooled(tmp_path)
+        await channel.delete_queue(full.name)
+        await eventually(lambda: not spooled(tmp_path), "an empty spool")
 
 
 async def test_what_kills_every_run_goes_back(settings: Settings, api: httpx.AsyncClient, tmp_path: Path) -> None:

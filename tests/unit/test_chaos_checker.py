@@ -117,6 +117,14 @@ def test_a_confirmed_item_that_nobody_keeps_is_lost(events: list[Event]) -> None
     assert rules(events) == ["lost"]
 
 
+def test_what_a_worker_was_about_to_give_back_and_found_again_in_its_spool_is_not_lost() -> None:
+    """It was killed in between: its next process has the item; but if that gives it back too, nobody has."""
+    found = Settled(at=5, party="w", hold="w.spool", how="acked", items=("i",))
+    given = Settled(at=6, party="w", hold="w.spool", how="given back", items=("i",))
+    assert rules(TAKEN, settled(4, "w", "1", "given back", "i"), found) == []
+    assert rules(TAKEN, settled(4, "w", "1", "given back", "i"), found, given) == ["lost"]
+
+
 def test_an_item_is_not_lost_that_is_dead_purged_struck_or_was_never_confirmed() -> None:
     """Each of these ends an item rightly, or it never began."""
     failures = ("a", "b", "c", "d", "e", "f")
