@@ -371,16 +371,18 @@ class Worker:
             await self._transport.ack(job)
 
     async def _tell(self, job: Job, send: Callable[[], Awaitable[None]]) -> None:
-        """Send; what is taken is ours to tell however long the broker or a queue is away, what is not goes to another."""
+        """Send; what is taken is ours to tell however long the broker or a queue is away, the rest goes to another."""
         failures = 0
         while True:
             if job.void:
                 raise BrokerUnavailableError("the batch is no longer held")
             try:
                 await send()
-            except (BrokerUnavailableError, QueueFullError, QueueSilentError):
+            except (BrokerUnavailableError, QueueFullError, QueueSilentError) as error:
                 if not job.taken:
                     raise
+                if not failures:
+                    log.warning("batch.not_told", batch=job.batch.id, seed=job.batch.seed, problem=str(error))
                 await asyncio.sleep(pause(failures))
                 failures += 1
                 await self._transport.wait_connected()
