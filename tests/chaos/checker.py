@@ -242,8 +242,7 @@ def _anything_failed(story: Story, limits: Limits, hold: Hold, *, copies_only: b
         return True
     if copies_only:
         return False
-    workers = {one.worker for one in story.holds}
-    return any(story.released_worker(worker, since, hold.start) for worker in workers)
+    return any(story.released_worker(worker, since, hold.start) for worker in list(story.by_worker))
 
 
 def dead(story: Story, limits: Limits) -> Iterator[Violation]:

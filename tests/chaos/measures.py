@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from tests.chaos.checker import Violation
 from tests.chaos.history import Command, Produced, of
@@ -58,18 +58,23 @@ class Backlog:
     """How many items of each seed waited at any time for their first delivery, while the seed ran."""
 
     def __init__(self, story: Story) -> None:
-        self._waiting: dict[str, list[tuple[float, float, float]]] = {}
-        for seed in story.seeds:
-            self._waiting[seed] = list(_waits(story, seed))
-
-    @property
-    def seeds(self) -> list[str]:
-        """All seeds."""
-        return list(self._waiting)
+        self._waiting = {seed: list(_waits(story, seed)) for seed in story.seeds}
+        self._ends = {seed: [end for _, end, _ in waits] for seed, waits in self._waiting.items()}
 
     def waits(self, seed: str) -> list[tuple[float, float, float]]:
         """The times in which a seed waited for a delivery, as (from, to, seconds)."""
         return self._waiting[seed]
+
+    def longest(self, begin: float, end: float) -> float:
+        """The longest wait of any seed that falls between these times, as far as it does, in seconds."""
+        longest = 0.0
+        for seed, waits in self._waiting.items():
+            first = bisect_right(self._ends[seed], begin)  # of one seed they never overlap
+            for low, high, _ in islice(waits, first, None):
+                if low >= end:
+                    break
+                longest = max(longest, min(high, end) - max(low, begin))
+        return longest
 
 
 def _waits(story: Story, seed: str) -> Iterator[tuple[float, float, float]]:
@@ -132,8 +137,7 @@ def measure(story: Story) -> Figures:
         figures.struck += is_struck(story, strike)
         following = [one.begun for one in story.strikes[index + 1 :] if one.begun > strike.begun]
         until = min(strike.ended + LOOK_AFTER, max(strike.ended, min(following, default=math.inf)), story.end)
-        stalls = [_longest(backlog, strike.begun, until)]
-        figures.seed_stall = max(figures.seed_stall, *stalls)
+        figures.seed_stall = max(figures.seed_stall, backlog.longest(strike.begun, until))
         figures.stall = max(figures.stall, _standstill(story, backlog, strike.begun, until))
         _add_rehold(story, strike, figures)
     marks = _marks(story)
@@ -156,11 +160,9 @@ def is_struck(story: Story, strike: Strike) -> bool:
     """Whether work was in flight where a fault struck: at its worker, or anywhere if it concerns all."""
     if strike.name == "queue-deleted":
         return not strike.detail.endswith(" 0")
-    for hold in story.holds:
-        is_theirs = not strike.is_of_worker or hold.worker == strike.target
-        if is_theirs and hold.start <= strike.begun <= hold.end + SLACK:
-            return True
-    return False
+    holds = story.by_worker[strike.target] if strike.is_of_worker else story.holds
+    # From the last on: mostly one of the latest is still held.
+    return any(hold.start <= strike.begun <= hold.end + SLACK for hold in reversed(holds))
 
 
 def too_few(figures: Figures, wanted: list[str], least: int) -> Iterator[Violation]:
@@ -171,23 +173,14 @@ def too_few(figures: Figures, wanted: list[str], least: int) -> Iterator[Violati
             yield Violation("too few", name, f"struck work in flight {struck} times, of {least} wanted")
 
 
-def _longest(backlog: Backlog, begin: float, end: float) -> float:
-    """The longest wait of any seed that falls between these times, as far as it does."""
-    longest = 0.0
-    for seed in backlog.seeds:
-        for low, high, _ in backlog.waits(seed):
-            longest = max(longest, min(high, end) - max(low, begin))
-    return longest
-
-
 def _standstill(story: Story, backlog: Backlog, begin: float, end: float) -> float:
     """The longest time without any delivery between these times, while a seed waited throughout."""
-    starts = [hold.start for hold in story.holds]
+    starts = story.starts
     marks = [begin, *starts[bisect_left(starts, begin) : bisect_right(starts, end)], end]
     longest = 0.0
     for low, high in pairwise(marks):
-        if high - low > longest and _longest(backlog, low, high) > 0:
-            longest = max(longest, _longest(backlog, low, high))
+        if high - low > longest:
+            longest = max(longest, backlog.longest(low, high))
     return longest
 
 
@@ -195,8 +188,8 @@ def _add_rehold(story: Story, strike: Strike, figures: FaultFigures) -> None:
     """How long it took until what the target held unsettled was delivered to somebody."""
     if not strike.is_of_worker:
         return
-    for hold in story.holds:
-        if hold.worker != strike.target or not hold.start <= strike.begun <= hold.end + SLACK:
+    for hold in story.by_worker[strike.target]:
+        if not hold.start <= strike.begun <= hold.end + SLACK:
             continue
         later = _next_delivery(story, hold, strike.begun)
         if later is not None:
@@ -215,8 +208,8 @@ def _release_times(story: Story) -> Iterator[float]:
     """Seconds from a worker's release by command until each batch that it held was with another."""
     releases = [one for one in of(Command, story.events) if one.name == "release.worker" and one.status == 200]
     for release in releases:
-        for hold in story.holds:
-            if hold.worker == release.target and hold.start < release.begun <= hold.end:
+        for hold in story.by_worker[release.target]:
+            if hold.start < release.begun <= hold.end:
                 later = _next_delivery(story, hold, release.begun)
                 if later is not None:
                     yield later - release.begun

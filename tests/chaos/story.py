@@ -136,6 +136,7 @@ class Story:
         self.holds: list[Hold] = []
         self.by_item: defaultdict[str, list[Hold]] = defaultdict(list)
         self.by_batch: defaultdict[str, list[Hold]] = defaultdict(list)
+        self.by_worker: defaultdict[str, list[Hold]] = defaultdict(list)
         self.commands: defaultdict[str, list[Command]] = defaultdict(list)
         self.seeds = {one.seed: one for one in of(Seed, events)}
         self.dead = of(Dead, events)
@@ -168,10 +169,16 @@ class Story:
         for hold in self.holds:
             hold.killed = min((at for at in kills[hold.worker] if at >= hold.start), default=math.inf)
 
+    @cached_property
+    def starts(self) -> list[float]:
+        """When each delivery came, in order."""
+        return [hold.start for hold in self.holds]
+
     def _add(self, event: Delivered) -> Hold:
         hold = Hold(event)
         self.holds.append(hold)
         self.by_batch[event.batch].append(hold)
+        self.by_worker[event.worker].append(hold)
         for item in event.items:
             self.by_item[item].append(hold)
         return hold
