@@ -34,6 +34,9 @@ POINT_PATIENCE = 12.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
 COMMANDS_TAKE = 30.0
+LOOK = 0.2
+FILLS = 25
+"""Looks within which a queue that shall be deleted has something in it, if ever."""
 ELECTION = 10
 """Seconds within which a queue whose nodes are all back has a leader, if ever."""
 BLOCKED = 22.0
@@ -286,13 +289,20 @@ async def _delete(world: World, queue: str) -> None:
 
 
 async def _queue_deleted(world: World, rng: random.Random) -> None:
-    """Delete a queue whose loss is survivable, while all nodes are there, and until it is made anew."""
+    """Delete a queue whose loss is survivable, while all nodes are there, and until it is made anew.
+
+    One that holds something, if that can be had: mostly they are empty.
+    """
     queue = rng.choice((*DELETABLE, "work.doomed"))
     management = Management(world.management_url, world.vhost)
     try:
         async with world.whole:
-            totals = (await management.totals()).get(queue)
-            held = totals.ready + totals.unacked if totals else 0
+            held = await _messages_in(management, queue)
+            for _ in range(FILLS):
+                if held:
+                    break
+                await asyncio.sleep(LOOK)
+                held = await _messages_in(management, queue)
             async with world.struck("queue-deleted", queue, f"messages in it: {held}"):
                 await _delete(world, queue)
                 for _ in range(ELECTION):
@@ -303,6 +313,11 @@ async def _queue_deleted(world: World, rng: random.Random) -> None:
         await asyncio.sleep(RECOVERY)
     finally:
         await management.close()
+
+
+async def _messages_in(management: Management, queue: str) -> int:
+    totals = (await management.totals()).get(queue)
+    return totals.ready + totals.unacked if totals else 0
 
 
 def _commands(name: str, *, is_shuffled: bool) -> Act:

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 END_AGAIN = 5.0
 QUIET = 2.5
 HOLDING = {topology.WORK, topology.RETURNS, topology.SUSPECTS, topology.NEW_SEEDS}
-LANES = {"worker": 3}
+LANES = {"worker": 3, "point": 2}
 """Lanes that run several times beside each other; all others run once."""
 
 
