@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
@@ -10,6 +10,7 @@ from coordinator.broker.management import Management
 from coordinator.broker.taker import Taker
 from coordinator.domain.history import Ring
 from coordinator.domain.quarantine import Quarantine
+from coordinator.domain.returns import Memory
 from coordinator.domain.tally import Tally
 from coordinator.node.available import Available
 from coordinator.node.callbacks import Callbacks
@@ -65,6 +66,25 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """What a coordinator knows and counts in one session after the other.
+
+    Attributes:
+        broker_tick: seconds by which the broker's figures of unacked messages lag.
+        ring: what happened.
+        tally: what was done, in figures.
+        dealt: publications that came back.
+        quarantine: queues that are left alone for what they did to earlier sessions.
+    """
+
+    broker_tick: float
+    ring: Ring
+    tally: Tally = field(default_factory=Tally)
+    dealt: Memory = field(default_factory=Memory)
+    quarantine: Quarantine = field(default_factory=Quarantine)
+
+
+@dataclass(frozen=True, slots=True)
 class Links:
     """The connections and channels of a session; an alarm of the broker blocks the publishing connection alone."""
 
@@ -75,22 +95,12 @@ class Links:
     management: Management
 
 
-async def assemble(
-    settings: Settings,
-    instance: str,
-    links: Links,
-    registry: Registry,
-    *,
-    ring: Ring,
-    broker_tick: float,
-    tally: Tally,
-    quarantine: Quarantine,
-) -> Session:
+async def assemble(settings: Settings, instance: str, links: Links, registry: Registry, lasting: Lasting) -> Session:
     """The parts of a session, none of them at work yet."""
-    reader, publishing = links.reader, links.publishing
+    reader, publishing, tally = links.reader, links.publishing, lasting.tally
     # What is said to the others never waits behind a queue that hangs the broker's side of a channel.
     peers = Peers(instance, await links.writer.channel(), links.management)
-    events = Events(ring=ring, registry=registry, peers=peers)
+    events = Events(ring=lasting.ring, registry=registry, peers=peers)
     work = Work(
         connection=links.writer,
         publishing=publishing,
@@ -99,7 +109,7 @@ async def assemble(
         events=events,
         most=settings.window,
         tally=tally,
-        quarantine=quarantine,
+        quarantine=lasting.quarantine,
     )
     available = Available(await links.writer.channel(), links.writer.user)
     dead = DeadLetters(reader, publishing, available, tally)
@@ -133,7 +143,7 @@ async def assemble(
         management=links.management,
         peers=peers,
         patience=settings.last_offer_patience,
-        broker_tick=broker_tick,
+        broker_tick=lasting.broker_tick,
     )
     roster = Roster(
         registry=registry,

@@ -8,11 +8,9 @@ from secrets import token_hex
 import structlog
 
 from coordinator.domain.history import Ring
-from coordinator.domain.quarantine import Quarantine
-from coordinator.domain.returns import Memory
 from coordinator.domain.tally import Tally
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
-from coordinator.node.assembly import Session
+from coordinator.node.assembly import Lasting, Session
 from coordinator.node.session import open_session
 from coordinator.retry import pause
 from coordinator.settings import Settings
@@ -32,14 +30,15 @@ class Node:
         self.settings = settings
         self.instance = token_hex(4)
         self.problem = "has not connected yet"
-        self._tick = broker_tick
-        self.tally = Tally()
-        self._quarantine = Quarantine()
-        self._dealt = Memory()
-        self._ring = Ring(token_hex(4), settings.history)
+        self._lasting = Lasting(broker_tick, Ring(token_hex(4), settings.history))
         self._session: Session | None = None
         self._was_ready = False
         self._ready = asyncio.Event()
+
+    @property
+    def tally(self) -> Tally:
+        """What it has done since it began, in figures."""
+        return self._lasting.tally
 
     @property
     def session(self) -> Session:
@@ -88,15 +87,7 @@ class Node:
         self._was_ready = False
         self.instance = token_hex(4)
         try:
-            async with open_session(
-                self.settings,
-                self.instance,
-                dealt=self._dealt,
-                ring=self._ring,
-                broker_tick=self._tick,
-                tally=self.tally,
-                quarantine=self._quarantine,
-            ) as session:
+            async with open_session(self.settings, self.instance, self._lasting) as session:
                 self.tally.sessions += 1
                 self._session = session
                 self._was_ready = True

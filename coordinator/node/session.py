@@ -19,12 +19,8 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.taker import Taker
 from coordinator.domain.entries import Event, SeedSet
-from coordinator.domain.history import Ring
-from coordinator.domain.quarantine import Quarantine
-from coordinator.domain.returns import Memory
-from coordinator.domain.tally import Tally
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
-from coordinator.node.assembly import Links, Session, assemble, trusted
+from coordinator.node.assembly import Lasting, Links, Session, assemble, trusted
 from coordinator.node.commands import CommandReader
 from coordinator.node.leftovers import adopt_leftovers
 from coordinator.node.monitor import watch_queues, watch_workers
@@ -67,26 +63,13 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
 
 
 @contextlib.asynccontextmanager
-async def open_session(
-    settings: Settings,
-    instance: str,
-    *,
-    dealt: Memory,
-    ring: Ring,
-    broker_tick: float,
-    tally: Tally,
-    quarantine: Quarantine,
-) -> AsyncIterator[Session]:
+async def open_session(settings: Settings, instance: str, lasting: Lasting) -> AsyncIterator[Session]:
     """Run a session: ready when entered, and ended as a whole when any part of it ends.
 
     Args:
         settings: the settings.
         instance: this session's id.
-        dealt: publications that came back before, in earlier sessions too.
-        ring: what happened, in earlier sessions too.
-        broker_tick: seconds by which the broker's figures of unacked messages lag.
-        tally: where it counts what it does.
-        quarantine: queues that are left alone for what they did to earlier sessions.
+        lasting: what earlier sessions left to know.
 
     Raises:
         BrokerUnavailableError: a connection ended; also every error of `connected`.
@@ -94,20 +77,11 @@ async def open_session(
     async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
         registry = Registry(await links.reader.channel(), links.publishing, instance, settings.history)
         await registry.start()
-        session = await assemble(
-            settings,
-            instance,
-            links,
-            registry,
-            ring=ring,
-            broker_tick=broker_tick,
-            tally=tally,
-            quarantine=quarantine,
-        )
+        session = await assemble(settings, instance, links, registry, lasting)
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
         await session.peers.join(await links.reader.channel())
         await session.suspects.join()
-        loops = await _loops(session, settings, links, dealt, broker_tick)
+        loops = await _loops(session, settings, links, lasting)
         tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
         await session.dispatcher.start()
         tasks.append(group.create_task(session.dispatcher.run(), name="dispatch"))
@@ -123,7 +97,7 @@ async def open_session(
 
 
 async def _loops(
-    session: Session, settings: Settings, links: Links, dealt: Memory, broker_tick: float
+    session: Session, settings: Settings, links: Links, lasting: Lasting
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What runs for as long as the session does, by name."""
     returns = Returns(
@@ -134,7 +108,7 @@ async def _loops(
         dead=session.dead,
         suspects=session.suspects,
         events=session.events,
-        dealt=dealt,
+        dealt=lasting.dealt,
         limit=settings.attempt_limit,
     )
     intake = Intake(session.seeds, session.available, session.dead, trusted(settings, links))
@@ -163,7 +137,7 @@ async def _loops(
             leases=session.leases,
             roster=session.roster,
             api=links.management,
-            tick=broker_tick,
+            tick=lasting.broker_tick,
         ),
         "notices": _announce_tags(session.registry, links.publishing),
     }
