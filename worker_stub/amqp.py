@@ -150,11 +150,11 @@ class AmqpTransport:
         """Publish to `results`, confirmed; whether anybody listens is not asked."""
         await self._need().publishing.publish(topology.RESULTS, results.seed, Message(results.encode()))
 
-    async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:
+    async def submit(self, seed: str, items: Sequence[Item], key: str, *, again: bool) -> None:
         """Publish to `items`, confirmed; the pages' ids are derived, so a repeated batch's pages are known again."""
         link = self._need()
         pages = [
-            page_message(orjson.dumps(page)[1:-1], len(page), f"{key}/{number}", link.writer.user)
+            page_message(orjson.dumps(page)[1:-1], len(page), f"{key}/{number}", link.writer.user, redelivered=again)
             for number, page in enumerate(items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS))
         ]
         # Not a task group: its ExceptionGroup is no error that a caller expects.

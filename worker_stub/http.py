@@ -90,24 +90,24 @@ class HttpTransport:
     async def reject(self, job: Job) -> None:
         """The batch failed here. There is no route to say so: a batch held is left to its time-out."""
         if job.taken:
-            await self.submit(job.batch.seed, job.batch.load_items(), job.batch.id)
+            await self._api.submit(job.batch.seed, job.batch.load_items())
 
     async def give_back(self, job: Job, rest: Batch, reason: str) -> None:
         """Give back what is left. Of a released seed the coordinator has taken back all that is unacked by itself."""
         if job.taken:
-            await self.submit(job.batch.seed, rest.load_items(), rest.id)
+            await self._api.submit(job.batch.seed, rest.load_items())
         elif rest is job.batch:
             await self._settle(job, self._api.give_back)
         elif reason == "drain":
-            await self.submit(job.batch.seed, rest.load_items(), rest.id)
+            await self._api.submit(job.batch.seed, rest.load_items())
             await self._settle(job, self._api.ack)
 
     async def results(self, results: Results) -> None:
         """Tell what became of a batch."""
         await self._api.results(BatchResults.model_validate_json(results.encode()))
 
-    async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:  # noqa: ARG002 - the shim names pages
-        """Add items to a seed."""
+    async def submit(self, seed: str, items: Sequence[Item], key: str, *, again: bool) -> None:  # noqa: ARG002 - the port's
+        """Add items to a seed; the shim names pages and knows no marks."""
         await self._api.submit(seed, items)
 
     async def say(self, presence: Presence) -> None:

@@ -150,8 +150,15 @@ class Transport(Protocol):
     async def results(self, results: Results) -> None:
         """Tell what became of a batch, confirmed."""
 
-    async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:
-        """Add discovered items to a seed, confirmed; `key` tells one submission from another."""
+    async def submit(self, seed: str, items: Sequence[Item], key: str, *, again: bool) -> None:
+        """Add discovered items to a seed, confirmed.
+
+        Args:
+            seed: the seed's id.
+            items: what was discovered.
+            key: tells one submission from another.
+            again: whether they may have been added before: then they are marked, where the transport can.
+        """
 
     async def say(self, presence: Presence) -> None:
         """Send a heartbeat."""

@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import structlog
@@ -292,10 +293,10 @@ class Worker:
         """Tell what came of it, then settle it: each step confirmed before the next."""
         batch = job.batch
         if outcome.discovered:
-            await self._tell(job, lambda: self._transport.submit(batch.seed, outcome.discovered, batch.id))
+            await self._tell(job, partial(self._submit, job, outcome.discovered))
         if outcome.entries:
             results = Results(batch.id, batch.seed, self._identity.id, batch.attempt, outcome.entries)
-            await self._tell(job, lambda: self._transport.results(results))
+            await self._tell(job, lambda _: self._transport.results(results))
         if job.left:
             rest, reason = job.rest(), job.recall or "stale"
             await self._settle(job, lambda _: self._transport.give_back(job, rest, reason))
@@ -370,14 +371,24 @@ class Worker:
         if not job.void:
             await self._transport.ack(job)
 
-    async def _tell(self, job: Job, send: Callable[[], Awaitable[None]]) -> None:
-        """Send; what is taken is ours to tell however long the broker or a queue is away, the rest goes to another."""
+    async def _submit(self, job: Job, discovered: list[Item], failures: int) -> None:
+        """Add what was discovered, marked where this batch, or this try, is not the first."""
+        again = bool(failures) or job.redelivered or job.batch.attempt > 1
+        await self._transport.submit(job.batch.seed, discovered, job.batch.id, again=again)
+
+    async def _tell(self, job: Job, send: Callable[[int], Awaitable[None]]) -> None:
+        """Send; what is taken is ours to tell however long the broker or a queue is away, the rest goes to another.
+
+        Args:
+            job: what it is about.
+            send: is given the number of failures before.
+        """
         failures = 0
         while True:
             if job.void:
                 raise BrokerUnavailableError("the batch is no longer held")
             try:
-                await send()
+                await send(failures)
             except (BrokerUnavailableError, QueueFullError, QueueSilentError) as error:
                 if not job.taken:
                     raise
@@ -390,7 +401,7 @@ class Worker:
                 return
 
     async def _settle(self, job: Job, settle: Callable[[Job], Awaitable[None]]) -> None:
-        await self._tell(job, lambda: settle(job))
+        await self._tell(job, lambda _: settle(job))
         if job.taken and self._spool is not None:
             await asyncio.to_thread(self._spool.remove, job.batch.id)
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
-from coordinator.broker.messages import available_message, page_message
+from coordinator.broker.messages import available_message, is_marked, page_message
 from coordinator.domain.packing import Piece, Ticket, page_id
 from coordinator.domain.pages import Pages
 from coordinator.errors import CoordinatorError
@@ -46,12 +46,12 @@ class Available:
     async def relay(self, seed: str, delivery: Delivery, *, trusted: bool) -> None:
         """Add a page that came by another way; what its headers claim is vouched for anew only if its user is trusted.
 
-        One that may have been relayed before is marked.
+        One that may have been relayed or added before is marked.
         """
         headers: dict[str, object] = {Header.PAGE: page_id(delivery.message_id, delivery.body)}
         if trusted:
             headers |= delivery.headers
-        if delivery.redelivered:
+        if delivery.redelivered or is_marked(delivery):
             headers[Header.REDELIVERED] = True
         message = Message(delivery.body, headers, message_id=delivery.message_id, user_id=self.user)
         await self._put(seed, message)

@@ -76,14 +76,15 @@ class Channels:
 def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
     """A message of a seed's queue as a piece: a page, or a batch that came back.
 
-    What the headers claim counts only from a trusted user, whom the broker has verified.
+    What the headers claim counts only from a trusted user, whom the broker has verified; but anybody may say that a
+    page has perhaps been added before.
 
     Raises:
         InvalidInputError: it is malformed.
     """
     is_ours = delivery.user_id is not None and delivery.user_id in trusted
     arrived = time.monotonic()
-    again = delivery.redelivered or (is_ours and is_marked(delivery))
+    again = delivery.redelivered or is_marked(delivery)
     if is_ours and Header.ATTEMPT in delivery.headers:
         batch = read_batch(delivery)
         if batch.seed != seed:

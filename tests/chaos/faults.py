@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 Act = Callable[[World, random.Random], Awaitable[None]]
 
-PAUSES = {"broker": 3.0, "coordinator": 3.0, "point": 1.0, "worker": 1.0, "command": 4.0}
+PAUSES = {"broker": 3.0, "coordinator": 2.0, "point": 1.0, "worker": 1.0, "command": 4.0}
 """How much longer lanes pause: each kind strikes some six times in ten minutes, and work goes on between.
 
 While the broker is away, nothing else can be seen."""

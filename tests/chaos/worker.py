@@ -198,12 +198,12 @@ class RecordingTransport:
         """Pass it on."""
         await self._inner.results(results)
 
-    async def submit(self, seed: str, items: Sequence[Item], key: str) -> None:
+    async def submit(self, seed: str, items: Sequence[Item], key: str, *, again: bool) -> None:
         """Write down what was discovered."""
         begun = asyncio.get_running_loop().time()
         told = {"seed": seed, "items": ids_of(items), "begun": begun, "via": "worker"}
         try:
-            await self._inner.submit(seed, items, key)
+            await self._inner.submit(seed, items, key, again=again)
         except (BrokerUnavailableError, BrokerRefusedError):
             self._ledger.recorder.write(Produced(outcome="unknown", **told))  # type: ignore[arg-type]
             raise

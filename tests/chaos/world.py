@@ -27,7 +27,7 @@ from tests.chaos.worker import Config
 
 READY = 60.0
 LOOK = 0.1
-IN_HAND_PATIENCE = 5.0
+IN_HAND_PATIENCE = 8.0
 """Seconds for which a fault waits until there is work to strike."""
 ANYONE = 0.2
 """The share of faults of workers that strike whoever comes, with work in hand or without."""

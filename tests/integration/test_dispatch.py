@@ -256,6 +256,21 @@ async def test_a_claim_of_a_stranger_is_checked(api: httpx.AsyncClient, node: No
     assert node.is_ready
 
 
+@pytest.mark.parametrize("seed", ["s", "new"])
+async def test_anybody_may_mark_a_page(api: httpx.AsyncClient, settings: Settings, seed: str) -> None:
+    """A producer that does not know whether its page arrived adds it again, marked, and the batch is marked, too."""
+    await put_seed(api, "s")
+    stock = await StockWorker.consume(settings)
+    async with channel_of(settings) as channel:
+        for headers in ({}, {"redelivered": True}):
+            await channel.publish("items", seed, Message(b'[{"id": "a"}]', headers, "page"), mandatory=True)
+            await eventually(lambda: len(stock.deliveries) == 1, "the batch")
+            delivery = stock.deliveries.pop()
+            assert delivery.headers.get("redelivered", False) is bool(headers)
+            await delivery.ack()
+    await stock.close()
+
+
 async def test_a_producer_that_declares_items(api: httpx.AsyncClient, settings: Settings) -> None:
     """A producer may declare `items` itself, durable and direct without arguments, and submit to a new seed."""
     async with channel_of(settings) as channel:

@@ -143,6 +143,23 @@ async def test_refused_discoveries_bring_the_batch_back(settings: Settings, api:
     assert [batch.attempt for batch in results.batches if batch.results[0].id == "i0"] == [2]
 
 
+async def test_what_a_repeat_discovers_is_marked(settings: Settings, api: httpx.AsyncClient) -> None:
+    """The first attempt may have told of it already; what the first attempt of a batch discovers is new."""
+    marks: dict[str, bool] = {}
+
+    async def handle(item: Item, context: Context) -> Result:
+        marks[item["id"]] = context.redelivered
+        if item["id"] == "i0" and context.attempt == 1:
+            raise RejectBatch("not now")
+        return Result(discovered=[{"id": f"of-{item['id']}"}] if item["id"].startswith("i") else [])
+
+    async with told(settings) as results, working(api, "w", handle):
+        await api.put("/seed/s", json={"batchSize": 1})
+        await publish_items(settings, "s", [items(1), items(1, "i-")])
+        await eventually(lambda: results.items.total() >= 4, "four results")
+    assert (marks["of-i0"], marks["of-i-0"]) == (True, False)
+
+
 async def test_rejected_batch_comes_back_with_its_attempt_raised(settings: Settings, api: httpx.AsyncClient) -> None:
     """A handler that raises RejectBatch gives the whole batch back: same id, attempt 2, and nothing of it was told."""
     seen: list[Context] = []
