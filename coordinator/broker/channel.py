@@ -256,6 +256,12 @@ class Channel:
             answer = await self._inner.queue_delete(name, timeout=RPC_TIMEOUT)
         return int(answer.message_count or 0)
 
+    async def purge_queue(self, name: str) -> int:
+        """Discard what is ready in a queue; returns how many messages it was. What is unacked stays."""
+        async with ours(f"purge {name}"):
+            answer = await self._inner.queue_purge(name, timeout=RPC_TIMEOUT)
+        return int(answer.message_count or 0)
+
     async def depth(self, queue: str) -> Depth:
         """What a queue holds ready, by a passive declare.
 

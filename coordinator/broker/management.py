@@ -40,6 +40,15 @@ class Totals:
     unacked: int
     leaving: int = 0
     """Those that failed and are not yet known to be where dead letters go."""
+    members: int = 1
+    """Nodes that the queue lives on."""
+    away: int = 0
+    """Those of them that do not answer, as far as the broker has noticed."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing."""
+        return not self.ready + self.unacked + self.leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +267,9 @@ def _client(url: str, ca_file: Path | None) -> httpx.AsyncClient:
 
 def _totals_of(queue: Mapping[str, Any]) -> Totals:
     ready, unacked = int(queue["messages_ready"]), int(queue.get("messages_unacknowledged", 0))
-    return Totals(ready, unacked, max(0, int(queue.get("messages", 0)) - ready - unacked))
+    leaving = max(0, int(queue.get("messages", 0)) - ready - unacked)
+    members, online = (len(queue.get(key) or ()) for key in ("members", "online"))
+    return Totals(ready, unacked, leaving, max(1, members), max(0, members - online))
 
 
 def _may_answer(queue: Mapping[str, Any]) -> bool:

@@ -151,10 +151,10 @@ class Commands:
         """Forget the seed, and discard what of it no worker has; also where an earlier purge did not end so."""
         async with self._seeds.purging(ident):
             recalled = Recalled()
-            if not await self._seeds.is_left_over(ident):
+            if not await self._seeds.has_leftovers(ident):
                 self._seeds.get(ident)
                 recalled = await self._recall.stop(ident, await self._registry.append(SeedPurged, seed=ident))
-            waited = await self._seeds.discard_queue(ident, recalled.traffic)
+            waited = await self._seeds.discard_items(ident, recalled.traffic)
         recalled += await self._recall.sweep(ident)
         purged = recalled.items + waited
         log.info("seed.purged", seed=ident, items=purged)

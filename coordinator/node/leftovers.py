@@ -1,13 +1,16 @@
-"""Seeds that were purged, but not to the end: their queues still take items, and nobody knows of them."""
+"""The queues of purged seeds: empty ones are deleted in time; one with items had its purge cut short."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import time
 
 import structlog
 
 from coordinator import topology
-from coordinator.broker.management import Management
+from coordinator.broker.management import Management, Totals
 from coordinator.domain.entries import Event, SeedPurged
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, ManagementError
 from coordinator.node.peers import Peers
@@ -17,13 +20,21 @@ from coordinator.node.seeds import Seeds
 log = structlog.get_logger(__name__)
 
 SETTLE = 2.0
-"""Seconds until a queue is looked for that should be gone, and until it is looked for again where that failed."""
+"""Seconds until the queue of a seed that was purged is looked at, and until it is looked at again where that failed."""
+AGAIN = 10.0
+"""Seconds between two looks while there are queues to be deleted."""
+WHOLE_FOR = 90.0
+"""Seconds for which all nodes of a queue must have been there before it is deleted.
+
+A broker takes up to a minute to notice that one is gone (its `net_ticktime`), and a queue that is deleted while one is
+away comes back with that node."""
 
 
-async def adopt_leftovers(seeds: Seeds, registry: Registry, peers: Peers, management: Management) -> None:
-    """Have each such seed again, after every purge and whenever coordinators have come or gone, until cancelled.
+async def tend_leftovers(seeds: Seeds, registry: Registry, peers: Peers, management: Management) -> None:
+    """Deal with them after every purge and whenever coordinators have come or gone, until cancelled.
 
-    The coordinator that purges may end in between. What its producers add from then on would lie there for ever.
+    A seed whose queue holds items is known again: the coordinator that purged it has ended in between, and what its
+    producers add would lie there for ever.
     """
     changed = asyncio.Event()
     changed.set()
@@ -32,17 +43,36 @@ async def adopt_leftovers(seeds: Seeds, registry: Registry, peers: Peers, manage
         if isinstance(event, SeedPurged):
             changed.set()
 
+    def find(totals: dict[str, Totals]) -> dict[str, Totals]:
+        """The queues of seeds that nobody knows and that fall to this coordinator, by seed."""
+        seed_queues = ((topology.seed_of_queue(queue), one) for queue, one in totals.items())
+        mine = ((ident, one) for ident, one in seed_queues if ident is not None and peers.owns(ident))
+        return {ident: one for ident, one in mine if ident not in registry.state.seeds}
+
     registry.listen(notice)
     peers.on_change(changed.set)
+    whole_since: dict[str, float] = {}
+    is_left = False
     while True:
-        await changed.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN if is_left else None):
+                await changed.wait()
         changed.clear()
         await asyncio.sleep(SETTLE)
         try:
-            for queue in await management.totals():
-                ident = topology.seed_of_queue(queue)
-                if ident is not None and ident not in registry.state.seeds and peers.owns(ident):
+            found = find(await management.totals())
+            now = time.monotonic()
+            whole_since = {ident: whole_since.get(ident, now) for ident, one in found.items() if not one.away}
+            is_left = False
+            for ident, one in found.items():
+                if not one.is_empty:
                     await seeds.adopt(ident)
+                elif ident not in registry.state.forgotten:
+                    continue  # it is just coming into being, or was never ours
+                elif one.members == 1 or now - whole_since.get(ident, math.inf) >= WHOLE_FOR:
+                    await seeds.delete_queue(ident)
+                else:
+                    is_left = True
         except (ManagementError, BrokerUnavailableError, BrokerRefusedError) as error:
             log.warning("seed.not_adopted", problem=str(error))
             changed.set()

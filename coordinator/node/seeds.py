@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Channel, Delivery, Depth
 from coordinator.broker.connection import Connection
 from coordinator.domain.entries import SeedCreated, SeedSet
 from coordinator.domain.pages import Pages, Traffic
 from coordinator.domain.registry import Seed
-from coordinator.errors import InvalidInputError, NotFoundError, UnroutableError
+from coordinator.errors import InvalidInputError, NotFoundError, QueueSilentError, UnroutableError
 from coordinator.models import MAX_ITEMS, SeedSpec
 from coordinator.node.available import Available
 from coordinator.node.dead import DeadLetters
@@ -32,6 +32,10 @@ COUNTED = 2000
 """Pages that a purge takes out to count their items."""
 COUNTING, COUNTING_ON = 5.0, 0.1
 """Seconds that it waits for a page that should be there, and for one more."""
+UNCONSUMED, LOOK = 10.0, 0.02
+"""Seconds that it waits until all that was delivered is back, and between two looks."""
+CHANGE = 0.5
+"""Seconds in which a seed comes into being, once no purge stands in its way."""
 
 
 class Seeds:
@@ -83,18 +87,33 @@ class Seeds:
                 log.info("seed.created", seed=ident)
 
     async def adopt(self, ident: str) -> None:
-        """Have a seed again whose purge was not carried to its end, if it has a queue that nobody else deletes."""
+        """Have a seed again whose purge was not carried to its end, if it has items and nobody else purges it."""
         async with self._changing[ident]:
             await self._until_purged(ident)
-            if await self.is_left_over(ident):
+            if await self.has_leftovers(ident):
                 await self._declaring.declare_queue(topology.seed_queue(ident))
                 await self._registry.append(SeedCreated, seed=ident)
                 log.warning("seed.adopted", seed=ident)
 
-    async def is_left_over(self, ident: str) -> bool:
-        """Whether nobody knows the seed, and yet it has a queue."""
-        is_known = ident in self._registry.state.seeds
-        return not is_known and await self._connection.depth(topology.seed_queue_name(ident)) is not None
+    async def has_leftovers(self, ident: str) -> bool:
+        """Whether nobody knows the seed, and yet it has items."""
+        if ident in self._registry.state.seeds:
+            return False
+        depth = await self._connection.depth(topology.seed_queue_name(ident))
+        return depth is not None and depth != Depth(0, 0)
+
+    async def delete_queue(self, ident: str) -> None:
+        """Delete the empty queue of a purged seed, unless something has come to it."""
+        queue = topology.seed_queue_name(ident)
+        async with self.purging(ident):
+            await asyncio.sleep(CHANGE)  # who was about to create the seed before is through then, and others wait
+            await self._registry.sync()
+            if ident in self._registry.state.seeds:
+                return
+            await self._declaring.unbind(queue, topology.ITEMS, ident)
+            if await self._connection.depth(queue) == Depth(0, 0):
+                await self._declaring.delete_queue(queue)
+                log.info("seed.queue_deleted", seed=ident)
 
     async def renew(self, ident: str) -> None:
         """Have a seed whose queue was found missing: purged elsewhere, or its queue deleted behind our back."""
@@ -144,40 +163,66 @@ class Seeds:
         """Drop what was noted of a purged seed."""
         self._pages.forget(ident)
 
-    async def discard_queue(self, ident: str, traffic: Traffic) -> int:
-        """Delete the queue of a seed that nobody consumes any more; returns how many items were in it.
+    async def discard_items(self, ident: str, traffic: Traffic) -> int:
+        """Empty a purged seed's queue, which takes no more from then on; returns how many items were in it.
 
         Where the traffic with it does not tell, what waits is taken out to be counted, up to a bound, and the size of
         the rest is taken from that.
+
+        The queue itself stays, for `leftovers.py` to delete: if it were made anew while one of the broker's nodes is
+        away, that node would bring back what it held before, as new, and what has come since would be lost.
+
+        Raises:
+            QueueSilentError: somebody still holds pages of it.
         """
         queue = topology.seed_queue_name(ident)
-        depth = await self._connection.depth(queue)
-        if depth is None:
+        if await self._connection.depth(queue) is None:
             return 0
         channel = await self._connection.channel()
-        counted = Traffic()
         try:
             await channel.unbind(queue, topology.ITEMS, ident)
-            items, is_exact = traffic.waiting(depth.ready)
-            must_count = not is_exact or traffic.misses(depth.ready)
-            if must_count:
-                counted = await self._count(channel, queue, min(depth.ready, COUNTED))
-            pages = await channel.delete_queue(queue)
+            ready = await self._until_unconsumed(queue)
+            items, is_exact = traffic.waiting(ready)
+            if is_exact and not traffic.misses(ready):
+                await channel.purge_queue(queue)
+                return items
+            counted = await self._count(channel, queue, min(ready, COUNTED))
+            await self._until_unconsumed(queue)
+            pages = await channel.purge_queue(queue)
+            return counted.took_items + counted.waiting(pages)[0]
         finally:
             await channel.close()
-        return counted.took_items + counted.waiting(pages)[0] if must_count else items
+
+    async def _until_unconsumed(self, queue: str) -> int:
+        """Wait until nobody holds any page of a queue; returns how many are ready.
+
+        A quorum queue counts a consumer that was cancelled for as long as it has not settled all that it was given.
+        """
+        try:
+            async with asyncio.timeout(UNCONSUMED):
+                while (depth := await self._connection.depth(queue)) is not None:
+                    if not depth.consumers:
+                        return depth.ready
+                    await asyncio.sleep(LOOK)
+        except TimeoutError as error:
+            raise QueueSilentError(f"somebody still holds pages of the queue {queue!r}") from error
+        return 0
 
     async def _count(self, channel: Channel, queue: str, pages: int) -> Traffic:
+        """Take pages out of a queue for good, and tell what they were."""
         taken: asyncio.Queue[Delivery] = asyncio.Queue()
-        await channel.consume(queue, taken.put_nowait, prefetch=COUNTED, on_cancel=lambda: None)
-        counted = Traffic()
+        tag = await channel.consume(queue, taken.put_nowait, prefetch=COUNTED, on_cancel=lambda: None)
+        deliveries: list[Delivery] = []
         with contextlib.suppress(TimeoutError):
-            while counted.took_pages < COUNTED:
+            while len(deliveries) < COUNTED:
                 # The broker's figure lags what it has confirmed, so more may come than it told.
-                async with asyncio.timeout(COUNTING if counted.took_pages < pages else COUNTING_ON):
-                    delivery = await taken.get()
-                counted += Traffic(took_pages=1, took_items=_count_of(delivery))
-        return counted
+                async with asyncio.timeout(COUNTING if len(deliveries) < pages else COUNTING_ON):
+                    deliveries.append(await taken.get())
+        await channel.cancel(tag)
+        deliveries += [taken.get_nowait() for _ in range(taken.qsize())]
+        for delivery in deliveries:
+            await delivery.ack()
+        return Traffic(took_pages=len(deliveries), took_items=sum(map(_count_of, deliveries)))
 
     def traffic(self, ident: str) -> Traffic:
         """This coordinator's traffic with a seed's queue."""

@@ -22,7 +22,7 @@ from coordinator.domain.entries import Event, SeedSet
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.assembly import Lasting, Links, Session, assemble, trusted
 from coordinator.node.commands import CommandReader
-from coordinator.node.leftovers import adopt_leftovers
+from coordinator.node.leftovers import tend_leftovers
 from coordinator.node.monitor import watch_queues, watch_workers
 from coordinator.node.presence import tags_notice
 from coordinator.node.registry import Registry
@@ -129,7 +129,7 @@ async def _loops(
         "leases": session.leases.expire(),
         "presence": session.roster.run(await links.reader.channel()),
         "commands": CommandReader(session.commands, links.publishing, session.dead).run(links.reader),
-        "leftovers": adopt_leftovers(session.seeds, session.registry, session.peers, links.management),
+        "leftovers": tend_leftovers(session.seeds, session.registry, session.peers, links.management),
         "queues": watch_queues(session.work, session.leases, session.roster),
         "workers": watch_workers(
             work=session.work,

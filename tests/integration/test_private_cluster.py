@@ -22,11 +22,12 @@ from structlog.testing import capture_logs
 from coordinator import topology
 from coordinator.broker.channel import Delivery, Depth, Message
 from coordinator.broker.connection import Connection
-from coordinator.broker.management import Management
+from coordinator.broker.management import Management, Totals
 from coordinator.broker.private import find_server
 from coordinator.broker.private_cluster import PrivateCluster
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
 from coordinator.settings import Settings
+from tests.integration.steps import command, until
 from tests.integration.test_private_broker import is_alive, listening_addresses, processes_of
 from tests.support import Drain, eventually, items, knows_its_queues, own_vhost, publish_items, running_node
 
@@ -224,6 +225,58 @@ async def publish_again(settings: Settings, seed: str, count: int) -> None:
                 with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError):
                     await publish_items(settings, seed, [[{"id": f"late{number}"}]])
                     confirmed = True
+
+
+async def test_a_seed_is_purged_and_begins_anew_while_a_node_is_away(
+    cluster: PrivateCluster, settings: Settings
+) -> None:
+    """The node brings back nothing of what was purged, and what has come since is not lost."""
+    here = only(settings, 0, 1)
+    async with running_node(here) as node:
+        await declare(only(settings, 2), topology.seed_queue("s"))  # its leader is on the node that goes away
+        await publish_items(here, "s", [items(50, f"old{page}-") for page in range(300)])
+        await eventually(lambda: node.session.dispatcher.buffered("s")[0], "it is dispatched", LONG)
+        await cluster.cut_off(2)
+        reply = await command(here, "purge.seed", {"id": ["s"]})
+        assert [(one["status"], one["purged"]) for one in reply["results"]] == [(200, 15_000)]
+        await publish_again(here, "s", 5)
+        await cluster.heal(2)
+        await cluster.until_whole()
+        drain = await Drain.begin(here)
+        await publish_items(here, "s", [items(5, "last")])
+        await eventually(lambda: {"late4", "last4"} <= set(drain.items("s")), "the new items", LONG)
+        assert {item for item in drain.items("s") if item.startswith("old")} == set()
+        assert len(set(drain.items("s"))) == 10
+        await drain.close()
+
+
+async def test_the_queue_of_a_purged_seed_stays_until_all_nodes_have_long_been_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes it while a node is away gets it back with that node."""
+    looks: list[float] = []
+    totals = Management.totals
+
+    async def looked(self: Management) -> dict[str, Totals]:
+        looks.append(asyncio.get_running_loop().time())
+        return await totals(self)
+
+    monkeypatch.setattr(Management, "totals", looked)
+    monkeypatch.setattr("coordinator.node.leftovers.AGAIN", 0.1)
+    async with running_node(settings) as node:
+        await publish_items(settings, "s", [items(5)])
+        await eventually(lambda: "s" in node.session.registry.state.seeds, "the seed", LONG)
+        await command(settings, "purge.seed", {"id": ["s"]})
+        depths: list[Depth | None] = []
+
+        async def look() -> None:
+            depths[:] = [await node.session.reader.depth(topology.seed_queue_name("s"))]
+
+        since = len(looks)
+        await eventually(lambda: len(looks) > since + 2, "looks at its queue", LONG)
+        await until(look, lambda: depths == [Depth(0, 0)], "it stays")
+        monkeypatch.setattr("coordinator.node.leftovers.WHOLE_FOR", 0.1)
+        await until(look, lambda: depths == [None], "it is gone")
 
 
 async def test_a_node_that_is_cut_off_pauses_until_it_is_let_back(cluster: PrivateCluster, settings: Settings) -> None:

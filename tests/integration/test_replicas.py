@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from coordinator import topology
-from coordinator.broker.channel import Message
+from coordinator.broker.channel import Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.private import BrokerUrls
 from coordinator.domain.membership import owner
@@ -227,6 +227,24 @@ async def test_a_purge_that_did_not_come_to_its_end(settings: Settings, *, is_pu
         else:
             [batch] = await fetch(api)
             assert (len(batch["items"]), batch["epoch"]) == (5, 2)
+
+
+async def test_the_queue_of_a_purged_seed_goes(settings: Settings) -> None:
+    """It is deleted a little later, and items that come then make the seed anew."""
+    async with running_node(settings) as node, shim_of(node) as api:
+        await submit(api, "s", 3)
+        assert (await api.delete("/seed/s")).json()["results"][0]["purged"] == 3
+        assert (await api.delete("/seed/s")).status_code == 404
+        queue = topology.seed_queue_name("s")
+        depths: list[Depth | None] = []
+
+        async def look() -> None:
+            depths[:] = [await node.session.reader.depth(queue)]
+
+        await until(look, lambda: depths == [None], "its queue is gone")
+        await publish_items(settings, "s", [items(2)])
+        [batch] = await fetch(api)
+        assert (len(batch["items"]), batch["epoch"]) == (2, 2)
 
 
 async def until_gone(api: httpx.AsyncClient, seed: str) -> None:
