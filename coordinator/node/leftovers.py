@@ -23,6 +23,8 @@ SETTLE = 2.0
 """Seconds until the queue of a seed that was purged is looked at, and until it is looked at again where that failed."""
 AGAIN = 10.0
 """Seconds between two looks while there are queues to be deleted."""
+AT_ONCE = 100
+"""Queues deleted at a time."""
 WHOLE_FOR = 90.0
 """Seconds for which all nodes of a queue must have been there before it is deleted.
 
@@ -63,16 +65,19 @@ async def tend_leftovers(seeds: Seeds, registry: Registry, peers: Peers, managem
             found = find(await management.totals())
             now = time.monotonic()
             whole_since = {ident: whole_since.get(ident, now) for ident, one in found.items() if not one.away}
-            is_left = False
-            for ident, one in found.items():
-                if not one.is_empty:
-                    await seeds.adopt(ident)
-                elif ident not in registry.state.forgotten:
-                    continue  # it is just coming into being, or was never ours
-                elif one.members == 1 or now - whole_since.get(ident, math.inf) >= WHOLE_FOR:
-                    await seeds.delete_queue(ident)
-                else:
-                    is_left = True
-        except (ManagementError, BrokerUnavailableError, BrokerRefusedError) as error:
-            log.warning("seed.not_adopted", problem=str(error))
+            for ident in [ident for ident, one in found.items() if not one.is_empty]:
+                await seeds.adopt(ident)
+            # One that is not forgotten is just coming into being, or was never ours.
+            empty = [ident for ident, one in found.items() if one.is_empty and ident in registry.state.forgotten]
+            due = [
+                ident
+                for ident in empty
+                if found[ident].members == 1 or now - whole_since.get(ident, math.inf) >= WHOLE_FOR
+            ][:AT_ONCE]
+            async with asyncio.TaskGroup() as group:
+                for ident in due:
+                    group.create_task(seeds.delete_queue(ident))
+            is_left = len(due) < len(empty)
+        except* (ManagementError, BrokerUnavailableError, BrokerRefusedError) as errors:
+            log.warning("seed.not_adopted", problem=str(errors.exceptions[0]))
             changed.set()
