@@ -9,9 +9,6 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import httpx
-import structlog
-
 from coordinator.broker.channel import Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
@@ -20,9 +17,8 @@ from tests.chaos import points
 from tests.chaos.history import Command
 from tests.chaos.load import Managers
 from tests.chaos.points import POINTS
+from tests.chaos.queues import delete_queue
 from tests.chaos.world import Party, World
-
-log = structlog.get_logger(__name__)
 
 Act = Callable[[World, random.Random], Awaitable[None]]
 
@@ -34,11 +30,6 @@ POINT_PATIENCE = 12.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
 COMMANDS_TAKE = 30.0
-LOOK = 0.2
-FILLS = 25
-"""Looks within which a queue that shall be deleted has something in it, if ever."""
-ELECTION = 10
-"""Seconds within which a queue whose nodes are all back has a leader, if ever."""
 BLOCKED = 22.0
 """Seconds for which a blocked handler holds up its process; see `handler.Work`."""
 
@@ -264,62 +255,6 @@ def _alarm(name: str) -> Act:
     return strike
 
 
-DELETABLE = ("commands", "work.doomed")
-"""Queues whose loss is survivable: commands not yet read, and the batches of one tag, which are lost."""
-
-
-async def delete_dead_queues(world: World) -> None:
-    """Delete those that were made anew while a node was away and have no leader for good: only an operator can."""
-    management, dead = Management(world.management_url, world.vhost), set(DELETABLE)
-    try:
-        for _ in range(ELECTION):
-            dead = dead.difference(await management.totals())
-            await asyncio.sleep(RECOVERY)
-    finally:
-        await management.close()
-    for queue in dead:
-        log.warning("chaos.queue_dead", queue=queue)
-        async with world.struck("queue-deleted", queue, "it had no leader any more"):
-            await _delete(world, queue)
-
-
-async def _delete(world: World, queue: str) -> None:
-    async with httpx.AsyncClient(timeout=30) as http:
-        await http.delete(f"{world.management_url}/api/queues/{world.vhost}/{queue}")
-
-
-async def _queue_deleted(world: World, rng: random.Random) -> None:
-    """Delete a queue whose loss is survivable, while all nodes are there, and until it is made anew.
-
-    One that holds something, if that can be had: mostly they are empty.
-    """
-    queue = rng.choice((*DELETABLE, "work.doomed"))
-    management = Management(world.management_url, world.vhost)
-    try:
-        async with world.whole:
-            held = await _messages_in(management, queue)
-            for _ in range(FILLS):
-                if held:
-                    break
-                await asyncio.sleep(LOOK)
-                held = await _messages_in(management, queue)
-            async with world.struck("queue-deleted", queue, f"messages in it: {held}"):
-                await _delete(world, queue)
-                for _ in range(ELECTION):
-                    await asyncio.sleep(RECOVERY)
-                    if queue in await management.totals():
-                        break
-    except (httpx.HTTPError, ManagementError):
-        await asyncio.sleep(RECOVERY)
-    finally:
-        await management.close()
-
-
-async def _messages_in(management: Management, queue: str) -> int:
-    totals = (await management.totals()).get(queue)
-    return totals.ready + totals.unacked if totals else 0
-
-
 def _commands(name: str, *, is_shuffled: bool) -> Act:
     """Send releases and resumes again, or out of order, without waiting for any answer; in the end the seed runs."""
 
@@ -391,7 +326,7 @@ FAULTS = (
     Fault("clock-step", "command", _clock_step),
     Fault("commands-repeated", "command", _commands("commands-repeated", is_shuffled=False)),
     Fault("commands-reordered", "command", _commands("commands-reordered", is_shuffled=True)),
-    Fault("queue-deleted", "command", _queue_deleted),
+    Fault("queue-deleted", "command", delete_queue),
     Fault("broker-kill", "broker", _broker_kill_all),
     Fault("broker-restart", "broker", _broker_restart),
     Fault("node-kill", "broker", _node_kill, nodes=3),

@@ -243,8 +243,13 @@ class Managers:
                 await self.set_up(plan)
 
     async def resume(self, seed: str, rng: random.Random) -> None:
-        """Resume a seed, again and again until somebody says that it is done, or that it is not known."""
-        while (await self.command("resume.seed", seed, rng.choice(("amqp", "http")))).status not in {200, 404}:
+        """Resume a seed, again and again until somebody says that it is done, or that it is not known.
+
+        By one way and by the other: the queue of commands may have no leader.
+        """
+        for via in itertools.cycle(rng.sample(("amqp", "http"), 2)):
+            if (await self.command("resume.seed", seed, via)).status in {200, 404}:
+                return
             await asyncio.sleep(AGAIN)
 
     async def set_up(self, plan: SeedPlan) -> None:

@@ -70,10 +70,13 @@ class Child:
         return self._process.pid if self._process is not None and self.is_up else None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it runs."""
-        if self._process is not None and self.is_up:
+        """Send a signal, if it runs.
+
+        Not by the process's own method: of one that has just died that would fetch the exit code before whoever waits.
+        """
+        if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kill it; it is started again."""

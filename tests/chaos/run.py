@@ -24,6 +24,7 @@ from tests.chaos.broker import Broker
 from tests.chaos.handler import POISON
 from tests.chaos.history import Dead, Left, Phase, Produced, Recorder, Sample
 from tests.chaos.load import Managers, Paths, Producers
+from tests.chaos.queues import delete_dead_queues
 from tests.chaos.samples import of_process
 from tests.chaos.world import Plan, World, own_world
 
@@ -96,7 +97,7 @@ async def _mend_broker(world: World) -> None:
             await kinds.clear_alarm(world, node, resource)
     if len(world.broker) > 1:
         await _restart_nodes(world)
-        await kinds.delete_dead_queues(world)
+        await delete_dead_queues(world)
 
 
 async def _restart_nodes(world: World) -> None:
