@@ -196,7 +196,9 @@ def unmarked(story: Story, limits: Limits) -> Iterator[Violation]:
                     break
                 fresh.append(hold)
         marked_first = bool(fresh) and any(hold.is_marked and hold.start < fresh[0].start for hold in holds)
-        if marked_first and not _may_be_overtaken(story, limits, item, fresh[0]):
+        if marked_first and not (
+            _may_be_overtaken(story, limits, item, fresh[0]) or _was_held_up(story, item, fresh[0])
+        ):
             yield Violation("unmarked", item, f"came to {fresh[0].worker} unmarked after a delivery that was marked")
 
 
@@ -204,6 +206,13 @@ def _may_be_overtaken(story: Story, limits: Limits, item: str, late: Hold) -> bo
     """After a fault of a coordinator or the broker two copies may be on their way, and the marked one be faster."""
     produced = story.produced.get(item)
     return any(not one.is_of_worker for one in story.causes(produced.begun if produced else 0.0, late.start, limits))
+
+
+def _was_held_up(story: Story, item: str, late: Hold) -> bool:
+    """Whether its worker stood still meanwhile: then it saw late what had been sent to it first."""
+    since = story.produced[item].begun if item in story.produced else 0.0
+    mine = (one for one in story.strikes if one.is_of_worker and one.target == late.worker)
+    return any(one.touches(since, late.start) for one in mine)
 
 
 def attempts(story: Story, limits: Limits) -> Iterator[Violation]:

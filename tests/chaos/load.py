@@ -213,12 +213,13 @@ class Managers:
         self._paths = Paths(http_url)
 
     async def command(self, name: str, target: str, via: str) -> Command:
-        """Give one command; returns what was written down."""
+        """Give one command; returns what was written down, also of one that is cut short: it may be carried out."""
         begun = time.monotonic()
-        if via == "http":
-            status, result = await self._paths.command(name, target)
-        else:
-            status, result = await self._by_amqp(name, target)
+        try:
+            status, result = await (self._paths.command if via == "http" else self._by_amqp)(name, target)
+        except asyncio.CancelledError:
+            self.recorder.write(Command(name=name, target=target, begun=begun, status=0, via=via))
+            raise
         numbers = {key: value for key, value in result.items() if isinstance(value, int) and key != "status"}
         event = Command(name=name, target=target, begun=begun, status=status, numbers=numbers, via=via)
         self.recorder.write(event)

@@ -208,7 +208,7 @@ def test_a_repeat_must_be_marked() -> None:
 
 
 def test_a_marked_copy_may_overtake_the_first_only_after_a_fault() -> None:
-    """After one, two copies may be under way; without one there are no two."""
+    """After one, two copies may be under way; without one there are no two. A worker that stands still sees late."""
     copies = [
         produced(1, "i"),
         delivered(2, "w", "i", hold="1", flag=True),
@@ -218,6 +218,8 @@ def test_a_marked_copy_may_overtake_the_first_only_after_a_fault() -> None:
     ]
     assert rules(copies) == ["unmarked"]
     assert rules(copies, fault("coordinator-kill", "c", 1.5, 2)) == []
+    assert rules(copies, fault("worker-stop", "v", 1.5, 4)) == []
+    assert rules(copies, fault("worker-stop", "w", 1.5, 4)) == ["unmarked"]
 
 
 def test_http_holds_end_by_themselves() -> None:
