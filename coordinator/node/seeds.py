@@ -170,7 +170,7 @@ class Seeds:
         the rest is taken from that.
 
         The queue itself stays, for `leftovers.py` to delete: if it were made anew while one of the broker's nodes is
-        away, that node would bring back what it held before, as new, and what has come since would be lost.
+        away, that node would bring back what it held before, as new, or leave a queue that nobody can publish to.
 
         Raises:
             QueueSilentError: somebody still holds pages of it.
