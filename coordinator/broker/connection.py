@@ -47,6 +47,9 @@ class _Tapped(aio_pika.Connection):
         self.taps = Taps()
         self.kwargs["transport_factory"] = self.taps
 
+    def __del__(self) -> None:
+        """Do nothing: what opened is closed by its owner. The library would close it here, also when no loop runs."""
+
     @property
     def tap(self) -> Tap:
         """The tap; there is one from the moment it is connected."""

@@ -188,7 +188,8 @@ async def test_purge_of_a_released_seed(api: httpx.AsyncClient, settings: Settin
         counts.update((await seed_of(api, "s"))["counts"])
 
     await until(look, lambda: counts["queued"] and counts["queued"] + counts["available"] == 250, "all items seen")
-    assert (await api.put("/release/seed/s")).json()["results"][0]["returned"] == counts["queued"]
+    returned = (await api.put("/release/seed/s")).json()["results"][0]["returned"]
+    assert counts["queued"] <= returned <= 250, "what was packed since the look comes back, too"
     await publish_items(settings, "s", [items(3, "a"), items(500, "b"), items(1, "c")])
     assert (await api.delete("/seed/s")).json()["results"][0]["purged"] == 754
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 
 import pytest
 
@@ -23,6 +25,30 @@ def test_a_broker_that_hangs_up_at_once() -> None:
                 await Connection.open([f"amqp://127.0.0.1:{port}/"], "test")
 
     event_loop.run(connect())
+
+
+def test_an_attempt_that_was_given_up_leaves_nothing_behind() -> None:
+    """What never opened may be collected when no loop runs any more: it does not try to close itself then."""
+
+    async def connect() -> TimeoutError:
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(TimeoutError) as late:
+                async with asyncio.timeout(0.1):
+                    await Connection.open([f"amqp://127.0.0.1:{port}/"], "test")
+        return late.value
+
+    asyncio.set_event_loop(None)
+    loop = asyncio.new_event_loop()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", RuntimeWarning)
+        error = loop.run_until_complete(connect())
+        del error  # its traceback holds the connection
+        gc.collect()
+    loop.close()
+    assert not [str(one.message) for one in told]
 
 
 async def test_nothing_comes_any_more() -> None:
