@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
+from coordinator.topology import seed_queue
 from tests.chaos.checker import Violation
 from tests.chaos.history import Command, Produced, of
 from tests.chaos.story import Hold, Limits, Story, Strike
@@ -93,9 +94,11 @@ def _waits(story: Story, seed: str) -> Iterator[tuple[float, float, float]]:
 
 def _steps(story: Story, seed: str) -> Iterator[tuple[float, str, int]]:
     """What changes whether a seed waits: items more and less, its rests and their ends, as (when, what, items)."""
+    is_left = seed_queue(seed).name in story.left
     for produced in of(Produced, story.events):
         if produced.seed == seed and produced.outcome == "confirmed":
-            yield produced.at, "more", sum(1 for item in produced.items if story.by_item.get(item))
+            # What never came was purged, say, unless messages are left in its seed's queue.
+            yield produced.at, "more", sum(1 for item in produced.items if is_left or story.by_item.get(item))
     firsts = Counter(holds[0].delivered.hold for holds in story.by_item.values())
     for hold in story.holds:
         if hold.delivered.seed == seed:

@@ -14,11 +14,12 @@ from coordinator.node import returns
 from coordinator.node.available import Available
 from coordinator.node.commands import Commands
 from coordinator.node.dispatcher import Dispatcher
-from coordinator.node.sweep import Sweeper, Swept
 from coordinator.node.work import Work
 from tests.chaos.patching import wrap
 
 EVERY = 15
+KEPT_BACK = 3.0
+"""Seconds: more than a delivery may be on its way to a worker."""
 STARVED = "untouched"
 
 Act = Callable[..., Any]
@@ -38,11 +39,18 @@ def lose(send: Act) -> Act:
     return planted
 
 
-def hand_out_stale(_: Act) -> Act:
-    """Answer a release without having swept the work queues."""
+def send_late(send: Act) -> Act:
+    """Keep a batch back, now and then, and send it after a while as it was, whatever was released meanwhile."""
+    count = itertools.count(1)
 
-    async def planted(_: Sweeper, __: str) -> Swept:
-        return Swept()
+    def planted(*args: Any, **told: Any) -> Any:
+        if next(count) % EVERY:
+            return send(*args, **told)
+        loop = asyncio.get_running_loop()
+        loop.call_later(KEPT_BACK, lambda: send(*args, **told))
+        sent: asyncio.Future[str] = loop.create_future()
+        sent.set_result("sent later")
+        return sent
 
     return planted
 
@@ -118,7 +126,7 @@ def resume_by_itself(apply: Act) -> Act:
 
 PLANTS: dict[str, Callable[[], None]] = {
     "lose": lambda: wrap(Work, "send", lose),
-    "stale": lambda: wrap(Sweeper, "sweep", hand_out_stale),
+    "stale": lambda: wrap(Work, "send", send_late),
     "twice": lambda: wrap(Work, "send", send_twice),
     "unmarked": lambda: wrap(Work, "send", drop_marks),
     "attempts": lambda: wrap(Available, "put_batch", raise_attempts),

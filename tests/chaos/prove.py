@@ -60,7 +60,7 @@ IMPATIENT = (SeedPlan(STARVED, SMALL, bound=4.0, commands=()), SeedPlan("one", S
 PROOFS = (
     Proof("nothing", "", ()),
     Proof("lose", "lose", ("lost",)),
-    Proof("stale", "stale", ("stale",), commands=1.5, busy=3, rest=4, seeds=FEW),
+    Proof("stale", "stale", ("stale",), commands=0.5, rest=4, seeds=FEW),
     Proof("twice", "twice", ("unmarked", "at once"), busy=2),
     Proof("unmarked", "unmarked", ("unmarked",), faults="kill-confirm-ack", seconds=12),
     Proof("attempts", "attempts", ("attempt",), commands=0.3),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tests.chaos.history import SPOOL, Command, Dead, Delivered, Event, Fault, Produced, Seed, Settled, of
+from tests.chaos.history import SPOOL, Command, Dead, Delivered, Event, Fault, Left, Produced, Seed, Settled, of
 
 KILLS = frozenset({"worker-kill", "poison"})
 """Faults that end a worker's process, and with it all that it holds."""
@@ -140,6 +140,7 @@ class Story:
         self.commands: defaultdict[str, list[Command]] = defaultdict(list)
         self.seeds = {one.seed: one for one in of(Seed, events)}
         self.dead = of(Dead, events)
+        self.left = {one.queue: one.messages for one in of(Left, events)}
         self.strikes = _strikes(of(Fault, events))
         self.spooled: defaultdict[str, list[Settled]] = defaultdict(list)
         self._index(events)

@@ -283,6 +283,10 @@ def test_purges_must_tell_how_much_they_discarded() -> None:
     assert rules(produced(1, "i", "j"), command(2, "purge.seed", "s", purged=1)) == ["purge"]
     assert rules(TAKEN, command(4, "purge.seed", "s", purged=1)) == ["purge"]
     assert rules(produced(1, "i", "j"), command(2, "purge.seed", "s", purged=2)) == []
+    no_answer = command(3, "purge.seed", "s", status=0)
+    assert rules(produced(1, "i", "j"), command(2, "purge.seed", "s", purged=1), no_answer) == ["purge"]
+    later = produced(2.5, "k")
+    assert rules(produced(1, "i", "j"), command(2, "purge.seed", "s", purged=2), later, no_answer) == []
 
 
 def test_a_process_that_ends_by_itself_is_told() -> None:
@@ -299,7 +303,11 @@ def test_a_seed_that_waits_beyond_its_bound_is_starved() -> None:
         return [one.rule for one in starved(Story(sorted(flat, key=lambda event: event.at)), LIMITS)]
 
     assert waits() == ["starved"]
-    assert waits(command(1.5, "release.seed", "s"), command(8, "resume.seed", "s")) == []
+    rest = [command(1.5, "release.seed", "s"), command(8, "resume.seed", "s")]
+    assert waits(rest) == []
+    never = [produced(8.5, "j"), delivered(20, "w", "k", hold="2", seed="other")]
+    assert waits(rest, never) == [], "it may have been purged"
+    assert waits(rest, never, Left(at=20, queue="seed.s", messages=1)) == ["starved"]
     assert waits(fault("coordinator-stop", "c", 2, 3)) == []
 
 
