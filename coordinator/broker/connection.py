@@ -23,6 +23,7 @@ from coordinator.broker.message import Depth
 from coordinator.broker.scout import Scout
 from coordinator.broker.tap import Tap, Taps
 from coordinator.broker.vendor import ours
+from coordinator.domain.quarantine import Quarantine
 from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ HEARTBEAT: Final = 10
 PATIENCE_STEP: Final = 1.0
 log = structlog.get_logger(__name__)
 
-SILENT_FOR: Final = 10.0
-"""Seconds for which a queue of which the broker tells nothing is not asked for again."""
+SILENT_FIRST, SILENT_MOST = 1.0, 10.0
+"""Seconds for which a queue of which the broker tells nothing is not asked for again: mostly a leader is being chosen,
+and soon there. Twice as long each time, for whoever asks of another queue meanwhile waits as well."""
 
 
 class _Tapped(aio_pika.Connection):
@@ -80,7 +82,7 @@ class Connection:
         self._channels: list[Channel] = []
         self._depths: Channel | None = None
         self._depth_lock = asyncio.Lock()
-        self._silent: dict[str, float] = {}
+        self._silent = Quarantine(SILENT_FIRST, SILENT_MOST)
         self.user = URL(url).user or "guest"
         self.closed = asyncio.Event()
         self.reason = "closed"
@@ -163,7 +165,7 @@ class Connection:
                 await self.must_answer(queue)
             except QueueSilentError as error:
                 log.warning("queue.silent", queue=queue, problem=str(error))
-                await asyncio.sleep(SILENT_FOR)
+                await asyncio.sleep(self.silence(queue))
             else:
                 break
         channel = await self.channel()
@@ -186,7 +188,16 @@ class Connection:
             BrokerUnavailableError: the connection is gone.
         """
         if await self.depth(queue) in {None, Depth(0, 0)}:
-            await self._scout.try_queue(queue, on_delivery)
+            try:
+                await self._scout.try_queue(queue, on_delivery)
+            except QueueSilentError:
+                self._silent.struck(queue, time.monotonic())
+                raise
+        self._silent.is_well(queue)
+
+    def silence(self, queue: str) -> float:
+        """For how many seconds a queue that gave no answer is not asked for again."""
+        return self._silent.left(queue, time.monotonic())
 
     async def depth(self, queue: str) -> Depth | None:
         """What a queue holds ready, None where there is no such queue.
@@ -197,7 +208,7 @@ class Connection:
             BrokerUnavailableError: the connection is gone.
         """
         async with self._depth_lock:
-            if time.monotonic() < self._silent.get(queue, 0.0):
+            if self._silent.holds(queue, time.monotonic()):
                 raise QueueSilentError(f"the broker tells nothing of the queue {queue!r}")
             if self._depths is None or self._depths.is_closed:
                 self._depths = await self.channel()
@@ -210,7 +221,7 @@ class Connection:
                 self._depths = None
                 if self.closed.is_set():
                     raise
-                self._silent[queue] = time.monotonic() + SILENT_FOR
+                self._silent.struck(queue, time.monotonic())
                 raise QueueSilentError(f"the broker tells nothing of the queue {queue!r}") from error
 
     async def is_blocked(self) -> bool:

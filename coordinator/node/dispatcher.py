@@ -35,8 +35,6 @@ BURST = 64
 """Batches planned at once."""
 MOST_FLYING = 256
 """Batches whose confirms are awaited at most."""
-ASK_AGAIN = 5.0
-"""Seconds until a queue that is silent is asked again: each time it may hang a channel for a minute."""
 TENDED_AT_ONCE = 16
 """Seeds that are taken up or let go at the same time."""
 
@@ -188,7 +186,8 @@ class Dispatcher:
         except QueueSilentError:
             del self.lines[seed.id]
             log.warning("seed.not_consumed", seed=seed.id)
-            asyncio.get_running_loop().call_later(ASK_AGAIN, self._changed.put_nowait, seed.id)
+            silence = self._channels.silence(seed.id)
+            asyncio.get_running_loop().call_later(silence, self._changed.put_nowait, seed.id)
         else:
             self._old.discard(seed.id)
             self._events.seed("seed.owner", seed.id)

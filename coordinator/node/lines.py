@@ -72,6 +72,10 @@ class Channels:
             raise
         self._silent.discard(seed)
 
+    def silence(self, seed: str) -> float:
+        """For how many seconds a seed's queue that gave no answer is not asked for again."""
+        return self._connection.silence(topology.seed_queue_name(seed))
+
 
 def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
     """A message of a seed's queue as a piece: a page, or a batch that came back.

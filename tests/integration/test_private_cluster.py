@@ -299,7 +299,6 @@ async def test_a_queue_whose_leader_hangs_holds_up_nothing_else(
 ) -> None:
     """Who consumes it tries again and again, and is served once its node is back; other queues go on beside it."""
     monkeypatch.setattr("coordinator.broker.channel.RPC_TIMEOUT", 2.0)
-    monkeypatch.setattr("coordinator.broker.connection.SILENT_FOR", 0.5)
     lonely = topology.Queue("lonely", {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1})
     await declare(only(settings, 2), lonely)
     await declare(only(settings, 0), QUEUE)

@@ -10,7 +10,9 @@ def test_a_queue_is_left_alone_for_a_while() -> None:
     quarantine = Quarantine()
     assert quarantine.struck("work.a", 100.0) == FIRST
     assert quarantine.holds("work.a", 100.0 + FIRST - 0.1)
+    assert quarantine.left("work.a", 100.0 + 1.0) == FIRST - 1.0
     assert not quarantine.holds("work.a", 100.0 + FIRST)
+    assert quarantine.left("work.a", 100.0 + FIRST + 1.0) == 0.0
     assert not quarantine.holds("work", 100.0)
 
 
