@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from coordinator.broker.message import Message
 from coordinator.domain.registry import State
 from coordinator.domain.returns import Verdict
 from coordinator.node import returns
 from coordinator.node.available import Available
 from coordinator.node.commands import Commands
 from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.lanes import Lanes, OnEnd
 from coordinator.node.work import Work
 from tests.chaos.patching import wrap
 
@@ -39,18 +41,17 @@ def lose(send: Act) -> Act:
     return planted
 
 
-def send_late(send: Act) -> Act:
-    """Keep a batch back, now and then, and send it after a while as it was, whatever was released meanwhile."""
+def send_late(publish: Act) -> Act:
+    """Keep a batch back, now and then, and publish it after a while, whatever was released meanwhile."""
     count = itertools.count(1)
 
-    def planted(*args: Any, **told: Any) -> Any:
+    def planted(self: Lanes, queue: str, message: Message, on_end: OnEnd) -> Any:
         if next(count) % EVERY:
-            return send(*args, **told)
+            return publish(self, queue, message, on_end)
         loop = asyncio.get_running_loop()
-        loop.call_later(KEPT_BACK, lambda: send(*args, **told))
-        sent: asyncio.Future[str] = loop.create_future()
-        sent.set_result("sent later")
-        return sent
+        loop.call_soon(on_end, None)
+        loop.call_later(KEPT_BACK, publish, self, queue, message, lambda _: None)
+        return True
 
     return planted
 
@@ -126,7 +127,7 @@ def resume_by_itself(apply: Act) -> Act:
 
 PLANTS: dict[str, Callable[[], None]] = {
     "lose": lambda: wrap(Work, "send", lose),
-    "stale": lambda: wrap(Work, "send", send_late),
+    "stale": lambda: wrap(Lanes, "try_send", send_late),
     "twice": lambda: wrap(Work, "send", send_twice),
     "unmarked": lambda: wrap(Work, "send", drop_marks),
     "attempts": lambda: wrap(Available, "put_batch", raise_attempts),
