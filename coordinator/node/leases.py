@@ -24,12 +24,15 @@ from coordinator.node.available import Available
 from coordinator.node.events import Events
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
+from coordinator.node.sweep import Swept
 from coordinator.node.talk import Body
 from coordinator.node.work import Work
 
 log = structlog.get_logger(__name__)
 
 EXPIRY_STEP = 0.5
+MEETING = 0.5
+"""Seconds in which a fetch that is under way should know what it got."""
 
 Settlement = Literal["ack", "give back"]
 
@@ -89,6 +92,8 @@ class Leases:
         self._events = events
         self._timeout = timeout
         self._leases: dict[str, Lease] = {}
+        self._taking: set[asyncio.Task[list[Lease]]] = set()
+        self._met: defaultdict[str, Swept] = defaultdict(Swept)
         self._waiting: dict[asyncio.Event, frozenset[str]] = {}
         work.on_arrival(self._wake_one)
         peers.answer("leases.settle", self._settle_for_peer)
@@ -135,6 +140,12 @@ class Leases:
         for lease in mine:
             await self._put_back(lease, "released", is_seen=True)
         return sum(lease.batch.count for lease in mine)
+
+    async def met(self, seed: str) -> Swept:
+        """What fetches met of a seed that is stale, since this was asked last; also those that are under way."""
+        if self._taking:
+            await asyncio.wait(self._taking, timeout=MEETING)
+        return self._met.pop(seed, None) or Swept()
 
     async def give_all_back(self) -> None:
         """Take back all that is held, without fault: this coordinator stops, and its handles end with it."""
@@ -215,7 +226,9 @@ class Leases:
 
         A request to the broker that is cancelled half-way closes its channel, and with it goes every lease.
         """
-        taking = asyncio.ensure_future(self._take(worker, queues, most))
+        taking = asyncio.create_task(self._take(worker, queues, most), name="take")
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -257,7 +270,7 @@ class Leases:
         now = time.monotonic()
         lease = Lease(handle, worker, batch, publication_of(delivery), delivery, time.time(), now + self._timeout)
         if self._registry.state.is_stale(batch.seed, batch.epoch):
-            await self._put_back(lease, "stale")
+            self._met[batch.seed].add(batch, is_kept=await self._put_back(lease, "stale"))
             return None
         if delivery.channel.is_closed:
             return None
@@ -265,14 +278,19 @@ class Leases:
         self._events.batch("batch.held", batch, worker)
         return lease
 
-    async def _put_back(self, lease: Lease, reason: str, *, is_seen: bool = False) -> None:
-        """Make a batch available again; it is marked if a worker has seen it, and did not give it back itself."""
-        if lease.batch.seed in self._registry.state.seeds:
+    async def _put_back(self, lease: Lease, reason: str, *, is_seen: bool = False) -> bool:
+        """Make a batch available again, unless its seed was purged; returns whether it was so.
+
+        It is marked if a worker has seen it, and did not give it back itself.
+        """
+        is_kept = lease.batch.seed in self._registry.state.seeds
+        if is_kept:
             await self._available.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
         await lease.delivery.ack()
         self._work.tally.returned["available", False] += 1
         self._events.batch("batch.returned", lease.batch, lease.worker, reason)
         await self._work.returned(lease.publication)
+        return is_kept
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:
         taken = list(leases)

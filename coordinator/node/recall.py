@@ -13,7 +13,7 @@ from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.seeds import Seeds
 from coordinator.node.suspects import Suspects
-from coordinator.node.sweep import Sweeper
+from coordinator.node.sweep import Sweeper, Swept
 from coordinator.node.talk import Body
 from coordinator.node.work import Work
 
@@ -67,6 +67,7 @@ class Recall:
         self._suspects = suspects
         self._peers = peers
         peers.answer("recall", self._stop_for_peer)
+        peers.answer("recall.met", self._met_for_peer)
 
     async def stop(self, seed: str, offset: int) -> Recalled:
         """Have all coordinators stop a seed and give back what they have of it; one that is silent is cut off.
@@ -81,15 +82,18 @@ class Recall:
         own, answers = await asyncio.gather(
             self._stop_here(seed), self._peers.ask("recall", {"seed": seed, "offset": offset})
         )
-        for body in answers.given.values():
-            own += Recalled(int(body["items"]), list(body["batches"]), Traffic(*body["traffic"]))
+        own = sum(map(_from, answers.given.values()), own)
         missing = [instance for instance in answers.missing if not await self._peers.cut_off(instance)]
         return own + Recalled(missing=missing)
 
     async def sweep(self, seed: str) -> Recalled:
-        """Take its batches out of the work queues."""
+        """Take its batches out of the work queues; what others took out of them meanwhile counts as well."""
         swept = await self._sweeper.sweep(seed)
-        return Recalled(swept.returned + swept.discarded, swept.batches)
+        own, answers = await asyncio.gather(
+            self._met_here(seed), self._peers.ask("recall.met", {"seed": seed}, self._peers.others)
+        )
+        met = [_from(body) for body in answers.given.values()]
+        return sum(met, _of(swept) + own)
 
     async def _stop_here(self, seed: str) -> Recalled:
         await self._dispatcher.tend(seed)
@@ -101,9 +105,28 @@ class Recall:
         if seed not in self._registry.state.seeds:
             self._work.ledger.forget(seed)
             self._seeds.forget(seed)
-        return Recalled(swept.returned + swept.discarded + leased + suspected, swept.batches, traffic)
+        return _of(swept) + Recalled(leased + suspected, traffic=traffic)
 
     async def _stop_for_peer(self, body: Body) -> Body:
         await self._registry.reach(int(body["offset"]))
-        mine = await self._stop_here(str(body["seed"]))
-        return {"items": mine.items, "batches": mine.batches, "traffic": dataclasses.astuple(mine.traffic)}
+        return _told(await self._stop_here(str(body["seed"])))
+
+    async def _met_here(self, seed: str) -> Recalled:
+        """What sweeps for other seeds, and fetches, have met of it here."""
+        return _of(await self._sweeper.finish(seed)) + _of(await self._leases.met(seed))
+
+    async def _met_for_peer(self, body: Body) -> Body:
+        return _told(await self._met_here(str(body["seed"])))
+
+
+def _of(swept: Swept) -> Recalled:
+    return Recalled(swept.returned + swept.discarded, swept.batches)
+
+
+def _told(recalled: Recalled) -> Body:
+    """For the coordinator that asked."""
+    return {"items": recalled.items, "batches": recalled.batches, "traffic": dataclasses.astuple(recalled.traffic)}
+
+
+def _from(body: Body) -> Recalled:
+    return Recalled(int(body["items"]), list(body["batches"]), Traffic(*body["traffic"]))

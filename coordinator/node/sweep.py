@@ -35,6 +35,14 @@ class Swept:
     discarded: int = 0
     batches: list[str] = field(default_factory=list)
 
+    def add(self, batch: Batch, *, is_kept: bool) -> None:
+        """Count a batch that was made available again, or else discarded."""
+        if is_kept:
+            self.returned += batch.count
+        else:
+            self.discarded += batch.count
+        self.batches.append(batch.id)
+
 
 class Sweeper:
     """Runs sweeps, one at a time; those who ask while one runs share the next."""
@@ -135,10 +143,8 @@ class Sweeper:
         await self._work.returned(publication_of(delivery))
 
     async def _take_out(self, batch: Batch, *, redelivered: bool) -> None:
-        if batch.seed in self._registry.state.seeds:
+        is_kept = batch.seed in self._registry.state.seeds
+        if is_kept:
             await self._available.put_batch(batch, redelivered=redelivered)
-            self._found[batch.seed].returned += batch.count
-        else:
-            self._found[batch.seed].discarded += batch.count
-        self._found[batch.seed].batches.append(batch.id)
+        self._found[batch.seed].add(batch, is_kept=is_kept)
         self._events.batch("batch.returned", batch, reason=f"epoch {batch.epoch} is over")

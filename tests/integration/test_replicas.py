@@ -18,6 +18,7 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.private import BrokerUrls
 from coordinator.domain.membership import owner
 from coordinator.node.node import Node
+from coordinator.node.sweep import Sweeper, Swept
 from coordinator.settings import Settings
 from coordinator.tokens import Token, add_token, digest
 from tests.integration.steps import ack, channel_of, command, counts_settle, fetch, put_seed, seed_of, submit, until
@@ -192,6 +193,32 @@ async def test_purge_of_a_seed_that_another_owns(settings: Settings) -> None:
         await publish_items(settings, seed, [items(5, "new-")])
         [batch] = await fetch(there)
         assert [item["id"] for item in batch["items"]] == [f"new-{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("fetcher", [0, 1])
+@pytest.mark.parametrize("verb", ["release", "purge"])
+async def test_what_a_fetch_takes_out_while_a_seed_is_swept_counts(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, verb: str, fetcher: int
+) -> None:
+    """At whichever coordinator it is made: it finds the batches stale, and hands them out to nobody."""
+    async with pair(settings) as nodes, shim_of(nodes[0]) as here, shim_of(nodes[1]) as there:
+        await put_seed(here, "s", batchSize=5)
+        await submit(here, "s", 10)
+        await counts_settle(here, "s", queued=10)
+        fetched: list[object] = []
+        sweep = Sweeper.sweep
+
+        async def late(self: Sweeper, seed: str) -> Swept:
+            fetched.extend((await (here, there)[fetcher].get("/batch")).json()["batches"])
+            return await sweep(self, seed)
+
+        monkeypatch.setattr(Sweeper, "sweep", late)
+        if verb == "release":
+            result = (await here.put("/release/seed/s")).json()["results"][0]
+            assert (result["returned"], len(result["batches"])) == (10, 2)
+        else:
+            assert (await here.delete("/seed/s")).json()["results"][0]["purged"] == 10
+        assert fetched == []
 
 
 async def test_a_seed_does_not_begin_anew_while_another_purges_it(settings: Settings) -> None:
