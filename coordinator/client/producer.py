@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from uuid import uuid4
@@ -25,6 +26,8 @@ IN_FLIGHT: Final = 50
 """Pages that may wait for their confirms at once."""
 
 OnConfirmed = Callable[[int], None]
+Page = tuple[bytes, int]
+"""The JSON text of some items with commas between them, and how many they are."""
 _T = TypeVar("_T")
 
 
@@ -79,7 +82,7 @@ class Producer:
             BrokerUnavailableError: the broker went away; what `on_confirmed` was told is safe, and of the rest
                 some pages may have arrived.
         """
-        return await self._send(seed, _pages(items, _from_item, "item"), on_confirmed)
+        return await self._send(seed, _item_pages(items), on_confirmed)
 
     async def submit_lines(
         self,
@@ -93,25 +96,25 @@ class Producer:
         """
         return await self._send(seed, _pages(lines, _from_line, "line"), on_confirmed)
 
-    async def _send(self, seed: str, pages: AsyncIterator[list[bytes]], on_confirmed: OnConfirmed | None) -> int:
+    async def _send(self, seed: str, pages: AsyncIterator[Page], on_confirmed: OnConfirmed | None) -> int:
         check_seed_id(seed, "seed")
         if self._link is None:
             raise BrokerUnavailableError("the producer is not connected: use it in an `async with` block")
         connection, channel = self._link
         confirmed = 0
 
-        async def publish(page: list[bytes]) -> None:
+        async def publish(inner: bytes, count: int) -> None:
             nonlocal confirmed
-            message = page_message(b",".join(page), len(page), uuid4().hex, connection.user)
+            message = page_message(inner, count, uuid4().hex, connection.user)
             await channel.publish(topology.ITEMS, seed, message, mandatory=True)
-            confirmed += len(page)
+            confirmed += count
             if on_confirmed is not None:
-                on_confirmed(len(page))
+                on_confirmed(count)
 
         try:
             async with _Flight() as flight:
-                async for page in pages:
-                    await flight.add(publish(page))
+                async for inner, count in pages:
+                    await flight.add(publish(inner, count))
         except InvalidInputError as error:
             raise RejectedItemError(error.problems, confirmed) from error
         except QueueMissingError as error:
@@ -152,32 +155,82 @@ class _Flight:
                 raise errors[0]
 
 
+async def _item_pages(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Page]:
+    """The items in pages, a page at a time: that takes a third of what it takes one by one.
+
+    Only where a page as a whole will not do its items are looked at one by one, as in `_pages`.
+    """
+    before = 0
+    async for some in _portions(items):
+        if page := _whole(some):
+            yield page
+        else:
+            async for part in _pages(some, _from_item, "item", before):
+                yield part
+        before += len(some)
+
+
+def _whole(items: list[Item]) -> Page | None:
+    """These as one page, if they are items beyond doubt and fit."""
+    try:
+        text = orjson.dumps(items)
+        if len(text) > PAGE_BYTES:
+            return None
+        parse_items(text)
+    except (TypeError, InvalidInputError):
+        return None
+    return text[1:-1], len(items)
+
+
+async def _portions(entries: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[list[_T]]:
+    """As many as make a page, and what is left."""
+    if not isinstance(entries, AsyncIterable):
+        left = iter(entries)
+        while some := list(islice(left, PAGE_ITEMS)):
+            yield some
+        return
+    some = []
+    async for entry in entries:
+        some.append(entry)
+        if len(some) == PAGE_ITEMS:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
 async def _pages(
-    entries: Iterable[_T] | AsyncIterable[_T], encode: Callable[[_T], bytes], noun: str
-) -> AsyncIterator[list[bytes]]:
+    entries: Iterable[_T] | AsyncIterable[_T], encode: Callable[[_T], bytes], noun: str, before: int = 0
+) -> AsyncIterator[Page]:
     """The items' JSON texts in pages; a bad one raises after the page of those before it.
+
+    Args:
+        entries: what the items are made of.
+        encode: makes an item's text; an empty one does not count.
+        noun: what an entry is called.
+        before: how many came before these.
 
     Raises:
         InvalidInputError: an item does not validate; each problem's field begins with its place.
     """
     page: list[bytes] = []
-    size = place = 0
+    size, place = 0, before
     async for entry in _each(entries):
         place += 1
         try:
             text = encode(entry)
         except InvalidInputError as error:
             if page:
-                yield page
+                yield b",".join(page), len(page)
             raise InvalidInputError([_at(f"{noun} {place}", *problem) for problem in error.problems]) from error
         if page and (len(page) == PAGE_ITEMS or size + len(text) > PAGE_BYTES):
-            yield page
+            yield b",".join(page), len(page)
             page, size = [], 0
         if text:
             page.append(text)
             size += len(text)
     if page:
-        yield page
+        yield b",".join(page), len(page)
 
 
 async def _each(entries: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[_T]:

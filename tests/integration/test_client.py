@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, cast
 
 import httpx
@@ -77,6 +77,11 @@ async def test_a_line_is_passed_on_as_it_is_written(settings: Settings) -> None:
     await worker.close()
 
 
+def shown(value: object) -> str:
+    """A name for a case."""
+    return repr(value)[:20]
+
+
 BAD = [
     (b'{"id": ""}', "line 151, id"),
     (b'{"id": "a\\u0000"}', "line 151, id"),
@@ -103,6 +108,31 @@ async def test_a_bad_line_is_named(settings: Settings, line: bytes, place: str) 
     await eventually(lambda: "next" in drain.items(), "the item that was submitted next")
     await eventually(lambda: len(drain.items()) >= 151, "the items before the bad one")
     assert sorted(drain.items()) == sorted([*map(str, range(150)), "next"])
+    await drain.close()
+
+
+async def one_by_one(entries: list[Item]) -> AsyncIterator[Item]:
+    """The same as a source that is awaited."""
+    for entry in entries:
+        yield entry
+
+
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("source", [list, one_by_one])
+@pytest.mark.parametrize("bad", [{"id": ""}, {"id": {1, 2}}, "text", None, [], {"id": "x" * PAGE_BYTES}], ids=shown)
+async def test_a_bad_item_is_named(
+    settings: Settings, source: Callable[[list[Item]], Iterable[Item] | AsyncIterable[Item]], bad: object
+) -> None:
+    """What is no item is told with its place, however many came before; those arrive, and nothing after it."""
+    drain = await Drain.begin(settings)
+    entries = [*({"id": str(number)} for number in range(150)), bad, {"id": "after"}]
+    async with Producer(settings.amqp_urls()) as producer:
+        with pytest.raises(RejectedItemError) as caught:
+            await producer.submit("s", source(cast("list[Item]", entries)))
+        assert caught.value.accepted == 150
+        assert caught.value.problems[0][0].startswith("item 151")
+    await eventually(lambda: len(drain.items()) >= 150, "the items before the bad one")
+    assert sorted(drain.items()) == sorted(map(str, range(150)))
     await drain.close()
 
 
