@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -101,32 +102,26 @@ class Producer:
         if self._link is None:
             raise BrokerUnavailableError("the producer is not connected: use it in an `async with` block")
         connection, channel = self._link
-        confirmed = 0
-
-        async def publish(inner: bytes, count: int) -> None:
-            nonlocal confirmed
-            message = page_message(inner, count, uuid4().hex, connection.user)
-            await channel.publish(topology.ITEMS, seed, message, mandatory=True)
-            confirmed += count
-            if on_confirmed is not None:
-                on_confirmed(count)
-
+        flight = _Flight(on_confirmed)
         try:
-            async with _Flight() as flight:
+            async with flight:
                 async for inner, count in pages:
-                    await flight.add(publish(inner, count))
+                    message = page_message(inner, count, uuid4().hex, connection.user)
+                    await flight.add(channel.send(topology.ITEMS, seed, message, mandatory=True), count)
         except InvalidInputError as error:
-            raise RejectedItemError(error.problems, confirmed) from error
+            raise RejectedItemError(error.problems, flight.confirmed) from error
         except QueueMissingError as error:
             raise QueueMissingError("nothing takes items: no coordinator has ever run on this broker") from error
-        return confirmed
+        return flight.confirmed
 
 
 class _Flight:
-    """Publications under way, a bounded number of them; the first that fails ends all."""
+    """Pages that wait for their confirms, a bounded number of them; the first that fails ends all."""
 
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self, on_confirmed: OnConfirmed | None) -> None:
+        self.confirmed = 0
+        self._on_confirmed = on_confirmed
+        self._sent: deque[tuple[asyncio.Future[None], int]] = deque()
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,21 +133,23 @@ class _Flight:
             if exc is None or isinstance(exc, InvalidInputError):
                 await self._land(0)  # also before a bad item is told of: what came before it shall be confirmed
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for sent, _ in self._sent:
+                sent.cancel()  # nobody will ask how it ended
 
-    async def add(self, publication: Coroutine[Any, Any, None]) -> None:
-        self._tasks.add(asyncio.create_task(publication))
+    async def add(self, sent: asyncio.Future[None], count: int) -> None:
+        """Count a page that was sent, and wait until there is room for another."""
+        self._sent.append((sent, count))
         await self._land(IN_FLIGHT - 1)
 
     async def _land(self, most: int) -> None:
-        """Wait until at most so many are under way."""
-        while len(self._tasks) > most:
-            done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            errors = [error for task in done if (error := task.exception()) is not None]
-            if errors:
-                raise errors[0]
+        """Wait until at most so many are under way: the broker confirms them in about the order in which they came."""
+        while len(self._sent) > most or (self._sent and self._sent[0][0].done()):
+            sent, count = self._sent[0]
+            await sent
+            self._sent.popleft()
+            self.confirmed += count
+            if self._on_confirmed is not None:
+                self._on_confirmed(count)
 
 
 async def _item_pages(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Page]:
