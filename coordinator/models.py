@@ -215,9 +215,11 @@ class BatchResults(BaseModel):
     results: tuple[ItemResult, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
-    """Items of one seed on their way to a worker.
+    """Items of one seed on their way to a worker; nobody changes one.
+
+    Neither this nor what else is made for each batch is frozen: that would take ten times as long to make.
 
     `items` is the JSON text of the array, never decoded on the way through; `count` says how many it holds.
     """

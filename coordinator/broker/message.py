@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from coordinator.broker.channel import Channel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
-    """A message to publish: always persistent, JSON unless said otherwise."""
+    """A message to publish: always persistent, JSON unless said otherwise; nobody changes one."""
 
     body: bytes
     headers: Mapping[str, object] = field(default_factory=dict)

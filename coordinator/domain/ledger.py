@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from coordinator.domain.tally import Tally
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sending:
     """One publication of a batch to a work queue.
 
-    `at` is when it was published or delivered (monotonic seconds); `others` is how many batches others had published to
-    that queue by then, as far as known.
+    `at` is when it was published or delivered (monotonic seconds), and all that ever changes; `others` is how many
+    batches others had published to that queue by then, as far as known.
     """
 
     publication: str
@@ -76,7 +76,8 @@ class Ledger:
         known = [publication for publication, sending in lane.queued.items() if sending.at <= asked]
         for behind, publication in zip(range(len(known) - 1, -1, -1), known, strict=True):
             if behind + max(0.0, others - lane.queued[publication].others) >= ready:
-                lane.sent[publication] = replace(lane.queued.pop(publication), at=now)
+                sending = lane.sent[publication] = lane.queued.pop(publication)
+                sending.at = now
         supposed = [publication for publication in reversed(lane.sent) if publication not in lane.certain]
         for publication in supposed:
             if len(lane.queued) + max(0.0, others - lane.sent[publication].others) >= ready:
@@ -125,7 +126,8 @@ class Ledger:
         for lane in self._lanes.values():
             sending = lane.queued.pop(publication, None)
             if sending is not None:
-                lane.sent[publication] = replace(sending, at=now)
+                sending.at = now
+                lane.sent[publication] = sending
             if publication in lane.sent:
                 lane.certain.add(publication)
 

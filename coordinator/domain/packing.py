@@ -29,9 +29,9 @@ class Ticket:
         return self.confirmed == self.pieces
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Piece:
-    """Items that stay together: a page, a part of a large page, or a batch that came back.
+    """Items that stay together: a page, a part of a large page, or a batch that came back; nobody changes one.
 
     `inner` is the JSON text of the items without the array's brackets. A piece that is `solo` is never merged: a
     redelivered page must come out under the batch id it had before.

@@ -39,7 +39,7 @@ TENDED_AT_ONCE = 16
 """Seeds that are taken up or let go at the same time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Parcel:
     line: Line
     pieces: list[Piece]
