@@ -147,17 +147,21 @@ def _short(text: str) -> bytes:
     return bytes((len(raw),)) + raw
 
 
+_name = lru_cache(maxsize=1024)(_short)
+"""Of a header: the same few come again and again."""
+
+
 def table(headers: Mapping[str, object]) -> bytes:
     """Headers as a table: what cannot be written in another form, and the largest left out where they are too many."""
     parts = [b""]
     for name, value in headers.items():
         if type(value) is str:
             raw = value.encode()
-            parts += (_short(name), b"S", _LENGTH.pack(len(raw)), raw)
+            parts += (_name(name), b"S", _LENGTH.pack(len(raw)), raw)
         elif type(value) is bool:
-            parts += (_short(name), b"t\1" if value else b"t\0")
+            parts += (_name(name), b"t\1" if value else b"t\0")
         elif type(value) is int and value in _INTS:
-            parts += (_short(name), _INT.pack(b"I", value))
+            parts += (_name(name), _INT.pack(b"I", value))
         else:
             return encode.field_table(wire.writable(headers))
     size = sum(map(len, parts))

@@ -24,7 +24,7 @@ from coordinator.models import Batch
 from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
 from coordinator.node.events import Events
-from coordinator.node.lines import Channels, Line, prefetch_for, read_page
+from coordinator.node.lines import Channels, Line, prefetch_for, read_page, timestamp
 from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
 from coordinator.node.work import StaleBatchError, Work
@@ -277,7 +277,7 @@ class Dispatcher:
     def _plan(self) -> list[_Parcel]:
         self._short.clear()
         self._next_look = math.inf
-        now = time.monotonic()
+        now, created = time.monotonic(), timestamp()
         parcels: list[_Parcel] = []
         while len(parcels) < BURST:
             ident = self._turns.next(lambda seed: self._cost(seed, now), self._weight)
@@ -285,7 +285,7 @@ class Dispatcher:
                 break
             line = self.lines[ident]
             pieces = line.buffer.take(line.largest)
-            batch = line.make_batch(pieces, self._registry.state.seeds[ident].epoch)
+            batch = line.make_batch(pieces, self._registry.state.seeds[ident].epoch, created)
             line.meter.spend(now, batch.count)
             self._work.reserve(topology.work_queue_name(batch.tags))
             parcels.append(_Parcel(line, pieces, batch))

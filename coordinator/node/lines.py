@@ -109,6 +109,11 @@ def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
     )
 
 
+def timestamp() -> str:
+    """This moment, as batches tell it."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def prefetch_for(seeds: int) -> int:
     """The prefetch of each of so many seeds: a pause gives back what it brought, and memory holds it."""
     return max(FEW_PAGES, min(ENOUGH_PAGES, PAGES_IN_ALL // seeds))
@@ -208,8 +213,8 @@ class Line:
         self.largest = seed.spec.largest_batch
         self.meter = Meter(seed.spec.throttles, ages(seed.spent, time.time()), time.monotonic())
 
-    def make_batch(self, pieces: list[Piece], epoch: int) -> Batch:
-        """The next batch out of these pieces."""
+    def make_batch(self, pieces: list[Piece], epoch: int, created: str) -> Batch:
+        """The next batch out of these pieces; `created` as `timestamp` writes it."""
         returned = pieces[0].batch
         if returned is not None:
             return returned.under(epoch)
@@ -219,7 +224,7 @@ class Line:
             epoch=epoch,
             attempt=1,
             tags=self.spec.tags,
-            created=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            created=created,
             count=sum(piece.count for piece in pieces),
             items=b"[%b]" % b",".join(piece.inner for piece in pieces),
         )
