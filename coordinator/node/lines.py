@@ -149,11 +149,6 @@ class Line:
         self._changing = asyncio.Lock()
         self.prefetch = prefetch
 
-    @property
-    def queue(self) -> str:
-        """The work queue that its batches go to."""
-        return topology.work_queue_name(self.spec.tags)
-
     def next_queue(self) -> str:
         """The work queue that its next batch goes to: a batch that came back keeps its tags."""
         returned = self.buffer.first_batch()
@@ -210,6 +205,8 @@ class Line:
     def configure(self, seed: Seed) -> None:
         """Take up the policies, and what is known to be spent: by an earlier owner too, so again before dispatch."""
         self.spec = seed.spec
+        self.tags = seed.spec.tags
+        self.queue = topology.work_queue_name(self.tags)
         self.largest = seed.spec.largest_batch
         self.meter = Meter(seed.spec.throttles, ages(seed.spent, time.time()), time.monotonic())
 
@@ -223,7 +220,7 @@ class Line:
             seed=self.id,
             epoch=epoch,
             attempt=1,
-            tags=self.spec.tags,
+            tags=self.tags,
             created=created,
             count=sum(piece.count for piece in pieces),
             items=b"[%b]" % b",".join(piece.inner for piece in pieces),
