@@ -44,13 +44,21 @@ class Channel:
     """
 
     def __init__(
-        self, outer: AbstractChannel, inner: InnerChannel, tap: Tap, *, needed: bool, on_loss: Callable[[str], None]
+        self,
+        outer: AbstractChannel,
+        inner: InnerChannel,
+        tap: Tap,
+        *,
+        needed: bool,
+        on_loss: Callable[[str], None],
+        patience: float | None,
     ) -> None:
         # The library holds channels weakly, so both references stay here.
         self._outer = outer
         self._inner = inner
         self._is_needed = needed
         self._on_loss = on_loss
+        self._patience = CONFIRM_TIMEOUT if patience is None else patience
         self._flow = Flow(tap, inner.number, inner.connection.connection_tune.frame_max, self)
         self._abandoning: asyncio.Task[None] | None = None
         self._on_cancel: dict[str, Callable[[], None]] = {}
@@ -80,7 +88,7 @@ class Channel:
         *,
         mandatory: bool = False,
     ) -> None:
-        """Publish and wait for the broker's confirm: some 30 s, in which the broker does not block publishers.
+        """Publish and wait for the broker's confirm, as long as the channel is patient.
 
         Raises:
             UnroutableError: mandatory, and no queue takes it.
@@ -103,11 +111,11 @@ class Channel:
 
     def is_late(self, now: float) -> bool:
         """Whether a confirm has been awaited for longer than one may take."""
-        return self._flow.confirms.overdue(now - CONFIRM_TIMEOUT)
+        return self._flow.confirms.overdue(now - self._patience)
 
     def give_up(self, now: float) -> None:
         """Wait no longer for what is late."""
-        self._flow.confirms.give_up(now - CONFIRM_TIMEOUT)
+        self._flow.confirms.give_up(now - self._patience)
 
     def be_patient(self, now: float) -> None:
         """Let all that waits for a confirm wait from now on: the broker blocks publishers, and says so."""

@@ -135,18 +135,27 @@ class Connection:
         self._beside = [one for one in self._beside if not one.closed.is_set()] + [connection]
         return connection
 
-    async def channel(self, on_loss: Callable[[str], None] | None = None) -> Channel:
+    async def channel(self, on_loss: Callable[[str], None] | None = None, *, patience: float | None = None) -> Channel:
         """Open a channel; mandatory messages that come back raise.
 
         Args:
             on_loss: called when it is lost. Without it the connection counts as ended when a channel is lost by which
                 something is consumed.
+            patience: seconds in which a confirm must come, by default 30, not counting those in which the broker
+                blocks publishers.
         """
         async with ours("open a channel"), asyncio.timeout(RPC_TIMEOUT):
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
             inner = cast("InnerChannel", await outer.get_underlay_channel())
-            channel = Channel(outer, inner, self._inner.tap, needed=on_loss is not None, on_loss=on_loss or self._lose)
+            channel = Channel(
+                outer,
+                inner,
+                self._inner.tap,
+                needed=on_loss is not None,
+                on_loss=on_loss or self._lose,
+                patience=patience,
+            )
         self._channels = [one for one in self._channels if not one.is_closed]
         self._channels.append(channel)
         return channel

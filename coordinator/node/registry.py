@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 
 PREFETCH: Final = 500
 STALLED: Final = 5.0
-"""Seconds without anything from the stream after which nothing more is expected of it."""
+"""Seconds without anything from the stream after which nothing more is expected of it.
+
+What is written to it while its leader changes may never be confirmed (3.10.8, seen when a killed node came back)."""
 SNAPSHOT_EVERY: Final = 2000
 """Events between snapshots. At some 300 bytes each, the retention in `topology` holds hundreds of such stretches."""
 
@@ -114,8 +116,16 @@ class Registry:
             raise BrokerUnavailableError("the registry's stream did not deliver in time") from error
 
     async def sync(self) -> None:
-        """Wait until everything that is in the stream now is folded."""
-        await self.append(Marker)
+        """Wait until everything that is in the stream now is folded; a mark that is lost is set once more.
+
+        Raises:
+            BrokerUnavailableError: the second is lost, too.
+        """
+        try:
+            await self.append(Marker)
+        except BrokerUnavailableError as error:
+            log.warning("registry.not_marked", problem=str(error))
+            await self.append(Marker)
 
     async def keep_snapshots(self, is_mine: Callable[[], bool]) -> None:
         """Write a snapshot whenever enough has happened since the last; two by two coordinators do no harm.

@@ -25,7 +25,7 @@ from coordinator.node.commands import CommandReader
 from coordinator.node.leftovers import tend_leftovers
 from coordinator.node.monitor import watch_queues, watch_workers
 from coordinator.node.presence import tags_notice
-from coordinator.node.registry import Registry
+from coordinator.node.registry import STALLED, Registry
 from coordinator.node.returns import Returns
 from coordinator.node.seeds import Intake
 from coordinator.settings import Settings
@@ -75,7 +75,8 @@ async def open_session(settings: Settings, instance: str, lasting: Lasting) -> A
         BrokerUnavailableError: a connection ended; also every error of `connected`.
     """
     async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
-        registry = Registry(await links.reader.channel(), links.publishing, instance, settings.history)
+        reading, writing = await links.reader.channel(), await links.writer.channel(patience=STALLED)
+        registry = Registry(reading, writing, instance, settings.history)
         await registry.start()
         session = await assemble(settings, instance, links, registry, lasting)
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
