@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from coordinator import topology
 from coordinator.broker.channel import Delivery, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.scout import Scout
-from coordinator.errors import BrokerRefusedError
+from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.settings import Settings
 from tests.support import DEADLINE, eventually
 
@@ -47,6 +49,20 @@ async def test_channel_that_the_broker_closes_is_noticed(settings: Settings) -> 
     async with asyncio.timeout(10):
         await closed
     assert not connection.closed.is_set()
+    await connection.close()
+
+
+async def test_each_channel_has_its_own_patience(settings: Settings) -> None:
+    """By default a confirm may take half a minute; who cannot wait that long says so."""
+    connection = await Connection.open(settings.amqp_urls(), "patience")
+    patient, hasty = await connection.channel(), await connection.channel(patience=1.0)
+    now = asyncio.get_running_loop().time()
+    sent = [channel.send("", "nowhere", Message(b"")) for channel in (patient, hasty)]
+    assert [channel.is_late(now + 2.0) for channel in (patient, hasty)] == [False, True]
+    hasty.give_up(now + 2.0)
+    with pytest.raises(BrokerUnavailableError):
+        await sent[1]
+    await sent[0]
     await connection.close()
 
 

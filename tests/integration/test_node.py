@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from coordinator import topology
+from coordinator.broker.channel import Channel, Message
+from coordinator.errors import BrokerUnavailableError
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 
@@ -21,3 +26,20 @@ async def test_a_node_ends_when_it_is_cancelled(settings: Settings) -> None:
         done, _ = await asyncio.wait([task], timeout=5)
         assert done, f"cancelled {turns} turns of the loop after it was ready, it goes on"
         assert task.cancelled()
+
+
+async def test_a_mark_that_the_registry_loses_is_set_once_more(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stream confirms nothing while its leader changes: dispatch waits for the next mark, and no session ends."""
+    publish, lost = Channel.publish, list[Message]()
+
+    async def losing(self: Channel, exchange: str, key: str, message: Message, *, mandatory: bool = False) -> None:
+        if key == topology.REGISTRY and not lost:
+            lost.append(message)
+            raise BrokerUnavailableError("the broker did not confirm in time")
+        await publish(self, exchange, key, message, mandatory=mandatory)
+
+    monkeypatch.setattr(Channel, "publish", losing)
+    session = node.session
+    await session.registry.sync()
+    assert lost
+    assert node.session is session
