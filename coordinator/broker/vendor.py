@@ -22,7 +22,8 @@ async def ours(asked: str) -> AsyncIterator[None]:
     """Turn the client library's errors into ours; `asked` is what the broker was asked for, should it not answer.
 
     The library waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
-    what was waited for. A task that is told to end would go on forever, so it is told again. On the other hand it
+    what was waited for, be that an answer or the news that the connection is gone. A task that is told to end would go
+    on forever, and with it the group that waits for it, so it is told again. On the other hand the library
     cancels what waits on a connection whose heartbeat stopped: that is no cancellation of the task that called, which
     would end without a word if it were taken for one.
     """
@@ -31,8 +32,9 @@ async def ours(asked: str) -> AsyncIterator[None]:
     try:
         yield
     except (Exception, asyncio.CancelledError) as error:
-        is_told = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > before
-        found = None if is_told else translated(error, asked)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        found = translated(error, asked)
         if found is None:
             raise
         raise found from error

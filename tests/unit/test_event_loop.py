@@ -7,6 +7,7 @@ import gc
 import warnings
 
 import pytest
+from aio_pika.exceptions import AMQPError
 
 from coordinator import event_loop
 from coordinator.broker.connection import Connection
@@ -49,6 +50,26 @@ def test_an_attempt_that_was_given_up_leaves_nothing_behind() -> None:
         gc.collect()
     loop.close()
     assert not [str(one.message) for one in told]
+
+
+async def test_a_cancellation_outlives_the_loss_of_the_connection() -> None:
+    """Both come at once where a connection ends that a task hangs on; a task that forgot it would never end."""
+    for error in (AMQPError("the connection is gone"), TimeoutError(), None):
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def ask(answer: asyncio.Future[None] = answer) -> None:
+            async with ours("anything"):
+                await asyncio.wait_for(answer, 10)
+
+        task = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        if error is None:
+            answer.set_result(None)
+        else:
+            answer.set_exception(error)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled(), error
 
 
 async def test_nothing_comes_any_more() -> None:
