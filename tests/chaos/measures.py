@@ -104,7 +104,10 @@ def _steps(story: Story, seed: str) -> Iterator[tuple[float, str, int]]:
         if hold.delivered.seed == seed:
             yield hold.start, "less", firsts[hold.delivered.hold]
     for one in story.seed_commands(seed, "release.seed", "resume.seed", "purge.seed"):
-        yield (one.begun, "rest", 0) if one.name == "release.seed" else (one.at, "run", 0)
+        if one.name == "release.seed":
+            yield one.begun, "rest", 0
+        elif one.status == 200:  # a resume without an answer is repeated until there is one
+            yield one.at, "run", 0
 
 
 def starved(story: Story, limits: Limits) -> Iterator[Violation]:

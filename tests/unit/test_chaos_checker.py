@@ -305,6 +305,7 @@ def test_a_seed_that_waits_beyond_its_bound_is_starved() -> None:
     assert waits() == ["starved"]
     rest = [command(1.5, "release.seed", "s"), command(8, "resume.seed", "s")]
     assert waits(rest) == []
+    assert waits(rest[0], command(3, "resume.seed", "s", status=0), rest[1]) == [], "nobody knows that it runs"
     never = [produced(8.5, "j"), delivered(20, "w", "k", hold="2", seed="other")]
     assert waits(rest, never) == [], "it may have been purged"
     assert waits(rest, never, Left(at=20, queue="seed.s", messages=1)) == ["starved"]
