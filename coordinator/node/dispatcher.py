@@ -7,6 +7,7 @@ import contextlib
 import math
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -165,6 +166,18 @@ class Dispatcher:
         """Items of a seed that are at hand here, and the pages they came in."""
         line = self.lines.get(ident)
         return (line.buffer.items, len(line.buffer)) if line else (0, 0)
+
+    def unfed(self) -> Iterator[tuple[str, int]]:
+        """The seeds that have nothing at hand here, and nothing on its way; of each how many pages have come so far."""
+        busy = set(self._flying.values())
+        for ident, line in self.lines.items():
+            if not len(line.buffer) and line not in busy:
+                yield ident, self._available.pages.of(ident).took_pages
+
+    async def renew(self, ident: str) -> None:
+        """Consume a seed's queue anew, if that is still done here."""
+        if line := self.lines.get(ident):
+            await line.renew()
 
     def obstacle(self, ident: str) -> Obstacle | None:
         """What stands in the way of a seed's next batch; None where another coordinator dispatches it, or nobody."""

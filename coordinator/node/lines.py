@@ -186,11 +186,15 @@ class Line:
         return self.buffer.drain()
 
     async def widen(self) -> None:
-        """Let more pages come, where they are small: the consumer is renewed, since its prefetch is for life.
+        """Let more pages come, where they are small: the consumer is renewed, since its prefetch is for life."""
+        self.prefetch = max(self.prefetch + 1, min(MANY_PAGES, self.spec.batch_size))
+        await self.renew()
+
+    async def renew(self) -> None:
+        """End the consumer, and begin another.
 
         Never at once with a close: the new consumer of a line that is closed would hold its seed's pages for ever.
         """
-        self.prefetch = max(self.prefetch + 1, min(MANY_PAGES, self.spec.batch_size))
         async with self._changing:
             if self._channel is not None:
                 await self._channel.cancel(self._consumer)

@@ -26,6 +26,7 @@ from coordinator.node.leftovers import tend_leftovers
 from coordinator.node.monitor import watch_queues, watch_workers
 from coordinator.node.presence import tags_notice
 from coordinator.node.registry import STALLED, Registry
+from coordinator.node.renewal import renew_consumers
 from coordinator.node.returns import Returns
 from coordinator.node.seeds import Intake
 from coordinator.settings import Settings
@@ -117,6 +118,7 @@ async def _loops(
         "callbacks": session.callbacks.run(),
         "events": session.events.run(),
         "progress": session.progress.run(),
+        "renewal": renew_consumers(session.dispatcher, links.management),
         "pulse": session.pulse.run(),
         "connections": _until_closed(links.reader, links.writer),
         "coordinators": session.peers.run(),

@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
-from coordinator.broker.channel import Delivery
+from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
@@ -150,6 +152,33 @@ async def test_connections_cut(node: Node, settings: Settings) -> None:
     await eventually(lambda: len(marks) >= 20_000, "every item", OUTAGE)
     assert all(all(seen[1:]) for seen in marks.values())
     await watcher.connection.close()
+
+
+async def test_a_consumer_that_the_broker_has_forgotten_is_renewed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue holds pages and brings none; nothing else would ever notice."""
+    monkeypatch.setattr("coordinator.node.renewal.LOOK_EVERY", 0.5)
+    consume, consumers = Channel.consume, list[tuple[Channel, str]]()
+
+    async def noted(self: Channel, queue: str, *args: Any, **named: Any) -> str:  # noqa: ANN401 - passed on as they are
+        tag = await consume(self, queue, *args, **named)
+        if queue == "seed.s":
+            consumers.append((self, tag))
+        return tag
+
+    monkeypatch.setattr(Channel, "consume", noted)
+    async with running_node(settings):
+        drain = await Drain.begin(settings)
+        await publish_items(settings, "s", [items(10)])
+        await eventually(lambda: len(drain.items()) == 10, "the items before")
+        [(channel, tag)] = consumers
+        await channel.cancel(tag)
+        with capture_logs() as logged:
+            await publish_items(settings, "s", [items(10, "later-")])
+            await eventually(lambda: len(drain.items()) == 20, "the items after")
+        assert "seed.not_served" in {entry["event"] for entry in logged}
+        await drain.close()
 
 
 async def test_next_coordinator(settings: Settings) -> None:
