@@ -46,14 +46,12 @@ cluster_formation.discovery_retry_limit = 100000
 cluster_formation.discovery_retry_interval = 100
 """
 
-# None has a key in rabbitmq.conf. The first is how often a quorum queue's figures are brought up to date
-# (each 5 s unless told), the second how soon a dead letter that found no queue is tried again (3 minutes), and the last
-# how many dead letters of one queue are on their way at once (32): so many batches come back from a worker together.
+# Neither has a key in rabbitmq.conf. The first is how often a quorum queue's figures are brought up to date
+# (each 5 s unless told), the second how soon a dead letter that found no queue is tried again (3 minutes).
 ADVANCED = """\
 [{rabbit, [
   {quorum_tick_interval, 1000},
-  {dead_letter_worker_publisher_confirm_timeout, 3000},
-  {dead_letter_worker_consumer_prefetch, 256}
+  {dead_letter_worker_publisher_confirm_timeout, 3000}
 ]}].
 """
 
