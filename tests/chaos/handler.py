@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from coordinator.models import Item
@@ -56,7 +56,16 @@ class Work:
             die(self.recorder, POISON, self.worker)
         if self.is_to_block:
             self.is_to_block = False
-            time.sleep(self.block)
+            self._stand_still()
+
+    def _stand_still(self) -> None:
+        """Block, and say from when to when: who ordered it cannot know when the next item comes."""
+        begun = Fault(
+            number=-1, name="worker-blocked", target=self.worker, phase="begun", detail=f"{time.monotonic():.3f}"
+        )
+        self.recorder.write(begun)
+        time.sleep(self.block)
+        self.recorder.write(replace(begun, phase="ended", at=time.monotonic()))
 
     def _told(self, *_: object) -> None:
         self.is_to_block = True
