@@ -270,7 +270,8 @@ class Leases:
         now = time.monotonic()
         lease = Lease(handle, worker, batch, publication_of(delivery), delivery, time.time(), now + self._timeout)
         if self._registry.state.is_stale(batch.seed, batch.epoch):
-            self._met[batch.seed].add(batch, is_kept=await self._put_back(lease, "stale"))
+            is_kept = await self._put_back(lease, "stale")
+            self._met[batch.seed].add(batch, is_kept=is_kept)
             return None
         if delivery.channel.is_closed:
             return None
