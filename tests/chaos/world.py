@@ -246,6 +246,8 @@ class World:
             "COORDINATOR_ACK_TIMEOUT": str(self.plan.limits.ack_timeout),
             "COORDINATOR_ATTEMPT_LIMIT": str(self.plan.limits.attempt_limit),
             "COORDINATOR_LAST_OFFER_PATIENCE": "10",
+            # Full within the first minutes, so that memory that grows later is not the kept events.
+            "COORDINATOR_HISTORY": "5000",
             "CHAOS_NAME": name,
             "CHAOS_HISTORY": str(self.history),
             "CHAOS_TRIGGERS": str(self.triggers),
