@@ -45,10 +45,7 @@ def judge(batch: Batch, *, failed: bool, alone: bool, stale: bool, limit: int) -
 
 
 class Memory:
-    """The latest publications of which something is known.
-
-    Of those that came back, for one: a broker that crashes repeats its dead letters.
-    """
+    """The latest publications that came back: a broker that crashes repeats its dead letters."""
 
     def __init__(self, size: int = 20_000) -> None:
         self._size = size
@@ -62,11 +59,3 @@ class Memory:
         if len(self._known) > self._size:
             self._known.popitem(last=False)
         return True
-
-    def discard(self, publication: str) -> None:
-        """Forget one, if it is known."""
-        self._known.pop(publication, None)
-
-    def __contains__(self, publication: str) -> bool:
-        """Whether one is known."""
-        return publication in self._known

@@ -284,5 +284,6 @@ def bound_by_capacity(work: Work, leases: Leases, roster: Roster) -> None:
         speaking = [heard.presence for heard in roster.present() if heard.presence.transport == "amqp"]
         able = [presence for presence in speaking if tags.issubset(presence.tags)]
         # The broker counts what was fetched and is not settled as a consumer each, from then on.
-        if work.consumers(queue) - leases.fetched(queue, work.asked(queue)) <= len(able):
+        # Of a queue that just lost its leader, or its only worker, what was sent is not taken: it comes back.
+        if able and work.consumers(queue) - leases.fetched(queue, work.asked(queue)) <= len(able):
             work.bound(queue, sum(presence.capacity for presence in able), leased)

@@ -20,7 +20,7 @@ from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management, Totals
 from coordinator.broker.messages import batch_message, is_alone, read_batch
-from coordinator.domain.returns import Memory
+from coordinator.domain.stillness import Stillness
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.available import Available
@@ -43,8 +43,6 @@ LEADERLESS: Final = 60.0
 PAUSE: Final = 5.0
 """Seconds that all coordinators send nothing, unless asked again: should this one die, they go on."""
 RENEW_EVERY: Final = 1.0
-REMEMBERED: Final = 100
-"""Last offers of which it is known that they were alone to their end, for whoever has to judge what came back."""
 MOST_DOUBLED: Final = 4
 """So often what is owed to dispatch is doubled while no last offer can be made, as where a worker hangs."""
 
@@ -90,13 +88,15 @@ class Suspects:
         self._waiting: deque[tuple[Batch, Delivery]] = deque()
         self._standstill = work.standstill
         self._offered: Batch | None = None
-        self._alone = Memory(REMEMBERED)
+        self._stillness = Stillness()
+        self._last_offer = ""
+        self._offered_at = 0.0
         self._malformed: list[tuple[Delivery, str]] = []
         self._arrived = asyncio.Event()
         self._renewed = 0.0
         self._is_all_known = False
         """Whether each batch that is out was sent by a coordinator of now; of what others sent none of these knows."""
-        peers.on_change(self._forget_others)
+        peers.on_change(self._doubt_others)
         peers.answer("work.pause", self._pause_for_peer)
         peers.answer("work.resume", self._resume_for_peer)
         peers.answer("work.paused", self._tell_peer)
@@ -120,9 +120,9 @@ class Suspects:
         )
 
     async def was_alone(self, publication: str) -> bool:
-        """Whether a last offer that is over had nothing beside it to its end.
+        """Whether a last offer that came back has had nothing beside it until now.
 
-        It had not where whoever made it has ended meanwhile: then the others went on.
+        It has not where whoever made it has ended, or given up waiting for it: then the others went on.
         """
         question = {"publication": publication}
         if (await self._tell_whether_alone(question))["alone"]:
@@ -204,9 +204,10 @@ class Suspects:
         try:
             is_quiet = await self._until_quiet()
             publication = await self._offer(batch, delivery, alone=is_quiet)
-            if is_quiet and not await self._until_settled(publication, self._patience):
-                self._alone.discard(publication)
+            if is_quiet:
+                await self._until_settled(publication, self._patience)
         finally:
+            self._last_offer = ""
             self._standstill.resume()
         await self._peers.ask("work.resume", {})
         return is_quiet
@@ -218,10 +219,11 @@ class Suspects:
             The publication's id; empty when the batch went back to its seed.
         """
         publication = ""
+        begun = time.monotonic()
         try:
             publication = await self._work.send(batch, alone=alone)
             if alone:
-                self._alone.add(publication)
+                self._last_offer, self._offered_at = publication, begun
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
         except (StaleBatchError, QueueFullError):
             await self._available.put_batch(batch)
@@ -231,40 +233,47 @@ class Suspects:
         await delivery.ack()
         return publication
 
-    async def _until_settled(self, publication: str, seconds: float) -> bool:
-        """Wait until a sending is taken or back, for so long at most; whether it is."""
+    async def _until_settled(self, publication: str, seconds: float) -> None:
+        """Wait until a sending is taken or back, for so long at most."""
         begun = time.monotonic()
         while self._work.ledger.is_out(publication) and time.monotonic() - begun < seconds:
-            await self._renew()
+            if self._last_offer and time.monotonic() - self._renewed > RENEW_EVERY:
+                await self._pause()
             await asyncio.sleep(LOOK_EVERY)
-        return not self._work.ledger.is_out(publication)
 
     async def _until_quiet(self) -> bool:
         """Have all coordinators pause, and wait until no batch is queued or unacked; False when patience ran out."""
         begun = time.monotonic()
         while time.monotonic() - begun < self._patience:
-            self._standstill.pause(PAUSE)
-            answers = await self._peers.ask("work.pause", {"seconds": PAUSE})
-            self._renewed = time.monotonic()
-            if not answers.missing and not any(one["leaving"] for one in answers.given.values()):
-                is_quiet = self._work.is_quiet and all(one["quiet"] for one in answers.given.values())
-                if is_quiet and self._is_all_known:
-                    return True
-                if time.monotonic() - begun > self._tick and await self._is_nothing_out():
-                    self._is_all_known = True
-                    return True
+            is_quiet = await self._pause()
+            if is_quiet and self._is_all_known:
+                return True
+            # Older figures of the broker may be of before what went last, if only it had been long on its way.
+            if self._is_still_since(time.monotonic() - self._tick) and await self._is_nothing_out():
+                self._is_all_known = True
+                return True
             await asyncio.sleep(LOOK_EVERY)
         log.warning("suspect.not_alone", waited=self._patience)
         return False
 
-    def _forget_others(self) -> None:
-        self._is_all_known = False
+    async def _pause(self) -> bool:
+        """Have all coordinators send nothing for a while; whether they do so, and nothing that they know of is out."""
+        self._renewed = asked = time.monotonic()
+        self._standstill.pause(PAUSE)
+        told = (await self._peers.ask("work.pause", {"seconds": PAUSE})).given
+        states = [self._state(), *told.values()]
+        if any(one["leaving"] for one in states) or not told.keys() >= set(self._peers.others):
+            self._stillness.broken()
+            return False
+        self._stillness.agreed(asked, time.monotonic(), PAUSE)
+        return self._is_still_since(time.monotonic()) and all(one["quiet"] for one in states)
 
-    async def _renew(self) -> None:
-        if not self._standstill.is_over.is_set() and time.monotonic() - self._renewed > RENEW_EVERY:
-            self._renewed = time.monotonic()
-            self._standstill.pause(PAUSE)
-            await self._peers.ask("work.pause", {"seconds": PAUSE})
+    def _is_still_since(self, begun: float) -> bool:
+        return self._stillness.lasts(begun, time.monotonic())
+
+    def _doubt_others(self) -> None:
+        self._is_all_known = False
+        self._stillness.broken()
 
     async def _is_nothing_out(self) -> bool:
         try:
@@ -289,6 +298,9 @@ class Suspects:
 
     async def _pause_for_peer(self, body: Body) -> Body:
         self._standstill.pause(float(body["seconds"]))
+        return self._state()
+
+    def _state(self) -> Body:
         return {"quiet": self._work.is_quiet, "leaving": self._work.is_leaving}
 
     async def _tell_peer(self, _: Body) -> Body:
@@ -297,7 +309,8 @@ class Suspects:
     async def _tell_whether_alone(self, body: Body) -> Body:
         publication = str(body["publication"])
         await self._work.departures.confirmed(publication)
-        return {"alone": publication in self._alone}
+        is_last = publication == self._last_offer and bool(publication)
+        return {"alone": is_last and self._is_still_since(self._offered_at)}
 
     async def _resume_for_peer(self, _: Body) -> Body:
         self._standstill.resume()

@@ -390,6 +390,23 @@ async def test_the_last_offer_is_alone_among_all(broker: BrokerUrls) -> None:
             await worker.close()
 
 
+async def assert_offered_once_more(worker: StockWorker, api: httpx.AsyncClient) -> None:
+    """Let the last offer at the second attempt fail: the batch dies of the next one only."""
+    await worker.deliveries.pop().reject()
+    await eventually(lambda: worker.deliveries, "another last offer")
+    assert (await api.get("/dead")).json()["dead"] == []
+    last = worker.deliveries.pop()
+    assert (last.headers["alone"], last.headers["attempt"]) == (True, 3)
+    await last.reject()
+    letters: list[str] = []
+
+    async def look() -> None:
+        letters[:] = [letter["reason"] for letter in (await api.get("/dead")).json()["dead"]]
+
+    await until(look, lambda: bool(letters), "the dead letter")
+    assert letters == ["failed 3 times, the last time alone: rejected"]
+
+
 async def test_a_last_offer_whose_coordinator_ends_is_made_again(broker: BrokerUrls) -> None:
     """From then on others may go out beside it, so a batch that fails in that time is not dead yet."""
     async with own_vhost(broker, attempt_limit=1) as settings, contextlib.AsyncExitStack() as stack:
@@ -406,19 +423,23 @@ async def test_a_last_offer_whose_coordinator_ends_is_made_again(broker: BrokerU
             await eventually(lambda: not one.session.suspects.waiting(), "it has settled what it offered")
         await eventually(lambda: knows(two), "the one that made the last offer is gone")
         async with shim_of(two) as api:
-            await worker.deliveries.pop().reject()
-            await eventually(lambda: worker.deliveries, "another last offer")
-            assert (await api.get("/dead")).json()["dead"] == []
-            last = worker.deliveries.pop()
-            assert (last.headers["alone"], last.headers["attempt"]) == (True, 3)
-            await last.reject()
-            letters: list[str] = []
+            await assert_offered_once_more(worker, api)
+        await worker.close()
 
-            async def look() -> None:
-                letters[:] = [letter["reason"] for letter in (await api.get("/dead")).json()["dead"]]
 
-            await until(look, lambda: bool(letters), "the dead letter")
-            assert letters == ["failed 3 times, the last time alone: rejected"]
+async def test_a_last_offer_during_which_a_coordinator_comes_is_made_again(broker: BrokerUrls) -> None:
+    """It may be one that was not heard of for a while, and has sent something: a batch that fails then is not dead."""
+    async with own_vhost(broker, attempt_limit=1) as settings, running_node(settings) as one:
+        await publish_items(settings, "poison", [items(1)])
+        worker = await StockWorker.consume(settings, prefetch=5)
+        for attempt in (1, 2):
+            await eventually(lambda: worker.deliveries, f"offer {attempt}")
+            if attempt == 1:
+                await worker.deliveries.pop().reject()
+        assert worker.deliveries[0].headers["alone"] is True
+        async with running_node(settings) as two, shim_of(one) as api:
+            await eventually(lambda: knows(one, two) and knows(two, one), "they know each other")
+            await assert_offered_once_more(worker, api)
         await worker.close()
 
 
