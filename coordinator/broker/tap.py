@@ -43,6 +43,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self._rest = b""
         self._shown = 0.0
         self._is_plain = False
+        self._has_finished = False
         self._outgoing: list[bytes] = []
         self._at_flush: list[Callable[[], None]] = []
         self._is_flushing = False
@@ -106,7 +107,13 @@ class Tap(asyncio.StreamReaderProtocol):
             self._at_flush.pop()()
         if self._outgoing and self._socket is not None:
             data, self._outgoing = b"".join(self._outgoing), []
-            self._socket.write(data)
+            if not self._has_finished:
+                self._socket.write(data)
+
+    def finish(self) -> None:
+        """Write what there is, and nothing from then on: the library has said its last word."""
+        self.flush()
+        self._has_finished = True
 
     def abort(self) -> None:
         """Let go of the socket, whatever is still to be said."""
@@ -139,6 +146,10 @@ class _Writer(asyncio.StreamWriter):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         self._tap.flush()
         super().write(data)
+
+    def write_eof(self) -> None:
+        self._tap.finish()
+        super().write_eof()
 
 
 class Taps(TransportFactory):
