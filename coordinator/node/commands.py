@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -14,6 +15,7 @@ from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
 from coordinator.domain.entries import SeedPurged, SeedReleased, SeedResumed
+from coordinator.domain.registry import Seed
 from coordinator.domain.tally import Tally
 from coordinator.errors import (
     BrokerUnavailableError,
@@ -121,7 +123,7 @@ class Commands:
 
     async def _release_seed(self, ident: str) -> Answer:
         """Stop the seed, then take its items back from wherever no worker has begun them."""
-        self._seeds.get(ident)
+        await self._known(ident)
         recalled = await self._recall.stop(ident, await self._registry.append(SeedReleased, seed=ident))
         recalled += await self._recall.sweep(ident)
         epoch = self._seeds.get(ident).epoch
@@ -140,7 +142,10 @@ class Commands:
         return answer | ({"unanswered": recalled.missing} if recalled.missing else {})
 
     async def _resume_seed(self, ident: str) -> Answer:
-        seed = self._seeds.get(ident)
+        seed = await self._known(ident)
+        if seed.state == "running":  # so it was: another coordinator may have released it a moment ago
+            await self._registry.sync()
+            seed = self._seeds.get(ident)
         if seed.state == "released":
             await self._registry.append(SeedResumed, seed=ident)
             await self._tell({"type": "seed.resumed", "seed": ident, "epoch": seed.epoch})
@@ -152,13 +157,27 @@ class Commands:
         async with self._seeds.purging(ident):
             recalled = Recalled()
             if not await self._seeds.has_leftovers(ident):
-                self._seeds.get(ident)
+                await self._known(ident)
                 recalled = await self._recall.stop(ident, await self._registry.append(SeedPurged, seed=ident))
             waited = await self._seeds.discard_items(ident, recalled.traffic)
         recalled += await self._recall.sweep(ident)
         purged = recalled.items + waited
         log.info("seed.purged", seed=ident, items=purged)
         return {"message": "purged and forgotten", "purged": purged}
+
+    async def _known(self, ident: str) -> Seed:
+        """A seed; that there is none is said only of now, for what this coordinator knows may be old.
+
+        Others may have cut it off, as where it hung or lost the broker, and gone on without it.
+
+        Raises:
+            NotFoundError: there is none.
+            BrokerUnavailableError: that cannot be known.
+        """
+        with contextlib.suppress(NotFoundError):
+            return self._seeds.get(ident)
+        await self._registry.sync()
+        return self._seeds.get(ident)
 
     async def _tell(self, notice: dict[str, object]) -> None:
         await self._publishing.publish(topology.CONTROL, "", Message(orjson.dumps(notice)))

@@ -83,6 +83,42 @@ async def test_a_broker_that_never_answers(settings: Settings, link: Link) -> No
     assert [problem for problem in problems if problem is not None] == []
 
 
+async def test_a_resume_at_a_coordinator_that_is_cut_off(settings: Settings, link: Link) -> None:
+    """What it knows is old: that the seed runs, or that there is none. The others released it, and made another."""
+    url = await through(link, settings.amqp_urls()[0])
+    own = settings.model_copy(update={"amqp_url": SecretStr(url)})
+    async with (
+        running_node(settings) as one,
+        running_node(own) as other,
+        serving(one) as direct,
+        serving(other) as lost,
+        httpx.AsyncClient(trust_env=False, timeout=DEADLINE) as api,
+    ):
+        await submit_to(api, direct, "s")
+        await eventually(lambda: "s" in other.session.registry.state.seeds, "both know the seed")
+        session = other.instance
+        link.swallow()
+        released = await api.put(f"{direct}{PREFIX}/release/seed/s")
+        assert released.status_code == 200
+        await submit_to(api, direct, "new")
+        answers = await asyncio.gather(
+            api.put(f"{lost}{PREFIX}/resume/seed/s"), api.put(f"{lost}{PREFIX}/release/seed/new")
+        )
+        assert [answer.status_code for answer in answers] == [503, 503]
+        link.heal()
+        link.cut()
+        await eventually(lambda: other.is_ready and other.instance != session, "it is back", DEADLINE)
+        resumed = await api.put(f"{lost}{PREFIX}/resume/seed/s")
+        assert resumed.status_code == 200
+        await eventually(lambda: one.session.registry.state.seeds["s"].state == "running", "the seed runs")
+
+
+async def submit_to(api: httpx.AsyncClient, base: str, seed: str) -> None:
+    """Add an item to a seed at this coordinator."""
+    answer = await api.post(f"{base}{PREFIX}/seed/{seed}/items", json=items(1))
+    assert answer.status_code == 202, answer.text
+
+
 async def over_http(node: Node) -> str | None:
     """What is wrong with the answers of a coordinator whose broker does not answer: none but 503 may come, in time.
 
