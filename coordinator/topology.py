@@ -87,7 +87,8 @@ EXCHANGES: Final = (
 )
 
 # `returns` comes before any work queue: a dead letter whose target is missing is tried again only after minutes. One
-# coordinator reads it, so that it knows a repeated dead letter again; one reads `suspects`, so that alone means alone.
+# coordinator reads it, so that it knows a repeated dead letter again; one reads `suspects`, so that alone means alone;
+# one reads `commands`, so that they are carried out in the order in which they came.
 QUEUES: Final = (
     Queue(
         RETURNS,
@@ -96,7 +97,11 @@ QUEUES: Final = (
     ),
     Queue(SUSPECTS, _quorum(x_single_active_consumer=True, x_delivery_limit=UNLIMITED_DELIVERIES)),
     Queue(NEW_SEEDS, _quorum(x_delivery_limit=UNLIMITED_DELIVERIES), ((NEW_SEEDS, ""),)),
-    Queue(COMMANDS, _quorum(x_delivery_limit=UNLIMITED_DELIVERIES), ((COMMANDS, "#"),)),
+    Queue(
+        COMMANDS,
+        _quorum(x_single_active_consumer=True, x_delivery_limit=UNLIMITED_DELIVERIES),
+        ((COMMANDS, "#"),),
+    ),
     Queue(DEAD, _quorum(x_delivery_limit=UNLIMITED_DELIVERIES)),
     Queue(
         REGISTRY,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Final
 
 import orjson
@@ -88,6 +89,16 @@ class Commands:
         """Whether there is such a command."""
         return name in self._acts
 
+    def check(self, name: str, ids: list[str]) -> None:
+        """See that a command may be carried out on these ids.
+
+        Raises:
+            InvalidInputError: an id is none.
+        """
+        check, _ = self._acts[name]
+        for ident in ids:
+            check(ident)
+
     async def carry_out(self, name: str, ids: list[str]) -> tuple[int, Answer]:
         """Carry a command out on these ids; returns the HTTP status and the answer's JSON.
 
@@ -95,10 +106,9 @@ class Commands:
             InvalidInputError: an id is none; then nothing is done.
             BrokerUnavailableError: nothing, or not all, is known to be done; calling again is harmless.
         """
-        check, act = self._acts[name]
+        self.check(name, ids)
+        _, act = self._acts[name]
         began = time.monotonic()
-        for ident in ids:
-            check(ident)
         results = await asyncio.gather(*(self._one(act, ident) for ident in ids))
         if name in (RELEASE_WORKER, RELEASE_SEED):
             self._tally.releases[name].add(time.monotonic() - began)
@@ -184,40 +194,39 @@ class Commands:
 
 
 class CommandReader:
-    """Reads commands from the broker, carries them out and answers."""
+    """Reads commands from the broker, carries them out and answers: at one coordinator at a time.
+
+    What concerns the same seed or worker is carried out in the order in which it came, also where it must be tried
+    again: else a release that is late would undo the resume that was sent after it.
+    """
 
     def __init__(self, commands: Commands, publishing: Channel, dead: DeadLetters) -> None:
         self._commands = commands
         self._publishing = publishing
         self._dead = dead
         self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._latest: dict[str, asyncio.Task[None]] = {}
+        """The command that came last, by what it concerns."""
 
     async def run(self, connection: Connection) -> None:
         """Read until cancelled. A command is acked once it is carried out, so a crash before that repeats it."""
         await connection.consume(topology.COMMANDS, self._inbox.put_nowait, prefetch=PREFETCH)
         async with asyncio.TaskGroup() as group:
             while True:
-                group.create_task(self._handle(await self._inbox.get()))
+                delivery = await self._inbox.get()
+                try:
+                    name, ids = self._read(delivery)
+                except InvalidInputError as error:
+                    group.create_task(self._refuse(delivery, error))
+                    continue
+                keys = [f"{name.rpartition('.')[2]} {ident}" for ident in ids]
+                before = {self._latest[key] for key in keys if key in self._latest}
+                task = group.create_task(self._handle(delivery, name, ids, before))
+                self._latest |= dict.fromkeys(keys, task)
+                task.add_done_callback(partial(self._forget, keys))
 
-    async def _handle(self, delivery: Delivery) -> None:
-        try:
-            status, answer = await self._carry_out(delivery)
-        except InvalidInputError as error:
-            status, answer = INVALID, describe(error)
-            if not delivery.reply_to:
-                await self._dead.bury_message(delivery, "command", "", str(error))
-        except (BrokerUnavailableError, ManagementError, QueueSilentError) as error:
-            status, answer = UNAVAILABLE, {"message": str(error)}
-            log.warning("command.failed", command=delivery.routing_key, problem=str(error))
-            if not delivery.reply_to:  # nobody would repeat it
-                await asyncio.sleep(AGAIN)
-                await delivery.reject(requeue=True)
-                return
-        if delivery.reply_to:
-            await self._reply(delivery, answer | {"status": status})
-        await delivery.ack()
-
-    async def _carry_out(self, delivery: Delivery) -> tuple[int, Answer]:
+    def _read(self, delivery: Delivery) -> tuple[str, list[str]]:
+        """What a command is, and what it concerns."""
         name = delivery.routing_key
         if not self._commands.knows(name):
             raise InvalidInputError([("routing key", f"{name!r} is no command")])
@@ -225,7 +234,41 @@ class CommandReader:
             body = orjson.loads(delivery.body)
         except orjson.JSONDecodeError as error:
             raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
-        return await self._commands.carry_out(name, parse_ids(body))
+        ids = parse_ids(body)
+        self._commands.check(name, ids)
+        return name, ids
+
+    def _forget(self, keys: list[str], task: asyncio.Task[None]) -> None:
+        for key in keys:
+            if self._latest.get(key) is task:
+                del self._latest[key]
+
+    async def _refuse(self, delivery: Delivery, error: InvalidInputError) -> None:
+        if delivery.reply_to:
+            await self._reply(delivery, describe(error) | {"status": INVALID})
+        else:
+            await self._dead.bury_message(delivery, "command", "", str(error))
+        await delivery.ack()
+
+    async def _handle(
+        self, delivery: Delivery, name: str, ids: list[str], before: Collection[asyncio.Task[None]]
+    ) -> None:
+        if before:
+            await asyncio.wait(before)
+        status, answer = await self._carry_out(name, ids)
+        while status == UNAVAILABLE and not delivery.reply_to:  # nobody would repeat it
+            await asyncio.sleep(AGAIN)
+            status, answer = await self._carry_out(name, ids)
+        if delivery.reply_to:
+            await self._reply(delivery, answer | {"status": status})
+        await delivery.ack()
+
+    async def _carry_out(self, name: str, ids: list[str]) -> tuple[int, Answer]:
+        try:
+            return await self._commands.carry_out(name, ids)
+        except (BrokerUnavailableError, ManagementError, QueueSilentError) as error:
+            log.warning("command.failed", command=name, problem=str(error))
+            return UNAVAILABLE, {"message": str(error)}
 
     async def _reply(self, delivery: Delivery, answer: Answer) -> None:
         message = Message(orjson.dumps(answer), correlation_id=delivery.correlation_id)

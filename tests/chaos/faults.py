@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from coordinator.broker.channel import Message
 from coordinator.broker.connection import Connection
-from coordinator.broker.management import Management
-from coordinator.errors import CoordinatorError, ManagementError
+from coordinator.errors import CoordinatorError
 from tests.chaos import points
 from tests.chaos.history import Command
 from tests.chaos.load import Managers
@@ -29,7 +28,6 @@ While the broker is away, nothing else can be seen."""
 POINT_PATIENCE = 12.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
-COMMANDS_TAKE = 30.0
 BLOCKED = 22.0
 """Seconds for which a blocked handler holds up its process; see `handler.Work`."""
 
@@ -266,26 +264,9 @@ def _commands(name: str, *, is_shuffled: bool) -> Act:
         managers = Managers(world.history, world.urls, world.http_url, world.plan.seeds)
         async with world.struck(name, seed):
             await _send_all(world, managers, seed, commands)
-            await _until_carried_out(world)  # else one that is tried again may come after the resume
-            await managers.resume(seed, rng)
+            await managers.resume_in_order(seed, rng)
 
     return strike
-
-
-async def _until_carried_out(world: World) -> None:
-    """Wait until no command waits or is under way, for a while at most."""
-    management = Management(world.management_url, world.vhost)
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(COMMANDS_TAKE):
-                while True:
-                    with contextlib.suppress(ManagementError):
-                        commands = (await management.totals()).get("commands")
-                        if commands is not None and commands.ready + commands.unacked == 0:
-                            return
-                    await asyncio.sleep(RECOVERY)
-    finally:
-        await management.close()
 
 
 async def _send_all(world: World, managers: Managers, seed: str, commands: list[str]) -> None:

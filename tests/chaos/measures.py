@@ -103,11 +103,14 @@ def _steps(story: Story, seed: str) -> Iterator[tuple[float, str, int]]:
     for hold in story.holds:
         if hold.delivered.seed == seed:
             yield hold.start, "less", firsts[hold.delivered.hold]
+    is_open = False  # a release that nobody answered may come late, but not behind what follows it in its queue
     for one in story.seed_commands(seed, "release.seed", "resume.seed", "purge.seed"):
         if one.name == "release.seed":
             yield one.begun, "rest", 0
-        elif one.status == 200:  # a resume without an answer is repeated until there is one
+            is_open |= one.status == 0 and one.via == "amqp"
+        elif one.status == 200 and (one.via == "amqp" or not is_open):  # one without an answer is repeated
             yield one.at, "run", 0
+            is_open = False
 
 
 def starved(story: Story, limits: Limits) -> Iterator[Violation]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
@@ -17,11 +18,23 @@ from coordinator.broker.channel import Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.private import BrokerUrls
 from coordinator.domain.membership import owner
+from coordinator.errors import BrokerUnavailableError
 from coordinator.node.node import Node
 from coordinator.node.sweep import Sweeper, Swept
 from coordinator.settings import Settings
 from coordinator.tokens import Token, add_token, digest
-from tests.integration.steps import ack, channel_of, command, counts_settle, fetch, put_seed, seed_of, submit, until
+from tests.integration.steps import (
+    Json,
+    ack,
+    channel_of,
+    command,
+    counts_settle,
+    fetch,
+    put_seed,
+    seed_of,
+    submit,
+    until,
+)
 from tests.support import PREFIX, Drain, StockWorker, eventually, items, own_vhost, publish_items, running_node, serving
 
 SEEDS = [f"seed-{number}" for number in range(12)]
@@ -388,6 +401,39 @@ async def test_the_last_offer_is_alone_among_all(broker: BrokerUrls) -> None:
             letters = (await api.get("/dead")).json()["dead"]
             assert [letter["seed"] for letter in letters] == ["poison"]
             await worker.close()
+
+
+async def test_commands_are_carried_out_in_their_order(broker: BrokerUrls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads them, and also where one must be tried again: the resume that was sent last is what counts."""
+    async with own_vhost(broker) as settings, pair(settings) as nodes, shim_of(nodes[0]) as api:
+        await submit(api, "s", 1)
+        before = (await seed_of(api, "s"))["epoch"]
+        for node in nodes:
+            monkeypatch.setattr(node.session.commands, "carry_out", failing_first(node.session.commands.carry_out))
+        connection = await Connection.open(settings.amqp_urls(), "manager")
+        channel = await connection.channel()
+        for name in ["release.seed", "resume.seed"] * 5:
+            await channel.publish("commands", name, Message(b'{"id": "s"}'), mandatory=True)
+        await connection.close()
+
+        async def look() -> None:
+            seed.update(await seed_of(api, "s"))
+
+        seed: Json = {}
+        await until(look, lambda: seed.get("epoch") == before + 5, "all releases")
+        await until(look, lambda: seed["state"] == "running", "the resume behind the last of them")
+
+
+def failing_first(carry_out: Callable[[str, list[str]], Awaitable[Any]]) -> Callable[[str, list[str]], Awaitable[Any]]:
+    """Let the first release fail, as where the broker is away for a moment."""
+    failures = [BrokerUnavailableError("away for a moment")]
+
+    async def one(name: str, ids: list[str]) -> Any:  # noqa: ANN401 - the answer's JSON
+        if name == "release.seed" and failures:
+            raise failures.pop()
+        return await carry_out(name, ids)
+
+    return one
 
 
 async def assert_offered_once_more(worker: StockWorker, api: httpx.AsyncClient) -> None:
