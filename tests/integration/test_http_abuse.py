@@ -93,10 +93,11 @@ async def test_what_is_no_request(sent: bytes, status: int) -> None:
 async def test_heads_that_do_not_come() -> None:
     """A head that stops half-way is 408 in time, however slowly it trickles; a connection that is silent ends."""
     async with served(head_timeout=0.5) as (client, _), contextlib.AsyncExitStack() as stack:
-        halves = [await stack.enter_async_context(connected(client)) for _ in range(100)]
+        halves = []
+        for _ in range(100):
+            halves.append(await stack.enter_async_context(connected(client)))
+            halves[-1][1].write(b"GET / HTTP/1.1\r\nHo")
         silent = [await stack.enter_async_context(connected(client)) for _ in range(100)]
-        for _, writer in halves:
-            writer.write(b"GET / HTTP/1.1\r\nHo")
         await assert_alive(client)
 
         async def trickle(writer: asyncio.StreamWriter) -> None:

@@ -64,6 +64,7 @@ async def test_worker_survives_a_crash_of_the_broker(own_broker: PrivateBroker, 
                 "the place of queues, on disk",
             )
             await own_broker.kill()
+            await eventually(lambda: not second.worker.presence().held, "the loss is noticed: else it is told twice")
             taken.gate.set()
             plain.gate.set()
             await eventually(lambda: len(taken.finished) == 5, "what was taken, done meanwhile")
