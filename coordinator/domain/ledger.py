@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from coordinator.domain.tally import Tally
 
@@ -43,6 +44,32 @@ class _Lane:
         self.certain.discard(publication)
         return self.queued.pop(publication, None) or self.sent.pop(publication, None)
 
+    def deliver(self, ready: int, asked: float, now: float, others: float) -> None:
+        """Move what no longer waits from the queued to the sent: the first ones, as the queue is first in, first out.
+
+        This is asked for again and again, so it looks only at what it moves and at what the figure does not show yet.
+        """
+        later = sum(1 for _ in takewhile(lambda sending: sending.at > asked, reversed(self.queued.values())))
+        for behind in range(len(self.queued) - later - 1, -1, -1):
+            publication, sending = next(iter(self.queued.items()))
+            if sending.at > asked or behind + max(0.0, others - sending.others) < ready:
+                break
+            self.sent[publication] = self.queued.pop(publication)
+            sending.at = now
+
+    def put_back(self, ready: int, others: float) -> None:
+        """Move what does wait from the sent to the queued: the last ones, but none that is known to be sent."""
+        waiting: list[str] = []
+        for publication in reversed(self.sent):
+            if publication in self.certain:
+                continue
+            if len(self.queued) + len(waiting) + max(0.0, others - self.sent[publication].others) >= ready:
+                break
+            waiting.append(publication)
+        for publication in waiting:
+            self.queued[publication] = self.sent.pop(publication)
+            self.queued.move_to_end(publication, last=False)
+
 
 class Ledger:
     """The account of one coordinator's publications."""
@@ -73,17 +100,8 @@ class Ledger:
         lane = self._lanes.get(queue)
         if lane is None:
             return
-        known = [publication for publication, sending in lane.queued.items() if sending.at <= asked]
-        for behind, publication in zip(range(len(known) - 1, -1, -1), known, strict=True):
-            if behind + max(0.0, others - lane.queued[publication].others) >= ready:
-                sending = lane.sent[publication] = lane.queued.pop(publication)
-                sending.at = now
-        supposed = [publication for publication in reversed(lane.sent) if publication not in lane.certain]
-        for publication in supposed:
-            if len(lane.queued) + max(0.0, others - lane.sent[publication].others) >= ready:
-                break
-            lane.queued[publication] = lane.sent.pop(publication)
-            lane.queued.move_to_end(publication, last=False)
+        lane.deliver(ready, asked, now, others)
+        lane.put_back(ready, others)
 
     def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> list[Sending]:
         """So many deliveries of the queue are unacked, and the batches `held` are with workers that say so.
