@@ -75,6 +75,17 @@ def peek(delivery: Delivery) -> Batch | None:
     return batch
 
 
+def read_returned(delivery: Delivery) -> Batch:
+    """The batch that came back, its items not looked at when the broker sent it: they are as a coordinator wrote them.
+
+    To decode those of a thousand would hold up the release of a worker. Should they be none, the next worker finds it.
+
+    Raises:
+        InvalidInputError: it is none, or there can be no queue for its tags.
+    """
+    return (peek(delivery) if "x-death" in delivery.headers else None) or read_batch(delivery)
+
+
 def _history(delivery: Delivery) -> tuple[str, ...]:
     text = delivery.headers.get(Header.HISTORY)
     if not isinstance(text, str):

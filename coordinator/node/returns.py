@@ -10,7 +10,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
-from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_batch
+from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_returned
 from coordinator.domain.returns import Memory, Verdict, judge
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
@@ -79,7 +79,7 @@ class Returns:
         failed = Header.REASON not in delivery.headers
         publication = publication_of(delivery)
         try:
-            batch = read_batch(delivery)
+            batch = read_returned(delivery)
         except InvalidInputError as error:
             await self._dead.bury_message(delivery, "return", str(delivery.headers.get(Header.SEED, "")), str(error))
             await delivery.ack()
