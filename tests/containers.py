@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from secrets import token_hex
 
-from coordinator.broker.node_config import ADVANCED
+from coordinator.broker.node_config import advanced_config
 from coordinator.broker.private import BrokerUrls
 
 IMAGE = os.environ.get("COORDINATOR_TEST_IMAGE", "rabbitmq:4-management")
@@ -47,7 +47,7 @@ def broker_in_container() -> Iterator[BrokerUrls]:
         DockerContainer(IMAGE, user="rabbitmq", hostname="broker")
         .with_envs(RABBITMQ_DEFAULT_USER=USER, RABBITMQ_DEFAULT_PASS=password)
         .with_copy_into_container(CONF, f"{HOME}/conf.d/20-tests.conf")
-        .with_copy_into_container(ADVANCED.encode(), f"{HOME}/advanced.config")
+        .with_copy_into_container(advanced_config().encode(), f"{HOME}/advanced.config")
         .with_exposed_ports(5672, 15672)
         .waiting_for(answers.with_startup_timeout(START_SECONDS))
     )

@@ -8,7 +8,7 @@ would else wait until each of a thousand large ones had its turn.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from coordinator.models import Priority
@@ -32,8 +32,8 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._ring: deque[str] = deque()
-        self._newcomers: deque[str] = deque()
+        self._ring: OrderedDict[str, None] = OrderedDict()
+        self._newcomers: OrderedDict[str, None] = OrderedDict()
         self._credit: dict[str, int] = {}
         self._turns_given = 0
         self._left: dict[str, int] = {}
@@ -47,16 +47,16 @@ class Turns:
         """Let a seed take part; harmless when it does already."""
         if seed not in self._credit:
             self._credit[seed] = 0
-            (self._ring if self._left_lately(seed) else self._newcomers).append(seed)
+            (self._ring if self._left_lately(seed) else self._newcomers)[seed] = None
 
     def remove(self, seed: str) -> None:
         """Take a seed out, and its credit with it."""
         if self._credit.pop(seed, None) is None:
             return
         if seed in self._newcomers:
-            self._newcomers.remove(seed)
+            del self._newcomers[seed]
             return
-        self._ring.remove(seed)
+        del self._ring[seed]
         self._left.pop(seed, None)
         self._left[seed] = self._turns_given
 
@@ -83,13 +83,13 @@ class Turns:
     def _next_newcomer(self, most: int, cost: Cost, weight: Weight) -> str | None:
         """The first of so many newcomers that can send, which is then none any more; the others keep their order."""
         for _ in range(most):
-            seed = self._newcomers[0]
+            seed = next(iter(self._newcomers))
             price = cost(seed)
             if not price:
-                self._newcomers.rotate(-1)
+                self._newcomers.move_to_end(seed)
                 continue
-            self._newcomers.popleft()
-            self._ring.append(seed)
+            del self._newcomers[seed]
+            self._ring[seed] = None
             self._credit[seed] = QUANTUM * weight(seed)
             if self._credit[seed] >= price:
                 self._credit[seed] -= price
@@ -99,12 +99,12 @@ class Turns:
     def _next_of_ring(self, cost: Cost, weight: Weight) -> str | None:
         passed = 0
         while passed < len(self._ring):
-            seed = self._ring[0]
+            seed = next(iter(self._ring))
             price = cost(seed)
             if not price:
                 if price == 0:
                     self._credit[seed] = 0
-                self._ring.rotate(-1)
+                self._ring.move_to_end(seed)
                 passed += 1
                 continue
             passed = 0
@@ -113,7 +113,7 @@ class Turns:
                 return seed
             # Credited as it leaves, for its next visit: credited on the spot, the first in the ring would never leave.
             self._credit[seed] += QUANTUM * weight(seed)
-            self._ring.rotate(-1)
+            self._ring.move_to_end(seed)
             self._turns_given += 1
         return None
 

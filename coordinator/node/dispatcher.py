@@ -84,6 +84,12 @@ class Dispatcher:
         self._malformed: asyncio.Queue[tuple[str, Delivery, str]] = asyncio.Queue()
         self._old: set[str] = set()
         """Seeds of earlier times whose queues nobody here has consumed yet."""
+        self._fresh: set[Line] = set()
+        """Lines with pages at hand that were not synced yet."""
+        self._full: set[Line] = set()
+        """Lines whose queue may bring no more pages: perhaps cramped."""
+        self._destinations: set[str] = set()
+        """Work queues that batches of the lines may go to; some, perhaps, to which no more will."""
         self._short: set[str] = set()
         self._looking: set[str] = set()
         self._next_look = math.inf
@@ -154,7 +160,7 @@ class Dispatcher:
                 await line.reopen()
             elif line.spec != seed.spec:
                 await self._work.declare(seed.spec.tags)
-                line.configure(seed)
+                self._configure(line, seed)
                 self._wake.set()
 
     async def stop(self) -> None:
@@ -194,6 +200,7 @@ class Dispatcher:
         """Make a line. A queue without a leader is tried again later; nothing else waits for it."""
         await self._work.declare(seed.spec.tags)
         self.lines[seed.id] = line = Line(seed, self._on_page, self._on_loss, prefetch_for(len(self.lines) + 1))
+        self._destinations.add(line.queue)
         try:
             await line.open(self._channels, is_new=seed.id not in self._old)
         except QueueSilentError:
@@ -214,6 +221,8 @@ class Dispatcher:
         async with self._bursting:
             self.lines.pop(line.id, None)
             self._turns.remove(line.id)
+            self._fresh.discard(line)
+            self._full.discard(line)
         if flying := [sent for sent, owner in self._flying.items() if owner is line]:
             await asyncio.wait(flying)
         await self._available.give_back(line.id, await line.close(self._channels))
@@ -248,11 +257,22 @@ class Dispatcher:
         except InvalidInputError as error:
             self._malformed.put_nowait((line.id, delivery, str(error)))
             return
+        delivery.body = b""  # its text is in the piece, and thousands of pages would be held twice
         self._available.pages.took(line.id, piece.count)
         line.buffer.add(piece)
         if self.lines.get(line.id) is line:  # else it is being closed, and gives this back
+            self._note_page(line, piece)
             self._turns.add(line.id)
             self._wake.set()
+
+    def _note_page(self, line: Line, piece: Piece) -> None:
+        """Note what a page makes of its line, so that nobody has to look through thousands of lines for it."""
+        if not line.is_synced:
+            self._fresh.add(line)
+        if len(line.buffer) >= line.prefetch:
+            self._full.add(line)
+        if piece.batch is not None:
+            self._destinations.add(topology.work_queue_name(piece.batch.tags))
 
     async def _burst(self) -> int:
         """Send what may go now; returns how many batches went. Their confirms come while the next ones go.
@@ -277,22 +297,28 @@ class Dispatcher:
 
     async def _sync(self) -> None:
         """Before a line's first batch: read the registry up to now, so that no release of its time goes unseen."""
-        fresh = [line for line in self.lines.values() if not line.is_synced and len(line.buffer)]
-        if fresh:
+        if self._fresh:
+            fresh = list(self._fresh)
             await self._registry.sync()
             for line in fresh:
+                self._fresh.discard(line)
                 seed = self._registry.state.seeds.get(line.id)
                 if seed is not None:
                     await self._work.declare(seed.spec.tags)
-                    line.configure(seed)
+                    self._configure(line, seed)
                     line.is_synced = True
+
+    def _configure(self, line: Line, seed: Seed) -> None:
+        line.configure(seed)
+        self._destinations.add(line.queue)
+        self._full.add(line)
 
     def _plan(self) -> list[_Parcel]:
         self._short.clear()
         self._next_look = math.inf
         now, created = time.monotonic(), timestamp()
         parcels: list[_Parcel] = []
-        while len(parcels) < BURST:
+        while len(parcels) < BURST and self._find_room():
             ident = self._turns.next(lambda seed: self._cost(seed, now), self._weight)
             if ident is None:
                 break
@@ -303,6 +329,15 @@ class Dispatcher:
             self._work.reserve(topology.work_queue_name(batch.tags))
             parcels.append(_Parcel(line, pieces, batch))
         return parcels
+
+    def _find_room(self) -> bool:
+        """Whether any work queue has room, else whoever has pages would be asked in vain; notes which are short."""
+        has_room = False
+        for queue in self._destinations:
+            if self._work.is_short(queue):
+                self._short.add(queue)
+            has_room = has_room or self._work.room(queue) > 0
+        return has_room
 
     def _weight(self, seed: str) -> int:
         return WEIGHTS[self.lines[seed].spec.priority]
@@ -368,6 +403,7 @@ class Dispatcher:
         unsure = isinstance(error, QueueSilentError)  # it may have arrived all the same
         parcel.line.buffer.put_back([piece.again() for piece in parcel.pieces] if unsure else parcel.pieces)
         if self.lines.get(parcel.line.id) is parcel.line:
+            self._full.add(parcel.line)
             self._turns.add(parcel.line.id)
             self._wake.set()
 
@@ -388,8 +424,9 @@ class Dispatcher:
 
     async def _rest(self) -> None:
         """Wait until something may have changed: a page, room in a full queue, a throttle, or a page's patience."""
-        for line in [line for line in self.lines.values() if line.is_cramped]:
-            await line.widen()
+        while self._full:
+            if (line := self._full.pop()).is_cramped:
+                await line.widen()
         looks = (self._work.look_due(queue) for queue in self._short - self._looking)
         until = min([self._next_look, *looks], default=math.inf)
         now = time.monotonic()

@@ -21,9 +21,9 @@ from coordinator.parsing import parse_items
 from coordinator.topology import Header
 
 SEEDS_A_CHANNEL: Final = 50
-FEW_PAGES, MANY_PAGES = 10, 250
+FEW_PAGES, MANY_PAGES = 3, 250
 """Prefetch of a seed's queue: few pages, or many where they are so small that few do not fill a batch."""
-ENOUGH_PAGES, PAGES_IN_ALL = 100, 1000
+ENOUGH_PAGES, PAGES_IN_ALL = 100, 2000
 """Pages that keep one seed flowing while the broker confirms, and those of all seeds together where these are many."""
 MOST_SILENT: Final = 3
 """Seeds' queues that may be silent at once: of more, the broker itself is in trouble."""

@@ -38,6 +38,10 @@ OURS = ("coordinator", "worker_stub")
 IN_FLIGHT = 200
 
 
+TICK_MS = 5000
+"""That of a RabbitMQ as it is installed."""
+
+
 @dataclass(frozen=True)
 class Bed:
     """A broker to measure on."""
@@ -54,7 +58,7 @@ class Bed:
     async def made(cls, samples: Path | None = None) -> AsyncIterator[Bed]:
         """A private broker and a folder for what programs write."""
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            async with PrivateBroker() as broker:
+            async with PrivateBroker(tick_ms=TICK_MS) as broker:
                 at = urlsplit(broker.urls.management)
                 async with management(at.geturl()) as http:
                     version = str((await http.get("/api/overview")).json()["rabbitmq_version"])
