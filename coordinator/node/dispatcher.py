@@ -318,7 +318,7 @@ class Dispatcher:
         self._next_look = math.inf
         now, created = time.monotonic(), timestamp()
         parcels: list[_Parcel] = []
-        while len(parcels) < BURST and self._find_room():
+        while len(parcels) < BURST and len(self._turns) and self._find_room():
             ident = self._turns.next(lambda seed: self._cost(seed, now), self._weight)
             if ident is None:
                 break
@@ -331,13 +331,11 @@ class Dispatcher:
         return parcels
 
     def _find_room(self) -> bool:
-        """Whether any work queue has room, else whoever has pages would be asked in vain; notes which are short."""
-        has_room = False
-        for queue in self._destinations:
-            if self._work.is_short(queue):
-                self._short.add(queue)
-            has_room = has_room or self._work.room(queue) > 0
-        return has_room
+        """Whether any work queue has room, else all who have pages would be asked in vain; notes which have none."""
+        if any(self._work.room(queue) > 0 for queue in self._destinations):
+            return True
+        self._short.update(filter(self._work.is_short, self._destinations))
+        return False
 
     def _weight(self, seed: str) -> int:
         return WEIGHTS[self.lines[seed].spec.priority]
