@@ -31,6 +31,8 @@ COORDINATORS = (1, 2, 3)
 QUEUED = (10_000, 1_000_000, 10_000_000)
 DISPATCHING = 5.0
 """Seconds."""
+PASSED = 60_000
+"""Batches that fill the history of events (`COORDINATOR_HISTORY`): else it would be measured how many have passed."""
 Say = Callable[[str], None]
 
 
@@ -156,7 +158,11 @@ async def _sink(site: Site, batches: int, workers: int) -> AsyncIterator[Program
 async def _queued(at: Bed, items: int, say: Callable[[str], None]) -> float:
     """The most memory that a coordinator had resident, in MB, with so many items available and dispatching them."""
     async with at.site() as site, site.coordinator() as (program, url), api(url) as client:
-        await create_released(client, ["large"])
+        await create_released(client, ["before", "large"])
+        await site.fill(topology.ITEMS, "before", site.tiny_pages(0, PASSED))
+        async with _sink(site, PASSED, 0):
+            await act(client, "resume", ["before"])
+            await _emptied(site, topology.seed_queue_name("before"))
         await site.fill(topology.ITEMS, "large", site.tiny_pages(0, items // payload.ITEMS))
         if await site.connection.depth(topology.seed_queue_name("large")) != Depth(items // payload.ITEMS, 0):
             raise WrongResultError(f"not all of {items} items are available")
@@ -166,3 +172,10 @@ async def _queued(at: Bed, items: int, say: Callable[[str], None]) -> float:
             memory = program.most_memory()
         say(f"  {items:,} items queued: {memory:.1f} MB")
         return memory
+
+
+async def _emptied(site: Site, queue: str) -> None:
+    async with asyncio.timeout(machine.PATIENCE):
+        while (await site.connection.depth(queue) or bed.NOTHING).ready:
+            await machine.moment()
+    await site.drained(queue)
