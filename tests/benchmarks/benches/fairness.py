@@ -27,6 +27,8 @@ PREFETCH = 20
 EACH_MS = 1.0
 PAGES = 20_000
 """That wait in all large seeds together."""
+LEAST_PAGES = 10
+"""Of each large seed: some have had several turns when others had one."""
 
 
 class SlowWorker:
@@ -69,7 +71,7 @@ async def _behind(at: Bed, large: int, rounds: int) -> tuple[list[float], list[f
     async with at.site() as site, site.coordinator() as (_, url), api(url) as client:
         ids = [f"large-{number}" for number in range(large)]
         await create_released(client, ids)
-        pages = -(-PAGES // large)
+        pages = max(LEAST_PAGES, -(-PAGES // large))
         await site.fill_many(
             (ids[number % large], page) for number, page in enumerate(site.tiny_pages(0, pages * large))
         )
