@@ -18,6 +18,7 @@ from coordinator.broker.channel import Delivery, Message
 from coordinator.broker.connection import Connection
 from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import Bed, Site
+from tests.benchmarks.benches.end_to_end import consumed
 from tests.benchmarks.harness import WrongResultError
 from tests.benchmarks.report import Goal, Outcome
 from tests.benchmarks.seeds import act, api, create_released
@@ -75,11 +76,13 @@ async def _behind(at: Bed, large: int, rounds: int) -> tuple[list[float], list[f
         await site.fill_many(
             (ids[number % large], page) for number, page in enumerate(site.tiny_pages(0, pages * large))
         )
+        await act(client, "resume", ids)
+        for ident in ids:  # else those that are taken up first have turn after turn alone
+            await consumed(site, topology.seed_queue_name(ident))
         worker = SlowWorker()
         connection = await Connection.open(site.settings.amqp_urls(), "slow")
         working = asyncio.create_task(worker.run(connection))
         try:
-            await act(client, "resume", ids)
             async with asyncio.timeout(machine.PATIENCE):
                 while worker.taken < 500:
                     await machine.moment()
