@@ -84,7 +84,8 @@ async def _behind(at: Bed, large: int, rounds: int) -> tuple[list[float], list[f
         working = asyncio.create_task(worker.run(connection))
         try:
             async with asyncio.timeout(machine.PATIENCE):
-                while worker.taken < 500:
+                # While large seeds wait for their first turn they are as new as the small one, and come before it.
+                while worker.taken < 500 or len(worker.seeds) < large:
                     await machine.moment()
             results = [await _small(site, worker, number) for number in range(rounds)]
             if dry := [seed for seed in ids if worker.seeds.get(seed, 0) >= pages * payload.ITEMS]:
