@@ -8,7 +8,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import structlog
 
@@ -16,17 +15,15 @@ from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
 from coordinator.domain.entries import Event, SeedCreated, SeedPurged, SeedReleased, SeedResumed, SeedSet, SeedsSpent
-from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
 from coordinator.domain.registry import Seed
-from coordinator.domain.why import Obstacle
 from coordinator.errors import CoordinatorError, InvalidInputError, QueueFullError, QueueSilentError
-from coordinator.models import Batch
 from coordinator.node.available import Available, settle
 from coordinator.node.dead import DeadLetters
 from coordinator.node.events import Events
-from coordinator.node.lines import Channels, Line, prefetch_for, read_page, timestamp
+from coordinator.node.lines import Channels, Line, prefetch_for, read_page
 from coordinator.node.peers import Peers
+from coordinator.node.planner import Parcel, Planner
 from coordinator.node.registry import Registry
 from coordinator.node.work import StaleBatchError, Work
 
@@ -38,13 +35,6 @@ MOST_FLYING = 256
 """Batches whose confirms are awaited at most."""
 TENDED_AT_ONCE = 16
 """Seeds that are taken up or let go at the same time."""
-
-
-@dataclass(slots=True)
-class _Parcel:
-    line: Line
-    pieces: list[Piece]
-    batch: Batch
 
 
 class Dispatcher:
@@ -64,6 +54,7 @@ class Dispatcher:
         linger: float,
     ) -> None:
         self.lines: dict[str, Line] = {}
+        self.planner = Planner(self.lines, registry, work, linger)
         self._peers = peers
         self._events = events
         self._channels = Channels(connection)
@@ -72,8 +63,6 @@ class Dispatcher:
         self._available = available
         self._dead = dead
         self._trusted = trusted
-        self._linger = linger
-        self._turns = Turns()
         self._wake = asyncio.Event()
         self._bursting = asyncio.Lock()
         self._flying: dict[asyncio.Future[str], Line] = {}
@@ -88,16 +77,12 @@ class Dispatcher:
         """Lines with pages at hand that were not synced yet."""
         self._full: set[Line] = set()
         """Lines whose queue may bring no more pages: perhaps cramped."""
-        self._destinations: set[str] = set()
-        """Work queues that batches of the lines may go to; some, perhaps, to which no more will."""
-        self._short: set[str] = set()
         self._looking: set[str] = set()
-        self._next_look = math.inf
         self._is_stopping = False
         registry.listen(self._on_event)
         work.on_room(self._wake.set)
         peers.on_change(self._rebalance)
-        work.wanted_by(self._demands)
+        work.wanted_by(self.planner.demands)
 
     async def start(self) -> None:
         """Have the queues of all running seeds that belong here consumed.
@@ -185,22 +170,11 @@ class Dispatcher:
         if line := self.lines.get(ident):
             await line.renew()
 
-    def obstacle(self, ident: str) -> Obstacle | None:
-        """What stands in the way of a seed's next batch; None where another coordinator dispatches it, or nobody."""
-        line = self.lines.get(ident)
-        if line is None:
-            return None
-        if not len(line.buffer):
-            return Obstacle()
-        wait = line.meter.wait(time.monotonic(), line.buffer.next_count(line.largest))
-        until = time.time() + wait if wait > 0 else None
-        return Obstacle(until, is_full=self._work.room(line.next_queue()) <= 0)
-
     async def _open(self, seed: Seed) -> None:
         """Make a line. A queue without a leader is tried again later; nothing else waits for it."""
         await self._work.declare(seed.spec.tags)
         self.lines[seed.id] = line = Line(seed, self._on_page, self._on_loss, prefetch_for(len(self.lines) + 1))
-        self._destinations.add(line.queue)
+        self.planner.note(line.queue)
         try:
             await line.open(self._channels, is_new=seed.id not in self._old)
         except QueueSilentError:
@@ -220,7 +194,7 @@ class Dispatcher:
         """
         async with self._bursting:
             self.lines.pop(line.id, None)
-            self._turns.remove(line.id)
+            self.planner.remove(line.id)
             self._fresh.discard(line)
             self._full.discard(line)
         if flying := [sent for sent, owner in self._flying.items() if owner is line]:
@@ -242,15 +216,6 @@ class Dispatcher:
             if seed.state == "running" and (ident in self.lines) != self._peers.owns(ident):
                 self._changed.put_nowait(ident)
 
-    def _demands(self) -> dict[str, float]:
-        """The weight of the seeds that could send now if there were room, by work queue."""
-        demands: defaultdict[str, float] = defaultdict(float)
-        now = time.monotonic()
-        for line in self.lines.values():
-            if len(line.buffer) and line.meter.allows(now, line.buffer.next_count(line.largest)):
-                demands[line.next_queue()] += WEIGHTS[line.spec.priority]
-        return demands
-
     def _on_page(self, line: Line, delivery: Delivery) -> None:
         try:
             piece = read_page(delivery, line.id, self._trusted)
@@ -262,7 +227,7 @@ class Dispatcher:
         line.buffer.add(piece)
         if self.lines.get(line.id) is line:  # else it is being closed, and gives this back
             self._note_page(line, piece)
-            self._turns.add(line.id)
+            self.planner.add(line.id)
             self._wake.set()
 
     def _note_page(self, line: Line, piece: Piece) -> None:
@@ -272,7 +237,7 @@ class Dispatcher:
         if len(line.buffer) >= line.prefetch:
             self._full.add(line)
         if piece.batch is not None:
-            self._destinations.add(topology.work_queue_name(piece.batch.tags))
+            self.planner.note(topology.work_queue_name(piece.batch.tags))
 
     async def _burst(self) -> int:
         """Send what may go now; returns how many batches went. Their confirms come while the next ones go.
@@ -286,13 +251,13 @@ class Dispatcher:
         async with self._bursting:
             await self._sync()
             # A standstill may have begun meanwhile, and whoever asked for it was told that nothing is on its way.
-            parcels = self._plan() if self._work.standstill.is_over.is_set() else []
+            parcels = self.planner.plan(BURST) if self._work.standstill.is_over.is_set() else []
             if parcels:
                 await self._record(parcels)
                 for parcel in parcels:
                     self._send(parcel)
         for line in [parcel.line for parcel in parcels if not len(parcel.line.buffer)]:
-            self._turns.remove(line.id)
+            self.planner.remove(line.id)
         return len(parcels)
 
     async def _sync(self) -> None:
@@ -310,58 +275,10 @@ class Dispatcher:
 
     def _configure(self, line: Line, seed: Seed) -> None:
         line.configure(seed)
-        self._destinations.add(line.queue)
+        self.planner.note(line.queue)
         self._full.add(line)
 
-    def _plan(self) -> list[_Parcel]:
-        self._short.clear()
-        self._next_look = math.inf
-        now, created = time.monotonic(), timestamp()
-        parcels: list[_Parcel] = []
-        while len(parcels) < BURST and len(self._turns) and self._find_room():
-            ident = self._turns.next(lambda seed: self._cost(seed, now), self._weight)
-            if ident is None:
-                break
-            line = self.lines[ident]
-            pieces = line.buffer.take(line.largest)
-            batch = line.make_batch(pieces, self._registry.state.seeds[ident].epoch, created)
-            line.meter.spend(now, batch.count)
-            self._work.reserve(topology.work_queue_name(batch.tags))
-            parcels.append(_Parcel(line, pieces, batch))
-        return parcels
-
-    def _find_room(self) -> bool:
-        """Whether any work queue has room, else all who have pages would be asked in vain; notes which have none."""
-        if any(self._work.room(queue) > 0 for queue in self._destinations):
-            return True
-        self._short.update(filter(self._work.is_short, self._destinations))
-        return False
-
-    def _weight(self, seed: str) -> int:
-        return WEIGHTS[self.lines[seed].spec.priority]
-
-    def _cost(self, ident: str, now: float) -> int | None:
-        """Items of the seed's next batch, 0 when it cannot go now, None for want of room; notes what to wait for."""
-        line = self.lines.get(ident)
-        seed = self._registry.state.seeds.get(ident)
-        if line is None or seed is None or seed.state != "running":
-            return 0
-        size = line.largest
-        if not line.buffer.is_ripe(size, now, self._linger) and not line.is_cramped:
-            self._next_look = min(self._next_look, line.buffer.ripens_at(self._linger))
-            return 0
-        queue = line.next_queue()
-        if self._work.is_short(queue):
-            self._short.add(queue)
-            if self._work.room(queue) <= 0:
-                return None
-        count = line.buffer.next_count(size)
-        if not line.meter.allows(now, count):
-            self._next_look = min(self._next_look, now + line.meter.wait(now, count))
-            return 0
-        return count
-
-    async def _record(self, parcels: list[_Parcel]) -> None:
+    async def _record(self, parcels: list[Parcel]) -> None:
         """Write throttled spending down before it happens, so that a next owner cannot spend it again."""
         items: defaultdict[str, int] = defaultdict(int)
         for parcel in parcels:
@@ -370,7 +287,7 @@ class Dispatcher:
         if items:
             await self._registry.append(SeedsSpent, items=dict(items))
 
-    def _send(self, parcel: _Parcel) -> None:
+    def _send(self, parcel: Parcel) -> None:
         began = time.monotonic()
         try:
             sent = self._work.send(parcel.batch, redelivered=parcel.pieces[0].redelivered)
@@ -380,7 +297,7 @@ class Dispatcher:
             self._flying[sent] = parcel.line
             sent.add_done_callback(lambda _: self._landed(parcel, began, sent))
 
-    def _landed(self, parcel: _Parcel, began: float, sent: asyncio.Future[str]) -> None:
+    def _landed(self, parcel: Parcel, began: float, sent: asyncio.Future[str]) -> None:
         del self._flying[sent]
         self._landing.set()
         match sent.exception():
@@ -394,7 +311,7 @@ class Dispatcher:
                 self._lost = error
                 self._wake.set()
 
-    def _keep(self, parcel: _Parcel, error: CoordinatorError) -> None:
+    def _keep(self, parcel: Parcel, error: CoordinatorError) -> None:
         """Put a batch back that did not go; whoever released its seed waits for this, and then takes it from there."""
         log.info("batch.kept", batch=parcel.batch.id, seed=parcel.batch.seed, reason=str(error))
         self._work.landed(topology.work_queue_name(parcel.batch.tags))
@@ -402,13 +319,13 @@ class Dispatcher:
         parcel.line.buffer.put_back([piece.again() for piece in parcel.pieces] if unsure else parcel.pieces)
         if self.lines.get(parcel.line.id) is parcel.line:
             self._full.add(parcel.line)
-            self._turns.add(parcel.line.id)
+            self.planner.add(parcel.line.id)
             self._wake.set()
 
     def _look_ahead(self, group: asyncio.TaskGroup) -> None:
         """Look at the queues that are short of room, while what is left of it is used up."""
         now = time.monotonic()
-        for queue in self._short - self._looking:
+        for queue in self.planner.short - self._looking:
             if self._work.look_due(queue) <= now:
                 self._looking.add(queue)
                 group.create_task(self._look(queue))
@@ -425,8 +342,8 @@ class Dispatcher:
         while self._full:
             if (line := self._full.pop()).is_cramped:
                 await line.widen()
-        looks = (self._work.look_due(queue) for queue in self._short - self._looking)
-        until = min([self._next_look, *looks], default=math.inf)
+        looks = (self._work.look_due(queue) for queue in self.planner.short - self._looking)
+        until = min([self.planner.next_look, *looks], default=math.inf)
         now = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if until == math.inf else max(0.0, until - now)):

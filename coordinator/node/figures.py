@@ -261,7 +261,7 @@ class Figures:
                 leased[seed],
                 self._pulse.rate(seed),
                 self._pulse.is_settled(seed),
-                _tuple(self._dispatcher.obstacle(seed)),
+                _tuple(self._dispatcher.planner.obstacle(seed)),
             )
             for seed in seeds
         }
