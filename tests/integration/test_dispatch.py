@@ -79,22 +79,24 @@ async def test_routing_by_tags(api: httpx.AsyncClient, settings: Settings) -> No
     assert [batch["seed"] for batch in await fetch(api, tags=f"y,{WEIRD},x")] == ["two"]
 
 
-async def test_a_batch_that_comes_back_keeps_its_tags(settings: Settings) -> None:
+async def test_a_released_batch_keeps_its_tags(settings: Settings) -> None:
     """It goes out by the tags it had, at the next coordinator too, while the queue of its seed's new ones is full."""
     async with served(settings) as api:
-        await put_seed(api, "s", policies=route("old"), batchSize=10)
+        await put_seed(api, "s", policies=route("old"))
         await submit(api, "s", 1)
-        await counts_settle(api, "s", queued=1)
         stock = await StockWorker.consume(settings, "work.old")
         await eventually(lambda: stock.deliveries, "the batch")
-        await put_seed(api, "s", policies=route("new"), batchSize=10)
+        await api.put("/release/seed/s")
+        await put_seed(api, "s", policies=route("new"))
     async with served(settings) as api:
-        await submit(api, "s", 100)
-        await counts_settle(api, "s", queued=40)
+        await put_seed(api, "full", policies=route("new"), batchSize=10)
+        await submit(api, "full", 100)
+        await counts_settle(api, "full", queued=40)
         await stock.deliveries[0].reject()
-        await eventually(lambda: len(stock.deliveries) == 2, "the rejected batch")
-        assert stock.batches[1]["attempt"] == 2
-        await counts_settle(api, "s", queued=40)
+        await counts_settle(api, "s", available=1)
+        await api.put("/resume/seed/s")
+        await eventually(lambda: len(stock.deliveries) == 2, "the released batch")
+        await counts_settle(api, "full", queued=40)
     await stock.close()
 
 
