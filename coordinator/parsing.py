@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import NoneType
 from typing import Annotated, Any, TypeGuard, TypeVar
 
 import orjson
@@ -155,6 +156,14 @@ def parse_items(body: bytes, bounds: Bounds = BOUNDS) -> list[Item]:
     return items
 
 
+def are_sound(items: list[Any], text: bytes) -> bool:
+    """Whether these are items beyond doubt, of which this JSON text was written: `parse_items` would find no fault.
+
+    Others may have none either, such as those with values that JSON has not, which are written as something else.
+    """
+    return _are_plain(items) and not _may_exceed(items, text, BOUNDS)
+
+
 def _may_exceed(items: Iterable[Any], body: bytes, bounds: Bounds) -> bool:
     """Whether `check_bounds`, which takes four times as long, must look at these, and tell what is out of bounds."""
     if len(body) > bounds.text or b"\\u0000" in body:
@@ -164,13 +173,16 @@ def _may_exceed(items: Iterable[Any], body: bytes, bounds: Bounds) -> bool:
             child
             for value in items
             for child in (value.values() if type(value) is dict else value)
-            if type(child) in _NESTED
+            if type(child) not in _FLAT
         ]
         if not items:
             return False
+        if not _NESTED.issuperset(map(type, items)):
+            return True
     return True
 
 
+_FLAT = frozenset({str, int, float, bool, NoneType})
 _NESTED = frozenset({dict, list})
 
 

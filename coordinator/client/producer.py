@@ -18,7 +18,7 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.messages import page_message
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueMissingError, RejectedItemError
 from coordinator.models import Item
-from coordinator.parsing import check_seed_id, parse_items
+from coordinator.parsing import are_sound, check_seed_id, parse_items
 
 PAGE_ITEMS: Final = 100
 PAGE_BYTES: Final = 1_000_000
@@ -173,7 +173,8 @@ def _whole(items: list[Item]) -> Page | None:
         text = orjson.dumps(items)
         if len(text) > PAGE_BYTES:
             return None
-        parse_items(text)
+        if not are_sound(items, text):
+            parse_items(text)
     except (TypeError, InvalidInputError):
         return None
     return text[1:-1], len(items)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import orjson
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from coordinator.errors import InvalidInputError
 from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, Batch, Item, Presence, SeedSpec, Throttle, WorkerSpec
 from coordinator.parsing import (
+    are_sound,
     check_bounds,
     check_seed_id,
     check_tags,
@@ -116,6 +119,35 @@ def test_the_quick_look_at_items_agrees_with_their_model(items: list[object]) ->
         assert problems(body)
     else:
         assert parse_items(body) == expected
+
+
+@given(st.lists(ITEM | ODD_ITEM | JSON, min_size=1, max_size=3))
+def test_sound_items_are_read_back_as_they_are(items: list[object]) -> None:
+    """What need not be read again would be read without a fault."""
+    text = orjson.dumps(items)
+    if are_sound(items, text):
+        assert parse_items(text) == items
+
+
+def nested(depth: int) -> list[object]:
+    """An array within an array, so many times."""
+    return [nested(depth - 1)] if depth else []
+
+
+@pytest.mark.parametrize(
+    ("further", "are_judged_at_sight"),
+    [
+        (1.5, True),
+        (nested(3), True),
+        (nested(MAX_DEPTH), False),
+        ((1, 2), False),
+        (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), False),
+    ],
+)
+def test_which_items_are_sound_at_sight(further: object, *, are_judged_at_sight: bool) -> None:
+    """Values that JSON has not, and that are written as something else, may hide anything."""
+    items = [{"id": "x", "further": further}]
+    assert are_sound(items, orjson.dumps(items)) == are_judged_at_sight
 
 
 def test_as_many_items_as_a_page_may_hold() -> None:
