@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from coordinator.broker.node_config import TICK_MS
+from coordinator.broker.node_config import FIGURES_MS
 from coordinator.broker.node_folder import NOT_STARTED, Home, load_settings, write_files
 from coordinator.broker.private_node import BrokerUrls, PrivateNode, Programs
 from coordinator.broker.server import find_server
@@ -33,13 +33,13 @@ class PrivateBroker:
             is missing. None: a temporary folder, removed at the end.
         amqp_port: the port for AMQP, 0 for any that is free.
         management_port: the port for the management API, 0 for any that is free.
-        tick_ms: how often a quorum queue's figures are brought up to date; RabbitMQ's own is 5000.
+        figures_ms: how often the broker brings its figures up to date; RabbitMQ's own is 5000.
     """
 
     def __init__(
-        self, folder: Path | None = None, *, amqp_port: int = 0, management_port: int = 0, tick_ms: int = TICK_MS
+        self, folder: Path | None = None, *, amqp_port: int = 0, management_port: int = 0, figures_ms: int = FIGURES_MS
     ) -> None:
-        self._tick_ms = tick_ms
+        self._figures_ms = figures_ms
         self._home = Home(folder)
         self._asked_ports = {"amqp_port": amqp_port, "management_port": management_port}
         self._node: PrivateNode | None = None
@@ -95,7 +95,7 @@ class PrivateBroker:
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)
             lock = self._home.claim()
-            settings = replace(load_settings(self._home.path, self._asked_ports), tick_ms=self._tick_ms)
+            settings = replace(load_settings(self._home.path, self._asked_ports), figures_ms=self._figures_ms)
             write_files(settings)
             self._node = PrivateNode(settings, lock, temporary=self._home.is_temporary)
             await self._node.start(programs, timeout)
