@@ -21,7 +21,7 @@ from coordinator.parsing import parse_items
 from coordinator.topology import Header
 
 SEEDS_A_CHANNEL: Final = 50
-FEW_PAGES, MANY_PAGES = 3, 250
+FEW_PAGES, MANY_PAGES = 2, 250
 """Prefetch of a seed's queue: few pages, or many where they are so small that few do not fill a batch."""
 ENOUGH_PAGES, PAGES_IN_ALL = 100, 2000
 """Pages that keep one seed flowing while the broker confirms, and those of all seeds together where these are many."""
