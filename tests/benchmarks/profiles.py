@@ -13,6 +13,8 @@ RATE = 200
 """Samples a second."""
 LINES = 25
 MARGIN = 10.0
+LOOP = "Runner.run (asyncio/runners.py)"
+"""What stands below all that the event loop runs; by itself it is the loop, which is compiled, and its system calls."""
 
 
 @contextlib.asynccontextmanager
@@ -45,16 +47,24 @@ async def sampled(spy: Path, pid: int, out: Path) -> AsyncIterator[None]:
 
 
 def table(stacks: Iterable[str], title: str) -> str:
-    """The functions that most of the time is spent in, by themselves and with all that they call."""
+    """The functions that most of the loop's time is spent in, by themselves and with all that they call.
+
+    Args:
+        stacks: one a line, outermost function first, and how many samples were like it.
+        title: stands above the table.
+    """
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     total = 0
     for line in stacks:
         stack, _, count = line.rpartition(" ")
         frames = [_short(frame) for frame in stack.split(";")]
+        if LOOP not in frames:
+            continue  # imports, which tell nothing of the work
+        frames = frames[frames.index(LOOP) :]
         total += int(count)
         own[frames[-1]] += int(count)
-        for frame in set(frames):
+        for frame in dict.fromkeys(frames):
             whole[frame] += int(count)
     lines = [f"{title}: {total} samples, {RATE} a second while it worked", ""]
     for name, counts in (("itself", own), ("with what it calls", whole)):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.benchmarks import payload
+from tests.benchmarks import payload, profiles
 from tests.benchmarks.harness import Run, Runs, Terms, UnequalTermsError, WrongResultError, in_turns
 from tests.benchmarks.report import Goal, Outcome, page
 
@@ -104,3 +104,17 @@ def test_items_are_of_the_stated_size_and_numbered_throughout() -> None:
     pages = [payload.page(number) for number in range(3)]
     assert 15_500 <= len(payload.text(pages[0])) <= 16_500
     assert sum(item["n"] for one in pages for item in one) == payload.sum_of(300)
+
+
+def test_a_profile_tells_of_what_the_loop_runs() -> None:
+    """Imports do not count; a function counts by itself where it is innermost, and with what it calls once a stack."""
+    loop = "main (a/cli/main.py:3);Runner.run (b/asyncio/runners.py:118)"
+    stacks = [f"{loop};outer (c/x/y.py:1);inner (c/x/y.py:2) 3", f"{loop} 1", "main (a/cli/main.py:1);load (i.py:9) 9"]
+    told = [line.split(maxsplit=1) for line in profiles.table(stacks, "title").splitlines() if "%" in line]
+    assert told == [
+        ["75.0%", "inner (x/y.py)"],
+        ["25.0%", "Runner.run (asyncio/runners.py)"],
+        ["100.0%", "Runner.run (asyncio/runners.py)"],
+        ["75.0%", "outer (x/y.py)"],
+        ["75.0%", "inner (x/y.py)"],
+    ]
