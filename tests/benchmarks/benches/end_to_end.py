@@ -19,6 +19,9 @@ from tests.benchmarks.contenders import QUEUE, TASK_QUEUES, Peer, worker_stub
 from tests.benchmarks.harness import Run, in_turns
 from tests.benchmarks.report import Goal, Outcome
 
+Cpu = tuple[float, float, float]
+"""Seconds of processor time of the coordinator, the worker and the broker; children of a worker do not count."""
+
 SEED = "bench"
 OURS = "coordinator, full pages"
 SIZES = (1, 3, 10)
@@ -72,14 +75,14 @@ async def _ours(at: Bed, items: int, size: int) -> Run:
         out = site.out()
         async with worker_stub(site, out, items, "--http-url", url, "--concurrency", "20") as worker:
             await consumed(site, topology.WORK)
-            before = program.cpu() + worker.cpu()
+            before = program.cpu(), worker.cpu(), machine.cpu_of(at.pid)
             command = (sys.executable, "-m", "tests.benchmarks.producer", site.url, SEED, str(pages), str(size))
             async with site.running(*command) as producer:
                 told = await machine.result(out, [program, worker, producer], items)
-            cpu = (program.cpu() + worker.cpu() - before) / items * 1e6
+            after = program.cpu(), worker.cpu(), machine.cpu_of(at.pid)
             await site.drained(topology.WORK)
         terms = await site.terms(topology.WORK, None, 1)
-        return Run(items / (told["last"] - told["first"]), terms, {"cpu us an item": cpu})
+        return Run(items / (told["last"] - told["first"]), terms, _costs(before, after, items))
 
 
 async def _peer(at: Bed, peer: Peer, messages: int, size: int) -> Run:
@@ -88,13 +91,19 @@ async def _peer(at: Bed, peer: Peer, messages: int, size: int) -> Run:
         out, items = site.out(), messages * size
         async with peer.worker(site, out, items) as worker:
             await consumed(site, QUEUE)
-            before = worker.cpu()
+            before = 0.0, worker.cpu(), machine.cpu_of(at.pid)
             async with peer.producer(site, site.out("unused"), messages, size) as producer:
                 told = await machine.result(out, [worker, producer], items)
-            cpu = (worker.cpu() - before) / items * 1e6
+            after = 0.0, worker.cpu(), machine.cpu_of(at.pid)
             await site.drained(QUEUE)
         terms = await site.terms(QUEUE, None, 1)
-        return Run(items / (told["last"] - told["first"]), terms, {"cpu us an item": cpu})
+        return Run(items / (told["last"] - told["first"]), terms, _costs(before, after, items))
+
+
+def _costs(before: Cpu, after: Cpu, items: int) -> dict[str, float]:
+    """Microseconds of processor time an item."""
+    names = ("coordinator us an item", "worker us an item", "broker us an item")
+    return {name: (end - begin) / items * 1e6 for name, begin, end in zip(names, before, after, strict=True)}
 
 
 async def consumed(site: Site, queue: str) -> None:
