@@ -23,6 +23,8 @@ FILLS = 25
 """Looks within which a queue that shall be deleted has something in it, if ever."""
 ELECTION = 10
 """Seconds within which a queue whose nodes are all back has a leader, if ever."""
+SETTLED = 3.0
+"""Seconds after which a queue is old enough to outlive a kill of all nodes; within one second it is lost for good."""
 
 
 async def delete_dead_queues(world: World) -> None:
@@ -61,7 +63,7 @@ async def _delete(world: World, queue: str) -> None:
 
 
 async def delete_queue(world: World, rng: random.Random) -> None:
-    """Delete a queue whose loss is survivable, while all nodes are there, and until it is made anew.
+    """Delete a queue whose loss is survivable, while all nodes are there, and until it is made anew and has settled.
 
     One that holds something, if that can be had: mostly they are empty.
     """
@@ -81,6 +83,7 @@ async def delete_queue(world: World, rng: random.Random) -> None:
                     await asyncio.sleep(RECOVERY)
                     if queue in await management.totals():
                         break
+            await asyncio.sleep(SETTLED)
     except (httpx.HTTPError, ManagementError):
         await asyncio.sleep(RECOVERY)
     finally:
