@@ -15,7 +15,7 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.channel import Delivery
-from coordinator.broker.messages import is_marked, publication_of, read_batch
+from coordinator.broker.messages import is_marked, peek, publication_of, read_batch
 from coordinator.broker.taker import Taker, Takings
 from coordinator.domain.tags import eligible
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueSilentError
@@ -262,7 +262,7 @@ class Leases:
         await self._work.departures.confirmed(publication_of(delivery))
         self._work.fetched(queue, publication_of(delivery))
         try:
-            batch = read_batch(delivery)
+            batch = self._read(delivery)
         except InvalidInputError:
             await delivery.reject()
             return None
@@ -278,6 +278,11 @@ class Leases:
         self._leases[handle] = lease
         self._events.batch("batch.held", batch, worker)
         return lease
+
+    def _read(self, delivery: Delivery) -> Batch:
+        """The batch that was fetched; of one that was published here the items are not decoded once more."""
+        is_ours = self._work.ledger.is_out(publication_of(delivery))
+        return (peek(delivery) if is_ours else None) or read_batch(delivery)
 
     async def _put_back(self, lease: Lease, reason: str, *, is_seen: bool = False) -> bool:
         """Make a batch available again, unless its seed was purged; returns whether it was so.

@@ -10,13 +10,27 @@ import httpx
 import pytest
 from starlette.types import Message
 
+from coordinator import topology
 from coordinator.broker.management import Management
+from coordinator.broker.messages import batch_message
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
+from coordinator.models import Batch
 from coordinator.node.leases import Lease
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.steps import ack, counts_settle, fetch, put_seed, seed_of, served, submit, until
+from tests.integration.steps import (
+    ack,
+    channel_of,
+    counts_settle,
+    dead_letters,
+    fetch,
+    put_seed,
+    seed_of,
+    served,
+    submit,
+    until,
+)
 from tests.support import (
     DEADLINE,
     PREFIX,
@@ -40,6 +54,19 @@ async def test_a_fetched_batch(api: httpx.AsyncClient) -> None:
     assert (batch["seed"], batch["epoch"], batch["attempt"], batch["tags"]) == ("s", 1, 1, [])
     assert batch["items"] == [{"id": "1", "url": "file:///x", "metadata": {"a": [1]}, "more": 2.0}]
     assert batch["created"].endswith("Z")
+
+
+async def test_what_proves_to_be_no_batch_is_not_handed_out(api: httpx.AsyncClient, settings: Settings) -> None:
+    """A body of strangers whose head is in order and whose items are none lies in `dead`; the next batch goes out."""
+    broken = batch_message(Batch("broken", "s", 1, 1, (), "", 2, b'[{"id":"a"},1]'), "p")
+    async with channel_of(settings) as channel:
+        await channel.publish("", topology.WORK, broken, mandatory=True)
+    fetching = asyncio.create_task(fetch(api))
+    [letter] = await dead_letters(api, 1)
+    assert "items.1" in letter["reason"]
+    await submit(api, "s", 1)
+    [batch] = await fetching
+    assert batch["items"] == items(1, "s-")
 
 
 async def test_nothing_to_fetch(api: httpx.AsyncClient) -> None:
