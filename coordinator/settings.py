@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     """How many unsent batches a work queue may hold at most."""
     last_offer_patience: Annotated[float, Field(gt=0)] = 30.0
     """How long dispatch may stand still so that a batch at its attempt limit is offered alone."""
+    broker_tick: Annotated[float, Field(ge=1, le=300)] = 5.5
+    """By how much the broker's figures of its queues may lag: somewhat more than its `quorum_tick_interval`."""
     history: Annotated[int, Field(ge=0, le=10_000_000)] = 50_000
     """How many events of batches, and how many of seeds and workers, a coordinator keeps in memory to tell of."""
     max_body: Annotated[int, Field(ge=1024)] = 8 * MIB

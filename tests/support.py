@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from coordinator.broker.channel import Delivery, Message
 from coordinator.broker.connection import Connection
+from coordinator.broker.node_config import FIGURES_LAG
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.http.server import Server, scheme_of, server_config
@@ -30,7 +31,6 @@ from coordinator.settings import Settings
 
 DEADLINE = 20.0
 PREFIX = "/aspire_api/manager"
-PRIVATE_TICK = 1.5
 
 
 async def eventually(holds: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
@@ -82,7 +82,7 @@ async def _delete_vhost(http: httpx.AsyncClient, name: str) -> None:
 @contextlib.asynccontextmanager
 async def running_node(settings: Settings) -> AsyncIterator[Node]:
     """A coordinator in this process, ready."""
-    node = Node(settings, PRIVATE_TICK)
+    node = Node(settings.model_copy(update={"broker_tick": FIGURES_LAG}))
     task = asyncio.create_task(node.run())
     ready = asyncio.create_task(node.wait_ready())
     try:

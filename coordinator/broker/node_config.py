@@ -48,6 +48,8 @@ cluster_formation.discovery_retry_interval = 100
 
 FIGURES_MS = 1000
 """RabbitMQ's own is 5000. Each quorum queue's part of it costs the broker some 0.15 ms: thousands of them are felt."""
+FIGURES_LAG = 1.5
+"""Seconds by which figures lag that are brought up to date so often."""
 
 
 def advanced_config(figures_ms: int = FIGURES_MS) -> str:

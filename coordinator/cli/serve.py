@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from coordinator import discovery, event_loop, logs
+from coordinator.broker.node_config import FIGURES_LAG
 from coordinator.broker.private import PrivateBroker
 from coordinator.cli.broker import ended
 from coordinator.cli.common import AmqpUrl, examples, load_settings, without_password
@@ -24,15 +25,13 @@ from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
 from coordinator.http.server import BACKLOG, Server, check_certificate, scheme_of, server_config
 from coordinator.http.stopping import Requests
-from coordinator.node.node import DEFAULT_TICK, Node
+from coordinator.node.node import Node
 from coordinator.settings import Settings
 from coordinator.tls import client_context
 from coordinator.tokens import Tokens, new_secret
 
 log = structlog.get_logger(__name__)
 
-PRIVATE_TICK: Final = 1.5
-"""Seconds by which a private broker's figures lag: it is told to count more often than by default."""
 OTHER_FILES: Final = 200
 """Open files beside the connections over HTTP."""
 HTTP_GRACE: Final = 2
@@ -159,12 +158,11 @@ async def _serve(settings: Settings, listener: socket.socket, tokens: Tokens, lo
     """
     async with contextlib.AsyncExitStack() as stack:
         ends: list[asyncio.Task[None]] = []
-        tick = DEFAULT_TICK
         if not settings.amqp_urls():
             private = await stack.enter_async_context(PrivateBroker(settings.home / "broker"))
-            settings, tick = _with_broker(settings, private), PRIVATE_TICK
+            settings = _with_broker(settings, private)
             ends.append(await stack.enter_async_context(_running(ended(private), "broker")))
-        node = Node(settings, tick)
+        node = Node(settings)
         ends.append(await stack.enter_async_context(_running(node.run(), "node")))
         ends.append(await stack.enter_async_context(_http(create_app(node, tokens), settings, listener)))
         url = _url(settings, listener)
@@ -184,7 +182,12 @@ def _with_broker(settings: Settings, private: PrivateBroker) -> Settings:
         management=without_password(urls.management),
         folder=str(private.folder),
     )
-    return settings.model_copy(update={"amqp_url": SecretStr(urls.amqp), "management_url": SecretStr(urls.management)})
+    its_own = {
+        "amqp_url": SecretStr(urls.amqp),
+        "management_url": SecretStr(urls.management),
+        "broker_tick": FIGURES_LAG,
+    }
+    return settings.model_copy(update=its_own)
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.broker.node_config import FIGURES_LAG
 from coordinator.demo.broker import a_broker
 from coordinator.demo.crew import Crew, DemoFailedError, coordinating, insist, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
@@ -28,7 +29,6 @@ from worker_stub.filesystem import item_of, list_tree
 
 LEAST = 10_000
 CANDIDATES = ("/usr/share", "/usr/lib", "/usr", "/Library", "/opt")
-PRIVATE_TICK = 1.5
 STALL = 30.0
 SAMPLE = 200
 WORKERS = 3
@@ -80,11 +80,12 @@ async def run_demo(root: str, console: Console) -> Ledger:
         settings = Settings(
             amqp_url=SecretStr(urls.amqp),
             management_url=SecretStr(urls.management),
+            broker_tick=FIGURES_LAG,
             home=folder,
             tokens=SecretStr(""),
             tokens_file=folder / "tokens.json",
         )
-        node = Node(settings, PRIVATE_TICK)
+        node = Node(settings)
         url = await stack.enter_async_context(coordinating(node))
         results = await stack.enter_async_context(listening(settings.amqp_urls()))
         extra = pace(len(entries), WORKERS)

@@ -70,14 +70,12 @@ class Lasting:
     """What a coordinator knows and counts in one session after the other.
 
     Attributes:
-        broker_tick: seconds by which the broker's figures of unacked messages lag.
         ring: what happened.
         tally: what was done, in figures.
         dealt: publications that came back.
         quarantine: queues that are left alone for what they did to earlier sessions.
     """
 
-    broker_tick: float
     ring: Ring
     tally: Tally = field(default_factory=Tally)
     dealt: Memory = field(default_factory=Memory)
@@ -143,7 +141,7 @@ async def assemble(settings: Settings, instance: str, links: Links, registry: Re
         management=links.management,
         peers=peers,
         patience=settings.last_offer_patience,
-        broker_tick=lasting.broker_tick,
+        broker_tick=settings.broker_tick,
     )
     roster = Roster(
         registry=registry,

@@ -17,20 +17,17 @@ from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_TICK = 5.5
-"""Seconds by which a broker's figures lag by default: its quorum queues count every 5 s."""
-
 EXPECTED = (BrokerUnavailableError, BrokerRefusedError, ManagementError)
 
 
 class Node:
     """A coordinator. Its session is None while the broker is away."""
 
-    def __init__(self, settings: Settings, broker_tick: float = DEFAULT_TICK) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.instance = token_hex(4)
         self.problem = "has not connected yet"
-        self._lasting = Lasting(broker_tick, Ring(token_hex(4), settings.history))
+        self._lasting = Lasting(Ring(token_hex(4), settings.history))
         self._session: Session | None = None
         self._was_ready = False
         self._ready = asyncio.Event()

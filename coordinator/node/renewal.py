@@ -15,17 +15,22 @@ from coordinator.node.dispatcher import Dispatcher
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY: Final = 15.0
-"""Seconds between two looks. What a healthy queue holds it brings at once, and the broker's figures lag by less."""
+"""Seconds between two looks, where the broker's figures lag by less; what a healthy queue holds it brings at once."""
 
 
-async def renew_consumers(dispatcher: Dispatcher, management: Management) -> None:
+async def renew_consumers(dispatcher: Dispatcher, management: Management, tick: float) -> None:
     """Renew the consumer of each queue that held pages at two looks in a row and brought none in between.
 
     Seen on 3.10.8 after nodes were killed: the consumer is there and is not served, until another takes its place.
+
+    Args:
+        dispatcher: has the consumers.
+        management: tells what the queues hold.
+        tick: seconds by which that lags.
     """
     before: dict[str, int] = {}
     while True:
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(max(LOOK_EVERY, 2 * tick))
         try:
             totals = await management.totals() if dispatcher.lines else {}
         except ManagementError as error:

@@ -118,7 +118,7 @@ async def _loops(
         "callbacks": session.callbacks.run(),
         "events": session.events.run(),
         "progress": session.progress.run(),
-        "renewal": renew_consumers(session.dispatcher, links.management),
+        "renewal": renew_consumers(session.dispatcher, links.management, settings.broker_tick),
         "pulse": session.pulse.run(),
         "connections": _until_closed(links.reader, links.writer),
         "coordinators": session.peers.run(),
@@ -140,7 +140,7 @@ async def _loops(
             leases=session.leases,
             roster=session.roster,
             api=links.management,
-            tick=lasting.broker_tick,
+            tick=settings.broker_tick,
         ),
         "notices": _announce_tags(session.registry, links.publishing),
     }

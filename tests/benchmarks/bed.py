@@ -50,17 +50,19 @@ class Bed:
     folder: Path
     samples: Path | None = None
     """Where samples of our programs go, if they are to be taken."""
+    figures_ms: int = FIGURES_MS
+    """How often the broker brings its figures up to date."""
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def made(cls, samples: Path | None = None) -> AsyncIterator[Bed]:
+    async def made(cls, samples: Path | None = None, figures_ms: int = FIGURES_MS) -> AsyncIterator[Bed]:
         """A private broker and a folder for what programs write."""
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            async with PrivateBroker(figures_ms=FIGURES_MS) as broker:
+            async with PrivateBroker(figures_ms=figures_ms) as broker:
                 at = urlsplit(broker.urls.management)
                 async with management(at.geturl()) as http:
                     version = str((await http.get("/api/overview")).json()["rabbitmq_version"])
-                yield cls(broker.urls, broker.pid, version, Path(folder), samples)
+                yield cls(broker.urls, broker.pid, version, Path(folder), samples, figures_ms)
 
     @contextlib.asynccontextmanager
     async def site(self, *, delete: bool = True) -> AsyncIterator[Site]:
@@ -109,6 +111,7 @@ class Site:
             "COORDINATOR_HTTP_PORT": "0",
             "COORDINATOR_LOG_FORMAT": "json",
             "COORDINATOR_RATE_LIMIT": "0",
+            "COORDINATOR_BROKER_TICK": str(self.bed.figures_ms / 1000 + 0.5),
         }
 
     def out(self, name: str = "out") -> Path:

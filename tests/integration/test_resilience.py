@@ -88,7 +88,7 @@ async def test_broker_away(tmp_path: Path) -> None:
     """While the broker is away the shim says so and does nothing; when it comes, all goes on by itself."""
     async with own_broker(tmp_path / "broker") as (broker, settings):
         await broker.kill()
-        node = Node(settings, 1.5)
+        node = Node(settings)
         running = asyncio.create_task(node.run())
         async with serving(node) as url, httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
             await eventually(lambda: "no broker answers" in node.problem, "the coordinator has tried")

@@ -29,10 +29,13 @@ CURVE_SEEDS = (1, 100, 1000)
 CURVE_WORKERS = (1, 100)
 COORDINATORS = (1, 2, 3)
 QUEUED = (10_000, 1_000_000, 10_000_000)
+RARE_MS = 15_000
+"""How often a broker of thousands of queues should bring their figures up to date, as docs/scale.md says."""
 DISPATCHING = 5.0
 """Seconds."""
 PASSED = 60_000
 """Batches that fill the history of events (`COORDINATOR_HISTORY`): else it would be measured how many have passed."""
+RARELY = f"coordinator, all seeds, figures every {RARE_MS // 1000} s"
 Say = Callable[[str], None]
 
 
@@ -43,6 +46,7 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Say) -> list[Outcome]:
     queued = QUEUED[:-1] if quick else QUEUED
     compared = {
         **{_seeds(count): partial(_alone, batches, count) for count in (10, seeds)},
+        RARELY: partial(_alone, batches, seeds, RARE_MS),
         **{_workers(count): partial(_with_workers, at, batches, count) for count in (10, workers)},
     }
     curve = {
@@ -60,6 +64,7 @@ async def run(at: Bed, rounds: int, *, quick: bool, say: Say) -> list[Outcome]:
     name = f"memory at {most:,} items ÷ at {least:,}"
     return [
         _ratio(runs, f"rate at {seeds:,} seeds ÷ at 10", _seeds(seeds), _seeds(10)),
+        _ratio(runs, f"rate at {seeds:,} seeds, figures every {RARE_MS // 1000} s, ÷ at 10", RARELY, _seeds(10)),
         _ratio(runs, f"rate at {workers:,} workers ÷ at 10", _workers(workers), _workers(10)),
         Outcome.figure(name, [growth], growth, Goal(1.1, at_most=True), ""),
         Outcome.figure(f"memory with {seeds:,} seeds", with_seeds, max(with_seeds), Goal(250, at_most=True), "MB"),
@@ -78,9 +83,13 @@ def _workers(count: int) -> str:
     return f"coordinator, {count:,} workers"
 
 
-async def _alone(batches: int, seeds: int) -> Run:
+async def _alone(batches: int, seeds: int, figures_ms: int = bed.FIGURES_MS) -> Run:
     """On a broker of its own: to delete thousands of queues takes minutes, and those that are left cost time."""
-    async with Bed.made() as at, at.site(delete=False) as site, site.coordinator() as (program, url):
+    async with (
+        Bed.made(figures_ms=figures_ms) as at,
+        at.site(delete=False) as site,
+        site.coordinator() as (program, url),
+    ):
         return await _filled_first(site, batches, seeds, url, [program])
 
 
