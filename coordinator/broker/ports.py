@@ -47,7 +47,8 @@ def choose_ports(wanted: Mapping[Name, int], *, required: frozenset[Name]) -> di
         PrivateBrokerError: a required port is taken, or none is free.
     """
     chosen: dict[Name, int] = {}
-    for name, port in wanted.items():
+    for name in sorted(wanted, key=lambda name: name not in required):  # first those without a choice
+        port = wanted[name]
         if port and port not in chosen.values() and is_free(port):
             chosen[name] = port
         elif name in required:
