@@ -143,6 +143,9 @@ def node_environment(settings: NodeSettings, inherited: Mapping[str, str]) -> di
         "ERL_EPMD_PORT": str(settings.epmd_port),
         "ERL_CRASH_DUMP_SECONDS": "0",
         "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the VM, instead of a shell that waits for it
+        # RabbitMQ binds each thread that runs its processes to a core, which is for a machine of its own. Here others
+        # work beside it, and while they keep a core busy, the thread bound to it waits.
+        "RABBITMQ_SCHEDULER_BIND_TYPE": "u",
         "RABBITMQ_NODENAME": settings.name,
         "RABBITMQ_DIST_PORT": str(settings.distribution_port),
         "RABBITMQ_MNESIA_BASE": str(folder / "data"),

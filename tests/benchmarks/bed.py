@@ -65,6 +65,16 @@ class Bed:
                 yield cls(broker.urls, broker.pid, version, Path(folder), samples, figures_ms)
 
     @contextlib.asynccontextmanager
+    async def anew(self) -> AsyncIterator[Bed]:
+        """Another broker like this one, for a run that is too short to have its share of what the log does.
+
+        A broker's log is empty at first; when it has grown to 512 MB, all queues' messages are written a second time,
+        for seconds. On one broker for all runs that falls into some of them by chance, and doubles what they take.
+        """
+        async with Bed.made(self.samples, self.figures_ms) as bed:
+            yield bed
+
+    @contextlib.asynccontextmanager
     async def site(self, *, delete: bool = True) -> AsyncIterator[Site]:
         """A virtual host of its own; with many queues it is quicker to end the broker than to delete it."""
         async with own_vhost(self.urls, delete=delete) as settings:

@@ -131,6 +131,14 @@ async def test_only_loopback_is_listened_on(pair: tuple[PrivateBroker, PrivateBr
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells by /proc where threads may run")
+async def test_its_threads_may_run_on_any_core(pair: tuple[PrivateBroker, PrivateBroker]) -> None:
+    """Others work on this machine too: a thread that is bound to a core waits while they keep that core busy."""
+    threads = [int(path.name) for path in Path(f"/proc/{pair[0].pid}/task").iterdir()]
+    assert len(threads) > 1
+    assert {frozenset(os.sched_getaffinity(thread)) for thread in threads} == {frozenset(os.sched_getaffinity(0))}
+
+
 async def test_the_password_is_in_no_command_line(pair: tuple[PrivateBroker, PrivateBroker]) -> None:
     """Other users can read every command line, so no process shows a secret there."""
     state = json.loads((pair[0].folder / "private-broker.json").read_text())

@@ -37,7 +37,7 @@ CHOSEN = (
 
 async def run(at: Bed, rounds: int, *, quick: bool, say: Callable[[str], None]) -> list[Outcome]:
     """Measure."""
-    items = 60_000 if quick else 300_000
+    items = 60_000 if quick else 1_200_000
     peers = [peer for peer in TASK_QUEUES if peer.name in CHOSEN]
     contenders = {
         OURS: partial(_ours, at, items, payload.ITEMS),

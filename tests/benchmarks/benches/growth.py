@@ -94,7 +94,7 @@ async def _alone(batches: int, seeds: int, figures_ms: int = bed.FIGURES_MS) -> 
 
 
 async def _several(at: Bed, batches: int, nodes: int) -> Run:
-    async with at.site() as site, contextlib.AsyncExitStack() as stack:
+    async with at.anew() as own, own.site() as site, contextlib.AsyncExitStack() as stack:
         started = [await stack.enter_async_context(site.coordinator(number)) for number in range(nodes)]
         return await _filled_first(site, batches, 30, started[0][1], [program for program, _ in started])
 
@@ -114,7 +114,7 @@ async def _filled_first(site: Site, batches: int, seeds: int, url: str, programs
 
 async def _with_workers(at: Bed, batches: int, workers: int) -> Run:
     """All workers are there before the first batch is."""
-    async with at.site() as site, site.coordinator() as (program, url), api(url) as client:
+    async with at.anew() as own, own.site() as site, site.coordinator() as (program, url), api(url) as client:
         ids = [f"seed-{number}" for number in range(10)]
         await create_released(client, ids)
         await site.fill_many((ids[number % 10], site.checked_page(number)) for number in range(batches))

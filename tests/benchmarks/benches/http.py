@@ -58,7 +58,7 @@ def _name(clients: int, together: int) -> str:
 
 
 async def _ours(at: Bed, batches: int, clients: int, together: int) -> Run:
-    async with at.site() as site, site.coordinator() as (program, url):
+    async with at.anew() as own, own.site() as site, site.coordinator() as (program, url):
         await site.fill(topology.ITEMS, SEED, [site.checked_page(number) for number in range(batches)])
         before = program.cpu()
         told = await _fetched(site, urlsplit(url).netloc, batches, clients, together, program)
