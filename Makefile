@@ -34,9 +34,11 @@ format: setup ## format the code, and fix what the linter can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+# Files in their order, else those of few tests would come last, which are the longest; unit tests fill what is left.
 test: setup ## run all tests, or some: make test TESTS=tests/unit
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(AT_ONCE) --maxprocesses=4 --dist loadfile $(or $(TESTS),tests) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n $(AT_ONCE) --maxprocesses=4 --dist loadfile --no-loadscope-reorder \
+		$(or $(TESTS),tests) $(PYTEST_ARGS)
 
 test-brokers: setup ## the integration tests, or some (TESTS=…), with RabbitMQ in containers: each of IMAGES in turn (needs a Docker engine)
 	@set -e; for image in $(or $(IMAGES),rabbitmq:3-management rabbitmq:4-management); do \
