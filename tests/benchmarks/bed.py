@@ -27,7 +27,7 @@ from tests.benchmarks import payload
 from tests.benchmarks.harness import Terms, WrongResultError
 from tests.benchmarks.machine import PATIENCE, Program, stop
 from tests.benchmarks.profiles import sampled
-from tests.support import own_vhost
+from tests.helpers.support import own_vhost
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache"

@@ -16,8 +16,8 @@ from coordinator import logs
 from coordinator.broker.private import PrivateBroker
 from coordinator.node.node import Node
 from tests.browser.conftest import find_chromium
-from tests.browser.crowd import gather_crowd, tell_of_workers
-from tests.support import own_vhost, running_node, serving
+from tests.helpers.crowd import gather_crowd, tell_of_workers
+from tests.helpers.support import own_vhost, running_node, serving
 
 VIEWS: Final = ("seeds", "workers")
 PAGES: Final = (0, 1, 10)

@@ -23,7 +23,7 @@ from coordinator.models import SeedSpec, WorkerSpec
 from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.support import Drain, StockWorker, eventually, items, own_vhost, publish_items, running_node
+from tests.helpers.support import Drain, StockWorker, eventually, items, own_vhost, publish_items, running_node
 
 HELD = 20
 ITEMS = 10

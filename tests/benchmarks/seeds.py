@@ -9,7 +9,7 @@ import httpx
 
 from tests.benchmarks import payload
 from tests.benchmarks.harness import WrongResultError
-from tests.support import PREFIX
+from tests.helpers.support import PREFIX
 
 AT_ONCE = 20
 PATIENCE = 120.0

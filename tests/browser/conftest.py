@@ -17,10 +17,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 from coordinator.broker.private import BrokerUrls
 from coordinator.node.node import Node
-from tests.integration.conftest import broker
-from tests.support import DEADLINE, PREFIX, in_ci, own_vhost, running_node, serving
-
-__all__ = ["broker"]
+from tests.helpers.support import DEADLINE, PREFIX, in_ci, own_vhost, running_node, serving
 
 WIDTH, HEIGHT = 1440, 900
 expect.set_options(timeout=DEADLINE * 1000)

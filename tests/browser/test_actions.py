@@ -6,8 +6,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Site
-from tests.integration.steps import counts_settle, dead_letters, fetch, put_seed, seed_of, submit, until
-from tests.support import publish_items
+from tests.helpers.steps import counts_settle, dead_letters, fetch, put_seed, seed_of, submit, until
+from tests.helpers.support import publish_items
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

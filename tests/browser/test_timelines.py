@@ -11,8 +11,8 @@ from playwright.async_api import Page, expect
 
 from coordinator.broker.private import BrokerUrls
 from tests.browser.conftest import Site
-from tests.integration.steps import ack, fetch, put_seed, submit
-from tests.support import PREFIX, StockWorker, eventually, own_vhost, running_node, serving
+from tests.helpers.steps import ack, fetch, put_seed, submit
+from tests.helpers.support import PREFIX, StockWorker, eventually, own_vhost, running_node, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,7 +13,7 @@ from coordinator.broker.private import BrokerUrls
 from coordinator.domain.entries import SeedSet
 from coordinator.models import SeedSpec
 from coordinator.tokens import Role, Token, add_token, digest, new_secret, revoke_tokens
-from tests.support import own_vhost, running_node, serving
+from tests.helpers.support import own_vhost, running_node, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

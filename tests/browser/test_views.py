@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Site
-from tests.browser.crowd import gather_crowd
-from tests.integration.steps import dead_letters, fetch, put_seed, submit
-from tests.support import publish_items
+from tests.helpers.crowd import gather_crowd
+from tests.helpers.steps import dead_letters, fetch, put_seed, submit
+from tests.helpers.support import publish_items
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -6,7 +6,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from coordinator.broker.private_cluster import PrivateCluster
-from tests.chaos.proxy import Address
+from tests.helpers.link import Address
 
 
 class Broker:

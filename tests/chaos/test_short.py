@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from coordinator.broker.private import find_server
-from tests.chaos.processes import CHECKOUT, child_environment
-from tests.support import in_ci
+from tests.helpers.children import CHECKOUT, child_environment
+from tests.helpers.support import in_ci
 
 SEED = os.environ.get("CHAOS_SEED", "7")
 FAULTS = (

@@ -20,10 +20,10 @@ from tests.chaos.broker import Broker
 from tests.chaos.hands import hands_beside, in_hand
 from tests.chaos.history import Fault, Recorder, file_name
 from tests.chaos.load import SEEDS, SeedPlan
-from tests.chaos.processes import Child
-from tests.chaos.proxy import HOST, Address, Link
 from tests.chaos.story import Limits
 from tests.chaos.worker import Config
+from tests.helpers.children import Child
+from tests.helpers.link import HOST, Address, Link
 
 READY = 60.0
 LOOK = 0.1

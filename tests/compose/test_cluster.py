@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.system import UP, Crawl, System, composed
+from tests.helpers.compose import UP, Crawl, System, composed
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("COORDINATOR_TEST_COMPOSE") != "yes", reason="run by `make test-compose`"),

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.system import UP, Crawl, System, answer, composed, docker, read_results, unfinished
-from tests.support import eventually, items
+from tests.helpers.compose import UP, Crawl, System, answer, composed, docker, read_results, unfinished
+from tests.helpers.support import eventually, items
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("COORDINATOR_TEST_COMPOSE") != "yes", reason="run by `make test-compose`"),

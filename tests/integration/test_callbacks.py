@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from coordinator.broker.private import BrokerUrls
-from tests.integration.listener import Listener
-from tests.integration.steps import served, submit
-from tests.support import eventually, own_vhost
+from tests.helpers.listener import Listener
+from tests.helpers.steps import served, submit
+from tests.helpers.support import eventually, own_vhost
 
 HOSTILE = "a/b+c= ü"
 

@@ -18,7 +18,7 @@ import pytest
 
 import coordinator
 from coordinator.settings import Settings
-from tests.support import PREFIX, eventually
+from tests.helpers.support import PREFIX, eventually
 
 
 class Shell:

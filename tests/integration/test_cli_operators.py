@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from coordinator.settings import Settings
-from tests.integration.steps import channel_of, fetch, put_seed, submit
+from tests.helpers.steps import channel_of, fetch, put_seed, submit
+from tests.helpers.support import PREFIX
 from tests.integration.test_cli import Shell
-from tests.support import PREFIX
 
 SEQUENCE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 ON_SCREEN, OFF_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"

@@ -17,7 +17,7 @@ from coordinator.errors import InvalidInputError, NoReplyError, QueueMissingErro
 from coordinator.models import Item
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.support import Drain, StockWorker, eventually, items, running_node, serving
+from tests.helpers.support import Drain, StockWorker, eventually, items, running_node, serving
 
 
 def made(count: int) -> Iterator[Item]:

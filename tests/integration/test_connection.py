@@ -12,7 +12,7 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.scout import Scout
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.settings import Settings
-from tests.support import DEADLINE, eventually
+from tests.helpers.support import DEADLINE, eventually
 
 ROUNDS = 10
 

@@ -17,8 +17,8 @@ from coordinator.http.app import create_app
 from coordinator.http.dashboard.shell import SHELL
 from coordinator.http.dashboard.watches import Watches
 from coordinator.node.node import Node
-from tests.integration.steps import Json, put_seed, seed_of
-from tests.support import DEADLINE, PREFIX, eventually, own_vhost, running_node, serving_app
+from tests.helpers.steps import Json, put_seed, seed_of
+from tests.helpers.support import DEADLINE, PREFIX, eventually, own_vhost, running_node, serving_app
 
 
 class Site:

@@ -14,7 +14,7 @@ from coordinator.broker.channel import Message
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 from coordinator.topology import Exchange, tags_of_work_queue, work_queue_name
-from tests.integration.steps import (
+from tests.helpers.steps import (
     Json,
     ack,
     channel_of,
@@ -26,7 +26,7 @@ from tests.integration.steps import (
     submit,
     until,
 )
-from tests.support import DEADLINE, Drain, StockWorker, eventually, items, publish_items
+from tests.helpers.support import DEADLINE, Drain, StockWorker, eventually, items, publish_items
 
 WEIRD = "a b+c/%é"
 

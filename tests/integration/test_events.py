@@ -14,8 +14,8 @@ from coordinator.client import HttpManager, Reader
 from coordinator.errors import BrokerUnavailableError, InvalidInputError
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.steps import ack, fetch, put_seed, served, submit, until
-from tests.support import PREFIX, StockWorker, eventually, running_node, serving
+from tests.helpers.steps import ack, fetch, put_seed, served, submit, until
+from tests.helpers.support import PREFIX, StockWorker, eventually, running_node, serving
 
 
 def url_of(api: httpx.AsyncClient) -> str:

@@ -17,7 +17,7 @@ from coordinator.http.app import create_app
 from coordinator.http.gates import Gates
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.support import DEADLINE, PREFIX, eventually, serving_app
+from tests.helpers.support import DEADLINE, PREFIX, eventually, serving_app
 
 HEAD = f"POST {PREFIX}/release/seed HTTP/1.1\r\nHost: localhost\r\n".encode()
 

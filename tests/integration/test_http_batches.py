@@ -19,7 +19,7 @@ from coordinator.models import Batch
 from coordinator.node.leases import Lease
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.steps import (
+from tests.helpers.steps import (
     ack,
     channel_of,
     counts_settle,
@@ -31,7 +31,7 @@ from tests.integration.steps import (
     submit,
     until,
 )
-from tests.support import (
+from tests.helpers.support import (
     DEADLINE,
     PREFIX,
     StockWorker,

@@ -26,9 +26,9 @@ from coordinator.errors import (
 from coordinator.models import Item, ItemResult, SeedSpec, WorkerSpec
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.steps import until
-from tests.integration.workers import told
-from tests.support import DEADLINE, eventually, serving
+from tests.helpers.steps import until
+from tests.helpers.support import DEADLINE, eventually, serving
+from tests.helpers.workers import told
 
 HOSTILE = "a/b+c= ü"
 

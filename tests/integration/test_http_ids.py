@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from coordinator.settings import Settings
-from tests.integration.steps import ack, command, fetch, put_seed, quoted, seed_of, submit
-from tests.support import PREFIX, Drain, eventually, items, publish_items
+from tests.helpers.steps import ack, command, fetch, put_seed, quoted, seed_of, submit
+from tests.helpers.support import PREFIX, Drain, eventually, items, publish_items
 
 HOSTILE = [
     "AAABcID5GBc=",

@@ -17,8 +17,8 @@ from coordinator.http.app import create_app
 from coordinator.http.gates import Gates
 from coordinator.node.node import Node
 from coordinator.tokens import Token, add_token, digest
-from tests.integration.steps import ack, counts_settle, fetch, seed_of, submit, until
-from tests.support import DEADLINE, PREFIX, eventually, items, own_vhost, running_node, serving_app
+from tests.helpers.steps import ack, counts_settle, fetch, seed_of, submit, until
+from tests.helpers.support import DEADLINE, PREFIX, eventually, items, own_vhost, running_node, serving_app
 
 MIB = 1024 * 1024
 

@@ -11,8 +11,8 @@ from coordinator.client import HttpManager
 from coordinator.errors import NotFoundError
 from coordinator.node import figures
 from coordinator.node.node import Node
-from tests.integration.steps import ack, channel_of, dead_letters, fetch, put_seed, seed_of, submit, until
-from tests.support import PREFIX
+from tests.helpers.steps import ack, channel_of, dead_letters, fetch, put_seed, seed_of, submit, until
+from tests.helpers.support import PREFIX
 
 WEB = [{"type": "route", "routeTo": "web"}]
 

@@ -13,8 +13,8 @@ from coordinator.broker.private import BrokerUrls
 from coordinator.http.dashboard.shell import SHELL
 from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens
-from tests.integration.steps import Json, fetch, submit
-from tests.support import own_vhost, running_node, serving
+from tests.helpers.steps import Json, fetch, submit
+from tests.helpers.support import own_vhost, running_node, serving
 
 MATRIX: list[tuple[str, str, set[Role]]] = [
     ("GET", "/batch", {"worker"}),

@@ -9,8 +9,8 @@ import httpx
 import orjson
 
 from coordinator.settings import Settings
-from tests.integration.steps import Json, ack, counts_settle, fetch, put_seed, seed_of, submit, until
-from tests.support import Drain, StockWorker, eventually, items, publish_items
+from tests.helpers.steps import Json, ack, counts_settle, fetch, put_seed, seed_of, submit, until
+from tests.helpers.support import Drain, StockWorker, eventually, items, publish_items
 
 FIELDS = {"id", "state", "epoch", "priority", "policies", "batchSize", "owner", "counts"}
 COUNTS = {"available", "queued", "sent", "taken", "exact"}

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from coordinator.node.node import Node
-from tests.integration.steps import fetch, seed_of, submit
-from tests.support import PREFIX, serving
+from tests.helpers.steps import fetch, seed_of, submit
+from tests.helpers.support import PREFIX, serving
 
 PREFIXES = ("/aspire_api/manager", "/aspire/_api/manager")
 METHODS = {"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"}

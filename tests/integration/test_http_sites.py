@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.integration.steps import ack, fetch, seed_of, submit
+from tests.helpers.steps import ack, fetch, seed_of, submit
 
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site"},

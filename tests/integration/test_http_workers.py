@@ -13,8 +13,8 @@ from coordinator.broker.connection import Connection
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.settings import Settings
 from coordinator.topology import Queue, work_queue
-from tests.integration.steps import Json, ack, channel_of, dead_letters, fetch, put_seed, submit, until
-from tests.support import StockWorker, eventually
+from tests.helpers.steps import Json, ack, channel_of, dead_letters, fetch, put_seed, submit, until
+from tests.helpers.support import StockWorker, eventually
 
 FIELDS = {"id", "tags", "transport", "callback"}
 

@@ -13,8 +13,8 @@ import yaml  # type: ignore[import-untyped]  # its types are a package of their 
 from prometheus_client.parser import text_string_to_metric_families
 
 from coordinator.node.node import Node
-from tests.integration.steps import ack, fetch, submit
-from tests.support import PREFIX, eventually, serving
+from tests.helpers.steps import ack, fetch, submit
+from tests.helpers.support import PREFIX, eventually, serving
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "monitoring"

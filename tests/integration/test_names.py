@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordinator.settings import Settings
-from tests.support import Drain, eventually, items, publish_items
+from tests.helpers.support import Drain, eventually, items, publish_items
 
 pytestmark = pytest.mark.usefixtures("node")
 

@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.steps import dead_letters, fetch, submit
+from tests.helpers.steps import dead_letters, fetch, submit
 
 FRAME = 131_072
 

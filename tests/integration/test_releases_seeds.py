@@ -12,7 +12,7 @@ import orjson
 from coordinator.broker.channel import Message
 from coordinator.errors import BrokerUnavailableError
 from coordinator.settings import Settings
-from tests.integration.steps import (
+from tests.helpers.steps import (
     Json,
     ack,
     channel_of,
@@ -24,7 +24,7 @@ from tests.integration.steps import (
     seed_of,
     submit,
 )
-from tests.support import DEADLINE, Drain, StockWorker, eventually, items, publish_items, running_node
+from tests.helpers.support import DEADLINE, Drain, StockWorker, eventually, items, publish_items, running_node
 
 
 async def result_of(api: httpx.AsyncClient, path: str, seed: str) -> Json:

@@ -8,8 +8,8 @@ import httpx
 from pydantic import SecretStr
 
 from coordinator.settings import Settings
-from tests.integration.steps import Json, command, counts_settle, fetch, put_seed, submit
-from tests.support import StockWorker, eventually
+from tests.helpers.steps import Json, command, counts_settle, fetch, put_seed, submit
+from tests.helpers.support import StockWorker, eventually
 
 
 async def own_worker(api: httpx.AsyncClient, settings: Settings, ident: str, prefetch: int) -> StockWorker:

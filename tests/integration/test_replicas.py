@@ -23,7 +23,7 @@ from coordinator.node.node import Node
 from coordinator.node.sweep import Sweeper, Swept
 from coordinator.settings import Settings
 from coordinator.tokens import Token, add_token, digest
-from tests.integration.steps import (
+from tests.helpers.steps import (
     Json,
     ack,
     channel_of,
@@ -35,7 +35,17 @@ from tests.integration.steps import (
     submit,
     until,
 )
-from tests.support import PREFIX, Drain, StockWorker, eventually, items, own_vhost, publish_items, running_node, serving
+from tests.helpers.support import (
+    PREFIX,
+    Drain,
+    StockWorker,
+    eventually,
+    items,
+    own_vhost,
+    publish_items,
+    running_node,
+    serving,
+)
 
 SEEDS = [f"seed-{number}" for number in range(12)]
 

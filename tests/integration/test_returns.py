@@ -13,8 +13,8 @@ from coordinator.broker.channel import Message
 from coordinator.broker.management import Management
 from coordinator.broker.private import BrokerUrls
 from coordinator.settings import Settings
-from tests.integration.steps import channel_of, counts_settle, dead_letters, put_seed, seed_of, served, submit, until
-from tests.support import DEADLINE, Drain, StockWorker, eventually, items, own_vhost, publish_items
+from tests.helpers.steps import channel_of, counts_settle, dead_letters, put_seed, seed_of, served, submit, until
+from tests.helpers.support import DEADLINE, Drain, StockWorker, eventually, items, own_vhost, publish_items
 
 
 async def test_a_rejected_batch(api: httpx.AsyncClient, settings: Settings) -> None:

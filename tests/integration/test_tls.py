@@ -23,9 +23,9 @@ from coordinator.http.server import check_certificate
 from coordinator.node.session import connected
 from coordinator.settings import Settings
 from coordinator.tls import client_context
-from tests.integration.listener import Listener
-from tests.integration.steps import submit
-from tests.support import PREFIX, in_ci, running_node, serving
+from tests.helpers.listener import Listener
+from tests.helpers.steps import submit
+from tests.helpers.support import PREFIX, in_ci, running_node, serving
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make-test-certificates"
 

@@ -11,8 +11,8 @@ from coordinator.broker.management import BrokerConnection, Management
 from coordinator.errors import BrokerUnavailableError
 from coordinator.models import Item
 from coordinator.settings import Settings
-from tests.integration.workers import TRANSPORTS, Hand, told, until, working
-from tests.support import eventually, items, publish_items
+from tests.helpers.support import eventually, items, publish_items
+from tests.helpers.workers import TRANSPORTS, Hand, told, until, working
 from worker_stub.handlers import Context, RejectBatch, Result
 from worker_stub.jobs import Results
 

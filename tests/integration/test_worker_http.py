@@ -14,8 +14,17 @@ from coordinator.http.app import create_app
 from coordinator.models import Item
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.workers import Hand, told, working
-from tests.support import PREFIX, StockWorker, eventually, items, own_vhost, publish_items, running_node, serving
+from tests.helpers.support import (
+    PREFIX,
+    StockWorker,
+    eventually,
+    items,
+    own_vhost,
+    publish_items,
+    running_node,
+    serving,
+)
+from tests.helpers.workers import Hand, told, working
 from worker_stub.handlers import Context, RejectBatch
 
 
@@ -83,7 +92,7 @@ async def test_ack_whose_answer_is_lost_loses_nothing(
 ) -> None:
     """An ack that was carried out and never answered: the handle is gone, and yet the batch is this worker's to do."""
     deaf = _Deaf(node)
-    monkeypatch.setattr("tests.support.create_app", lambda _: deaf)
+    monkeypatch.setattr("tests.helpers.support.create_app", lambda _: deaf)
     hand = Hand.open()
     async with (
         serving(node) as url,

@@ -15,7 +15,7 @@ from coordinator.domain.entries import WorkerRemoved
 from coordinator.node.accounts import worker_user
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.integration.steps import put_seed
+from tests.helpers.steps import put_seed
 
 Act = Callable[[AbstractChannel, str], Coroutine[Any, Any, object]]
 

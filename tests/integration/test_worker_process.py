@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from coordinator.settings import Settings
-from tests.integration.workers import base_of, spooled, told
-from tests.support import DEADLINE, StockWorker, eventually, items, publish_items
+from tests.helpers.support import DEADLINE, StockWorker, eventually, items, publish_items
+from tests.helpers.workers import base_of, spooled, told
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = """

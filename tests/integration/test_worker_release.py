@@ -13,9 +13,9 @@ from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.messages import batch_message, read_batch
 from coordinator.settings import Settings
-from tests.integration.steps import fetch
-from tests.integration.workers import TRANSPORTS, Hand, spooled, told, working
-from tests.support import StockWorker, eventually, items, publish_items
+from tests.helpers.steps import fetch
+from tests.helpers.support import StockWorker, eventually, items, publish_items
+from tests.helpers.workers import TRANSPORTS, Hand, spooled, told, working
 from worker_stub.jobs import Job
 
 

@@ -15,9 +15,9 @@ from coordinator.broker.messages import batch_message
 from coordinator.models import Batch
 from coordinator.settings import Settings
 from coordinator.topology import Queue
-from tests.integration.steps import channel_of, dead_letters
-from tests.integration.workers import TRANSPORTS, Hand, spooled, told, until, working
-from tests.support import Drain, StockWorker, eventually, items, publish_items
+from tests.helpers.steps import channel_of, dead_letters
+from tests.helpers.support import Drain, StockWorker, eventually, items, publish_items
+from tests.helpers.workers import TRANSPORTS, Hand, spooled, told, until, working
 from worker_stub.jobs import Job
 
 

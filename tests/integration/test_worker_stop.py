@@ -11,8 +11,8 @@ import pytest
 
 from coordinator.models import Item
 from coordinator.settings import Settings
-from tests.integration.workers import TRANSPORTS, Hand, spooled, told, until, working
-from tests.support import DEADLINE, StockWorker, eventually, items, publish_items
+from tests.helpers.support import DEADLINE, StockWorker, eventually, items, publish_items
+from tests.helpers.workers import TRANSPORTS, Hand, spooled, told, until, working
 from worker_stub.handlers import Context
 
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from coordinator.settings import Settings
-from tests.integration.workers import TRANSPORTS, Hand, told, working
-from tests.support import StockWorker, eventually, items, publish_items, running_node, serving
+from tests.helpers.support import StockWorker, eventually, items, publish_items, running_node, serving
+from tests.helpers.workers import TRANSPORTS, Hand, told, working
 
 
 def route(*tags: str) -> dict[str, object]:

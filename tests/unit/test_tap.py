@@ -8,7 +8,7 @@ from typing import Any
 from yarl import URL
 
 from coordinator.broker.tap import Taps
-from tests.support import eventually
+from tests.helpers.support import eventually
 
 
 async def test_nothing_is_written_after_the_librarys_last_word() -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from coordinator.tls import close_unfinished
-from tests.support import DEADLINE
+from tests.helpers.support import DEADLINE
 
 
 async def test_cancelled_handshake() -> None:

@@ -24,7 +24,7 @@ from tests.benchmarks.bed import CACHE, PEER_PYTHON, Bed, Site
 from tests.benchmarks.harness import Run, Runs, in_turns
 from tests.benchmarks.machine import Program
 from tests.benchmarks.report import Goal, Outcome
-from tests.support import PREFIX
+from tests.helpers.support import PREFIX
 
 SEED = "bench"
 OURS, STRANGERS = "coordinator, checked pages", "coordinator, pages from strangers"

@@ -22,7 +22,7 @@ from tests.benchmarks.bed import PEER_PYTHON, Bed, Site
 from tests.benchmarks.harness import Contender, Run, WrongResultError, in_turns
 from tests.benchmarks.machine import Program
 from tests.benchmarks.report import Goal, Outcome
-from tests.support import PREFIX
+from tests.helpers.support import PREFIX
 
 SEED = "bench"
 BEANSTALKD, BARE = "beanstalkd, reserve and delete", "Starlette alone, 16 clients, tens"

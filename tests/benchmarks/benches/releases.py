@@ -26,7 +26,7 @@ from tests.benchmarks.harness import WrongResultError
 from tests.benchmarks.machine import eventually_fast, moment
 from tests.benchmarks.report import Goal, Outcome
 from tests.benchmarks.seeds import api, create_released
-from tests.support import StockWorker, eventually
+from tests.helpers.support import StockWorker, eventually
 
 HELD = {10: 50.0, 100: 100.0, 1000: 400.0}
 """Goals in milliseconds, by how many batches the released worker holds."""

@@ -27,7 +27,7 @@ from coordinator.models import Presence
 from coordinator.node.node import Node
 from coordinator.parsing import check_seed_id, check_worker_id, decode_batch, parse_ids, parse_items, parse_model
 from coordinator.settings import Settings
-from tests.support import Drain, eventually, items, publish_items, serving
+from tests.helpers.support import Drain, eventually, items, publish_items, serving
 
 IS_LONG = os.environ.get("FUZZ") == "long"
 MESSAGES = 12_000 if IS_LONG else 300

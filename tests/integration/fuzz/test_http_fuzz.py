@@ -13,7 +13,7 @@ import pytest
 from coordinator.http.routes import PREFIXES
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.support import items, publish_items, serving
+from tests.helpers.support import items, publish_items, serving
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 IS_LONG = os.environ.get("FUZZ") == "long"

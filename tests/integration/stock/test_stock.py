@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from coordinator.settings import Settings
-from tests.support import eventually, in_ci, items, publish_items
+from tests.helpers.support import eventually, in_ci, items, publish_items
 
 pytestmark = pytest.mark.usefixtures("node")
 

@@ -17,7 +17,7 @@ from coordinator.broker.connection import Connection
 from coordinator.client import HttpWorker
 from coordinator.models import BatchResults, Item
 from coordinator.settings import Settings
-from tests.support import DEADLINE, PREFIX
+from tests.helpers.support import DEADLINE, PREFIX
 from worker_stub.amqp import AmqpTransport
 from worker_stub.handlers import Context, Handler
 from worker_stub.http import HttpTransport

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.support import PREFIX, eventually
+from tests.helpers.support import PREFIX, eventually
 
 ROOT = Path(__file__).parents[2]
 DOCKER = shutil.which("docker") or "docker"

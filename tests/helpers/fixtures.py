@@ -12,8 +12,8 @@ import pytest_asyncio
 from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.containers import broker_in_container, has_engine
-from tests.support import PREFIX, in_ci, own_vhost, running_node, serving
+from tests.helpers.containers import broker_in_container, has_engine
+from tests.helpers.support import PREFIX, in_ci, own_vhost, running_node, serving
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

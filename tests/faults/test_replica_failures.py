@@ -19,9 +19,9 @@ from coordinator.domain.membership import owner
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 from coordinator.topology import coordinator_connection_name
-from tests.integration.steps import command, submit
+from tests.helpers.steps import command, submit
+from tests.helpers.support import DEADLINE, Drain, eventually, items, publish_items, running_node
 from tests.integration.test_replicas import knows, shim_of
-from tests.support import DEADLINE, Drain, eventually, items, publish_items, running_node
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -16,9 +16,9 @@ from coordinator.http.app import create_app
 from coordinator.http.stopping import Requests
 from coordinator.node.node import Node
 from coordinator.settings import Settings
-from tests.chaos.proxy import Link
-from tests.integration.steps import submit
-from tests.support import PREFIX, eventually, items, running_node, serving, serving_app
+from tests.helpers.link import Link
+from tests.helpers.steps import submit
+from tests.helpers.support import PREFIX, eventually, items, running_node, serving, serving_app
 
 pytestmark = pytest.mark.timeout(180)
 

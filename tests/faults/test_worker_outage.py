@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
-from tests.integration.workers import Hand, told, working
-from tests.support import (
+from tests.helpers.support import (
     PREFIX,
     eventually,
     in_ci,
@@ -22,6 +21,7 @@ from tests.support import (
     running_node,
     serving,
 )
+from tests.helpers.workers import Hand, told, working
 from worker_stub.handlers import Context
 
 RETURN = 60.0

@@ -12,10 +12,10 @@ from coordinator import topology
 from coordinator.broker.channel import Delivery
 from coordinator.broker.messages import is_marked, read_batch
 from coordinator.models import Route, SeedSpec
-from tests.integration.steps import command
-from tests.integration.test_resilience import OUTAGE, own_broker
-from tests.integration.workers import Hand, working
-from tests.support import Drain, eventually, items, knows_its_queues, publish_items, running_node
+from tests.faults.test_resilience import OUTAGE, own_broker
+from tests.helpers.steps import command
+from tests.helpers.support import Drain, eventually, items, knows_its_queues, publish_items, running_node
+from tests.helpers.workers import Hand, working
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -9,8 +9,8 @@ from coordinator.broker.channel import Message
 from coordinator.domain.entries import SeedReleased, SeedSet
 from coordinator.models import HeldBatch, Presence, SeedSpec
 from coordinator.node.node import Node
-from tests.integration.steps import channel_of
-from tests.support import eventually
+from tests.helpers.steps import channel_of
+from tests.helpers.support import eventually
 
 SEEDS, WORKERS = 3000, 500
 SINCE = "2026-01-01T00:00:00Z"

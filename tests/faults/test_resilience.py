@@ -23,7 +23,7 @@ from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
 from coordinator.node.node import Node
 from coordinator.settings import Settings
 from coordinator.topology import Header
-from tests.support import (
+from tests.helpers.support import (
     PREFIX,
     Drain,
     eventually,

@@ -27,9 +27,9 @@ from coordinator.broker.private import find_server
 from coordinator.broker.private_cluster import PrivateCluster
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
 from coordinator.settings import Settings
-from tests.integration.steps import command, until
-from tests.integration.test_private_broker import is_alive, listening_addresses, processes_of
-from tests.support import Drain, eventually, items, knows_its_queues, own_vhost, publish_items, running_node
+from tests.faults.test_private_broker import is_alive, listening_addresses, processes_of
+from tests.helpers.steps import command, until
+from tests.helpers.support import Drain, eventually, items, knows_its_queues, own_vhost, publish_items, running_node
 
 LONG = 60.0
 """For what a loaded machine may take long to do."""

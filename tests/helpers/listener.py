@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.support import eventually
+from tests.helpers.support import eventually
 
 
 class Listener:

@@ -14,7 +14,7 @@ import orjson
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
 from coordinator.settings import Settings
-from tests.support import DEADLINE, PREFIX, eventually, items, running_node, serving
+from tests.helpers.support import DEADLINE, PREFIX, eventually, items, running_node, serving
 
 Json = dict[str, Any]
 
