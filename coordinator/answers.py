@@ -7,7 +7,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
 
-from coordinator.domain.history import KINDS
+from coordinator.domain.event_ring import KINDS
 from coordinator.models import HeldBatch, Item, Policy, Priority, Transport, WorkerState
 
 Count = Annotated[int, Field(ge=0)]

@@ -23,7 +23,7 @@ from coordinator.broker.message import Depth
 from coordinator.broker.scout import Scout
 from coordinator.broker.tap import Tap, Taps
 from coordinator.broker.vendor import ours
-from coordinator.domain.quarantine import Quarantine
+from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Connection:
         self._channels: list[Channel] = []
         self._depths: Channel | None = None
         self._depth_lock = asyncio.Lock()
-        self._silent = Quarantine(SILENT_FIRST, SILENT_MOST)
+        self._silent = QueueBackoff(SILENT_FIRST, SILENT_MOST)
         self.user = URL(url).user or "guest"
         self.closed = asyncio.Event()
         self.reason = "closed"

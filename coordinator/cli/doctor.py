@@ -18,7 +18,7 @@ from coordinator.cli.common import AmqpUrl, AsJson, HttpUrl, examples, known_htt
 from coordinator.cli.rows import age
 from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
-from coordinator.domain.checkup import CHECKS, Facts, Finding, Level, examine, faults
+from coordinator.domain.broker_checks import CHECKS, Facts, Finding, Level, examine, faults
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.settings import Settings
 

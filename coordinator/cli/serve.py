@@ -25,7 +25,7 @@ from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
 from coordinator.http.server import BACKLOG, Server, check_certificate, scheme_of, server_config
 from coordinator.http.stopping import Requests
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.tls import client_context
 from coordinator.tokens import Tokens, new_secret
@@ -162,7 +162,7 @@ async def _serve(settings: Settings, listener: socket.socket, tokens: Tokens, lo
             private = await stack.enter_async_context(PrivateBroker(settings.home / "broker"))
             settings = _with_broker(settings, private)
             ends.append(await stack.enter_async_context(_running(ended(private), "broker")))
-        node = Node(settings)
+        node = Coordinator(settings)
         ends.append(await stack.enter_async_context(_running(node.run(), "node")))
         ends.append(await stack.enter_async_context(_http(create_app(node, tokens), settings, listener)))
         url = _url(settings, listener)

@@ -56,7 +56,7 @@ class Reader(HttpClient):
         Args:
             state: `running` or `released`.
             q: a part of the id, in whatever case.
-            sort: one of `coordinator.domain.lists.SEED_SORTS`; a leading `-` turns it round.
+            sort: one of `coordinator.domain.list_query.SEED_SORTS`; a leading `-` turns it round.
         """
         return await self._all("/seed", SeedList, lambda page: page.seeds, state=state, q=q, sort=sort)
 

@@ -23,7 +23,7 @@ from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, 
 from coordinator.demo.pace import pace
 from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
 from coordinator.models import Item, SeedSpec
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from worker_stub.filesystem import item_of, list_tree
 
@@ -85,7 +85,7 @@ async def run_demo(root: str, console: Console) -> Ledger:
             tokens=SecretStr(""),
             tokens_file=folder / "tokens.json",
         )
-        node = Node(settings)
+        node = Coordinator(settings)
         url = await stack.enter_async_context(coordinating(node))
         results = await stack.enter_async_context(listening(settings.amqp_urls()))
         extra = pace(len(entries), WORKERS)
@@ -105,7 +105,7 @@ async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> N
     """Submit the root and put the stages between: each at its share of the crawl."""
     total = len(entries)
     spec = SeedSpec(batch_size=min(SeedSpec().batch_size, total // BATCHES))
-    await insist(lambda: stage.node.session.seeds.set(stage.seed, spec), "the size of its batches is set")
+    await insist(lambda: stage.node.session.catalog.set(stage.seed, spec), "the size of its batches is set")
     await stage.submit(stage.seed, [item_of(stage.seed, "scan")])
     stage.say("submitted the root; the workers discover the rest")
     few: list[Item] = [entry.item for entry in islice((one for one in entries.values() if one.is_file), SMALL)]

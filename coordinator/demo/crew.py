@@ -29,7 +29,7 @@ from coordinator.errors import (
 )
 from coordinator.http.app import create_app
 from coordinator.models import BatchResults
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.parsing import parse_model
 from coordinator.retry import pause as pause_after
 
@@ -122,7 +122,7 @@ async def _hear(urls: list[str], results: Results, ready: asyncio.Event) -> None
 
 
 @contextlib.asynccontextmanager
-async def coordinating(node: Node) -> AsyncIterator[str]:
+async def coordinating(node: Coordinator) -> AsyncIterator[str]:
     """Run the coordinator and its shim in this process; gives the shim's URL."""
     server = uvicorn.Server(uvicorn.Config(create_app(node), host="127.0.0.1", port=0, log_config=None, lifespan="off"))
     tasks = [asyncio.create_task(node.run(), name="node"), asyncio.create_task(server._serve(), name="http")]  # noqa: SLF001 - `serve` takes over the signals

@@ -10,7 +10,7 @@ from coordinator.client.manager import Manager, Reply
 from coordinator.client.producer import Producer
 from coordinator.demo.crew import PATIENCE, Crew, DemoFailedError, Handling, Results, insist, until
 from coordinator.models import Item, Priority, SeedSpec
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 
 SHOWN = 5
 RELEASES = 10
@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 class Stage:
     """What a stage works with. All of it goes on when the broker was away."""
 
-    node: Node
+    node: Coordinator
     crew: Crew
     results: Results
     urls: list[str]
@@ -56,7 +56,7 @@ class Stage:
         """Items of the crawl that are available, and all that no worker has taken."""
 
         async def once() -> tuple[int, int]:
-            counts = (await self.node.session.figures.of([self.seed]))[self.seed]
+            counts = (await self.node.session.seed_stats.of([self.seed]))[self.seed]
             return counts.available, counts.available + counts.queued + counts.sent
 
         return await insist(once, "the coordinator counts")
@@ -66,7 +66,7 @@ async def kill_a_worker(stage: Stage, victim: str) -> None:
     """Kill a worker that holds unacked batches and release it; another must get them, marked."""
 
     def holds() -> bool:
-        heard = stage.node.session.roster.heard(victim)
+        heard = stage.node.session.heartbeats.heard(victim)
         return heard is not None and any(one.seed == stage.seed for one in heard.presence.held)
 
     await until(holds, f"{victim} says that it holds batches", PATIENCE)
@@ -91,7 +91,7 @@ async def kill_a_worker(stage: Stage, victim: str) -> None:
 async def take_a_fair_turn(stage: Stage, items: list[Item], priority: Priority) -> None:
     """Submit a small seed behind the large one; it must be through long before."""
     small = "a small seed"
-    await insist(lambda: stage.node.session.seeds.set(small, SeedSpec(priority=priority)), "a priority is set")
+    await insist(lambda: stage.node.session.catalog.set(small, SeedSpec(priority=priority)), "a priority is set")
     begun, at = stage.done, time.monotonic()
     await stage.submit(small, items)
     await until(lambda: len(stage.results.of(small)) >= len(items), "the small seed is through", PATIENCE)
@@ -110,7 +110,7 @@ async def serve_a_tag(stage: Stage, items: list[Item], tag: str, worker: str) ->
     """Route a seed to a tag; only the worker that has it may get its batches."""
     tagged = "a tagged seed"
     spec = SeedSpec.model_validate({"policies": [{"type": "route", "routeTo": tag}]})
-    await insist(lambda: stage.node.session.seeds.set(tagged, spec), "a route is set")
+    await insist(lambda: stage.node.session.catalog.set(tagged, spec), "a route is set")
     await stage.submit(tagged, items)
     await until(lambda: len(stage.results.of(tagged)) >= len(items), f"the worker tagged {tag} is through", PATIENCE)
     served = {one.worker for one in stage.results.handled if one.seed == tagged}
@@ -149,7 +149,7 @@ async def release_and_resume(stage: Stage) -> None:
 
 
 def _queued_and_sent(stage: Stage) -> tuple[int, int]:
-    return stage.node.session.work.ledger.counts().get(stage.seed, (0, 0))
+    return stage.node.session.publisher.ledger.counts().get(stage.seed, (0, 0))
 
 
 async def _see_it_rest(stage: Stage) -> None:

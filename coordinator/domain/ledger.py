@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from coordinator.domain.tally import Tally
+from coordinator.domain.counters import Counters
 
 
 @dataclass(slots=True)
-class Sending:
+class PublishedBatch:
     """One publication of a batch to a work queue.
 
     `at` is when it was published or delivered (monotonic seconds), and all that ever changes; `others` is how many
@@ -34,12 +34,12 @@ class Sending:
 
 @dataclass(slots=True)
 class _Lane:
-    queued: OrderedDict[str, Sending] = field(default_factory=OrderedDict)
-    sent: OrderedDict[str, Sending] = field(default_factory=OrderedDict)
+    queued: OrderedDict[str, PublishedBatch] = field(default_factory=OrderedDict)
+    sent: OrderedDict[str, PublishedBatch] = field(default_factory=OrderedDict)
     certain: set[str] = field(default_factory=set)
     """Of those that are sent, the ones that are known to be."""
 
-    def pop(self, publication: str) -> Sending | None:
+    def pop(self, publication: str) -> PublishedBatch | None:
         """Remove a sending, wherever it is."""
         self.certain.discard(publication)
         return self.queued.pop(publication, None) or self.sent.pop(publication, None)
@@ -74,12 +74,12 @@ class _Lane:
 class Ledger:
     """The account of one coordinator's publications."""
 
-    def __init__(self, tally: Tally | None = None) -> None:
-        self._tally = tally or Tally()
+    def __init__(self, tally: Counters | None = None) -> None:
+        self._tally = tally or Counters()
         self._lanes: dict[str, _Lane] = {}
         self._taken: dict[str, int] = {}
 
-    def published(self, queue: str, sending: Sending) -> None:
+    def published(self, queue: str, sending: PublishedBatch) -> None:
         """A batch was confirmed by its work queue."""
         self._lanes.setdefault(queue, _Lane()).queued[sending.publication] = sending
 
@@ -103,7 +103,7 @@ class Ledger:
         lane.deliver(ready, asked, now, others)
         lane.put_back(ready, others)
 
-    def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> list[Sending]:
+    def saw_unacked(self, queue: str, unacked: int, held: Collection[str], before: float) -> list[PublishedBatch]:
         """So many deliveries of the queue are unacked, and the batches `held` are with workers that say so.
 
         What is not among those is taken to be acked: returns it.
@@ -123,7 +123,7 @@ class Ledger:
         strangers = max(0, unacked - sum(lane.sent[one].at <= before for one in named))
         return self._take_all(lane, others[: max(0, len(others) - strangers)])
 
-    def bound(self, queue: str, most: int, leased: Collection[str]) -> list[Sending]:
+    def bound(self, queue: str, most: int, leased: Collection[str]) -> list[PublishedBatch]:
         """The consumers of the queue cannot hold more than so many batches: the earlier ones have been acked.
 
         Returns those.
@@ -202,14 +202,14 @@ class Ledger:
         """Items taken by seed, as of now."""
         return dict(self._taken)
 
-    def sent(self) -> list[Sending]:
+    def sent(self) -> list[PublishedBatch]:
         """What was delivered and not acked, as far as known; the longest first."""
         return sorted((one for lane in self._lanes.values() for one in lane.sent.values()), key=lambda one: one.at)
 
-    def _take_all(self, lane: _Lane, publications: Iterable[str]) -> list[Sending]:
+    def _take_all(self, lane: _Lane, publications: Iterable[str]) -> list[PublishedBatch]:
         return [sending for one in publications if (sending := self._take(lane, one)) is not None]
 
-    def _take(self, lane: _Lane, publication: str) -> Sending | None:
+    def _take(self, lane: _Lane, publication: str) -> PublishedBatch | None:
         sending = lane.pop(publication)
         if sending is not None:
             self._tally.acked += 1

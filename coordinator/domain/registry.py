@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from coordinator.domain.entries import (
+from coordinator.domain.registry_events import (
     Event,
     SeedCreated,
     SeedEntry,

@@ -19,11 +19,11 @@ from coordinator.http.guard import Guard, caller_of, check_role
 from coordinator.http.openapi import Endpoint
 from coordinator.http.requests import RawPaths
 from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES, description, openapi
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Tokens
 
 
-def create_app(node: Node, tokens: Tokens | None = None) -> Starlette:
+def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
     """The application that serves a node; it answers 503 while the node has no session.
 
     Args:

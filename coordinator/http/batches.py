@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from coordinator import topology
 from coordinator.broker.channel import Message
-from coordinator.domain.lists import HELD_SORTS, both_ways, ordered
+from coordinator.domain.list_query import HELD_SORTS, both_ways, ordered
 from coordinator.errors import NotFoundError
 from coordinator.http.answers import Json
 from coordinator.http.gates import gates_of
@@ -28,7 +28,7 @@ from coordinator.http.requests import (
 )
 from coordinator.http.views import held_batches, page_of
 from coordinator.models import BatchResults
-from coordinator.node.assembly import Session
+from coordinator.node.wiring import Session
 from coordinator.parsing import check_tags, check_worker_id
 
 MAX_WAIT = 60.0
@@ -47,7 +47,7 @@ async def fetch(request: Request) -> Response:
     check_worker(caller_of(request), worker)
     if settings.require_registration and not session.workers.is_known(worker):
         raise NotFoundError("worker", worker)
-    await session.roster.note(worker, tuple(sorted(tags)), "http")
+    await session.heartbeats.note(worker, tuple(sorted(tags)), "http")
     async with watched(request) as gone:
         with gates_of(request).polls.share() as share:
             if wait:

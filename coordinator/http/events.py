@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from coordinator.domain.history import Key, Wanted
+from coordinator.domain.event_ring import Key, Wanted
 from coordinator.http.answers import Json
 from coordinator.http.gates import gates_of
 from coordinator.http.requests import count_of, session_of, settings_of

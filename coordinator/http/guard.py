@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from coordinator.domain.rates import Rates
+from coordinator.domain.rate_limit import Rates
 from coordinator.errors import BusyError, ForbiddenError
 from coordinator.http.answers import Json
 from coordinator.http.gates import Gate

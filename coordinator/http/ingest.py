@@ -11,7 +11,7 @@ import orjson
 from coordinator.domain.packing import array_inner, split_array
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
 from coordinator.http.gates import Share
-from coordinator.node.assembly import Session
+from coordinator.node.wiring import Session
 from coordinator.parsing import Bounds, parse_items
 
 PAGE_BYTES = 1024 * 1024
@@ -136,7 +136,7 @@ class Ingest:
     async def _send(self, inner: bytes, count: int, size: int = 0) -> None:
         """Publish a page, once not too many others are open; `size` is what was counted of it."""
         if not self._is_seed_there:
-            await self._session.seeds.ensure(self._seed)
+            await self._session.catalog.ensure(self._seed)
             self._is_seed_there = True
         if len(self._open) >= OPEN_CONFIRMS:
             await self._confirm_one()
@@ -158,7 +158,7 @@ class Ingest:
 
     async def _put(self, inner: bytes, count: int, size: int) -> None:
         try:
-            await self._session.available.put_page(self._seed, inner, count)
+            await self._session.seed_queues.put_page(self._seed, inner, count)
             self.confirmed += count
         except (BrokerUnavailableError, asyncio.CancelledError):
             self.unconfirmed += count

@@ -16,13 +16,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from coordinator import topology
-from coordinator.domain.returns import Verdict
-from coordinator.domain.tally import Durations, Tally
+from coordinator.domain.counters import Counters, Durations
+from coordinator.domain.retry_policy import Verdict
 from coordinator.errors import BrokerUnavailableError, QueueSilentError
 from coordinator.models import WorkerState
-from coordinator.node.assembly import Session
-from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
+from coordinator.node.releases.commands import RELEASE_SEED, RELEASE_WORKER
+from coordinator.node.wiring import Session
 
 MOST_QUEUES: Final = 50
 """Work queues that are told apart; the emptier ones beyond are added up as `OTHER`."""
@@ -44,11 +44,11 @@ class Lane:
     eligible: int
 
 
-async def exposition(node: Node) -> bytes:
+async def exposition(node: Coordinator) -> bytes:
     """All metrics as of now, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    metrics = [*_of_process(node), *_of_tally(node.tally)]
+    metrics = [*_of_process(node), *_of_tally(node.counters)]
     if node.is_ready:
         try:
             metrics += await _of_session(node.session)
@@ -66,13 +66,13 @@ class _Gathered(Collector):
         yield from self._metrics
 
 
-def _of_process(node: Node) -> list[Metric]:
+def _of_process(node: Coordinator) -> list[Metric]:
     build = GaugeMetricFamily("coordinator_build_info", "Always 1; the version is a label", labels=["version"])
     build.add_metric([version("batch-coordinator")], 1)
     return [_gauge("coordinator_ready", "1 while connected to the broker", int(node.is_ready)), build]
 
 
-def _of_tally(tally: Tally) -> list[Metric]:
+def _of_tally(tally: Counters) -> list[Metric]:
     returned = CounterMetricFamily(
         "coordinator_batches_returned", "Batches that came back, by where they went", labels=["to", "cause"]
     )
@@ -107,13 +107,13 @@ def _of_tally(tally: Tally) -> list[Metric]:
 
 
 async def _of_session(session: Session) -> list[Metric]:
-    states = [seed.state for seed in session.seeds.all()]
-    counts = session.work.ledger.counts().values()
+    states = [seed.state for seed in session.catalog.all()]
+    counts = session.publisher.ledger.counts().values()
     workers = Counter(view.state for view in await session.workers.views(session.workers.known()))
     lanes = bounded(await _lanes(session))
     return [
         _gauge("coordinator_blocked", "1 while the broker blocks publishers", int(await session.writer.is_blocked())),
-        _gauge("coordinator_coordinators", "Coordinators that share the seeds", len(session.peers.members)),
+        _gauge("coordinator_coordinators", "Coordinators that share the seeds", len(session.replicas.members)),
         _labelled(
             "coordinator_seeds", "Known seeds", "state", {one: states.count(one) for one in ("running", "released")}
         ),
@@ -137,13 +137,13 @@ async def _of_session(session: Session) -> list[Metric]:
 
 
 async def _lanes(session: Session) -> list[Lane]:
-    queues = session.work.queues
-    consumers = {topology.tags_of_work_queue(queue): session.work.consumers(queue) for queue in queues}
-    crews = await session.figures.crews(consumers)
+    queues = session.publisher.queues
+    consumers = {topology.tags_of_work_queue(queue): session.publisher.consumers(queue) for queue in queues}
+    crews = await session.seed_stats.crews(consumers)
     lanes = []
     for queue in queues:
         tags = topology.tags_of_work_queue(queue)
-        lanes.append(Lane(queue, *session.work.ledger.batches(queue), consumers[tags], crews[tags].workers))
+        lanes.append(Lane(queue, *session.publisher.ledger.batches(queue), consumers[tags], crews[tags].workers))
     return lanes
 
 

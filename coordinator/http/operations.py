@@ -10,7 +10,7 @@ from coordinator.errors import BrokerUnavailableError
 from coordinator.http.answers import RETRY_AFTER, Json
 from coordinator.http.metrics import exposition
 from coordinator.http.requests import acting_session
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 
 
 async def live(_: Request) -> Response:
@@ -29,5 +29,5 @@ async def ready(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus, as of now."""
-    node: Node = request.app.state.node
+    node: Coordinator = request.app.state.node
     return Response(await exposition(node), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
 from coordinator.http.gates import Share
-from coordinator.node.assembly import Session
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
+from coordinator.node.wiring import Session
 from coordinator.parsing import Bounds, check_bounds, invalid, listed_ids, parse_ids
 from coordinator.settings import Settings
 
@@ -83,7 +83,7 @@ def session_of(request: Request) -> Session:
     Raises:
         BrokerUnavailableError: there is none now.
     """
-    node: Node = request.app.state.node
+    node: Coordinator = request.app.state.node
     return node.session
 
 
@@ -101,7 +101,7 @@ async def acting_session(request: Request) -> Session:
 
 def settings_of(request: Request) -> Settings:
     """The coordinator's settings."""
-    node: Node = request.app.state.node
+    node: Coordinator = request.app.state.node
     return node.settings
 
 

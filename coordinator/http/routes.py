@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from coordinator import answers
-from coordinator.domain.history import GROUPS, KINDS
-from coordinator.domain.lists import HELD_SORTS, SEED_SORTS, WORKER_SORTS, both_ways
+from coordinator.domain.event_ring import GROUPS, KINDS
+from coordinator.domain.list_query import HELD_SORTS, SEED_SORTS, WORKER_SORTS, both_ways
 from coordinator.http import batches, events, operations, overview, seeds, workers
 from coordinator.http.answers import Json
 from coordinator.http.dashboard import live
@@ -19,7 +19,7 @@ from coordinator.http.docs import page
 from coordinator.http.openapi import Endpoint, Link, Parameter, describe
 from coordinator.http.schemas import CALLER, TAGS, Schema
 from coordinator.http.views import FAR, PAGE
-from coordinator.node.commands import DRAIN_WORKER, RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
+from coordinator.node.releases.commands import DRAIN_WORKER, RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
 from coordinator.settings import Settings
 from coordinator.tokens import ROLES, Roles
 

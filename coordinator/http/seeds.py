@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from coordinator.domain.lists import SEED_SORTS, both_ways, named, ordered
+from coordinator.domain.list_query import SEED_SORTS, both_ways, named, ordered
 from coordinator.errors import BrokerUnavailableError, CoordinatorError
 from coordinator.http.answers import Json, answer_to
 from coordinator.http.gates import gates_of
@@ -27,8 +27,8 @@ from coordinator.http.requests import (
 )
 from coordinator.http.views import page_bounds, seed_views
 from coordinator.models import SeedSpec
-from coordinator.node import figures
-from coordinator.node.commands import PURGE_SEED
+from coordinator.node.observe import seed_stats as figures
+from coordinator.node.releases.commands import PURGE_SEED
 from coordinator.parsing import check_seed_id
 
 STATES = ("running", "released")
@@ -53,7 +53,7 @@ def command(name: str) -> Handler:
 async def read(request: Request) -> Response:
     """Read a seed."""
     session = session_of(request)
-    seed = session.seeds.get(check_seed_id(id_of(request)))
+    seed = session.catalog.get(check_seed_id(id_of(request)))
     [view] = await seed_views(session, [seed])
     return Json(view)
 
@@ -63,7 +63,7 @@ async def put(request: Request) -> Response:
     ident = check_seed_id(id_of(request))
     spec, _ = await model_of(request, SeedSpec, ignored=READ_ONLY)
     session = await acting_session(request)
-    seed = await session.seeds.set(ident, spec)
+    seed = await session.catalog.set(ident, spec)
     await session.dispatcher.tend(ident)
     [view] = await seed_views(session, [seed])
     return Json(view)
@@ -106,7 +106,7 @@ async def all_seeds(request: Request) -> Response:
     offset, limit = page_bounds(request)
     sort = choice_of(request, "sort", both_ways(SEED_SORTS)) or "id"
     state, part = choice_of(request, "state", STATES), request.query_params.get("q", "")
-    seeds = [seed for seed in session.seeds.all() if state in {None, seed.state} and named(seed.id, part)]
+    seeds = [seed for seed in session.catalog.all() if state in {None, seed.state} and named(seed.id, part)]
     key, is_reverse = sort.removeprefix("-"), sort.startswith("-")
     if key == "id":  # then only the part that is shown need be counted
         seeds = seeds[::-1] if is_reverse else seeds
@@ -114,7 +114,7 @@ async def all_seeds(request: Request) -> Response:
     elif len(seeds) <= figures.COUNTED:
         views = ordered(await seed_views(session, seeds), sort)[offset : offset + limit]
     else:
-        ranks = await session.figures.ranks([seed.id for seed in seeds], key)
+        ranks = await session.seed_stats.ranks([seed.id for seed in seeds], key)
         seeds.sort(key=lambda seed: ranks[seed.id], reverse=is_reverse)
         views = ordered(await seed_views(session, seeds[offset : offset + limit]), sort)
     return Json({"seeds": views, "count": {"totalItems": len(seeds)}})

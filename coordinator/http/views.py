@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 from starlette.requests import Request
 
+from coordinator.domain.diagnosis import rfc3339
 from coordinator.domain.registry import Seed
-from coordinator.domain.why import rfc3339
 from coordinator.errors import InvalidInputError
 from coordinator.http.requests import count_of, settings_of
 from coordinator.models import Item
-from coordinator.node.assembly import Session
-from coordinator.node.figures import SeedView
-from coordinator.node.overview import Broker, WorkQueue
-from coordinator.node.workers import WorkerView
+from coordinator.node.observe.overview import Broker, WorkQueue
+from coordinator.node.observe.seed_stats import SeedView
+from coordinator.node.wiring import Session
+from coordinator.node.workers.workers import WorkerView
 from coordinator.parsing import decode_batch, parse_items
 
 PAGE = 100
@@ -39,7 +39,7 @@ def page_of(request: Request, name: str, entries: Sequence[View]) -> View:
 
 async def seed_views(session: Session, seeds: Sequence[Seed]) -> list[View]:
     """Seeds, with their counts."""
-    return [_seed_view(session, view) for view in await session.figures.views(seeds)]
+    return [_seed_view(session, view) for view in await session.seed_stats.views(seeds)]
 
 
 def _seed_view(session: Session, view: SeedView) -> View:
@@ -51,7 +51,7 @@ def _seed_view(session: Session, view: SeedView) -> View:
         "priority": seed.spec.priority,
         "policies": [policy.model_dump(by_alias=True) for policy in seed.spec.policies],
         "batchSize": seed.spec.batch_size,
-        "owner": session.peers.owner(seed.id) if seed.state == "running" else None,
+        "owner": session.replicas.owner(seed.id) if seed.state == "running" else None,
         "counts": dataclasses.asdict(view.counts),
         "since": rfc3339(seed.since),
         "rate": round(view.rate, 2),
@@ -79,12 +79,12 @@ def worker_view(view: WorkerView) -> View:
 
 async def held_batches(session: Session) -> list[View]:
     """Who holds which batch: `worker` is None for what a client holds that does not say."""
-    return [{"worker": one.worker, **one.held.model_dump()} for one in await session.holdings.held()]
+    return [{"worker": one.worker, **one.held.model_dump()} for one in await session.held_batches.held()]
 
 
 async def dead_view(session: Session, ident: str) -> View:
     """A dead letter whole."""
-    letter, body = await session.dead.get(ident)
+    letter, body = await session.dead_letters.get(ident)
     items: list[Item] | None = None
     try:
         items = decode_batch(body).load_items() if letter.kind == "batch" else parse_items(body)
@@ -117,5 +117,5 @@ def broker_view(broker: Broker) -> View:
 
 async def dead_views(session: Session, offset: int, limit: int) -> View:
     """A part of the dead letters."""
-    found, total = await session.dead.list(offset, limit)
+    found, total = await session.dead_letters.list(offset, limit)
     return {"dead": [dataclasses.asdict(one) for one in found], "count": {"totalItems": total}}

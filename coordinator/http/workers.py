@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from coordinator.domain.lists import WORKER_SORTS, both_ways, named, ordered
+from coordinator.domain.list_query import WORKER_SORTS, both_ways, named, ordered
 from coordinator.http.answers import Json
 from coordinator.http.guard import caller_of, check_worker
 from coordinator.http.requests import acting_session, choice_of, id_of, model_of, session_of
@@ -62,12 +62,12 @@ async def read_dead(request: Request) -> Response:
 async def retry_dead(request: Request) -> Response:
     """Send a dead batch again with attempt 1."""
     session = await acting_session(request)
-    await session.dead.retry(id_of(request))
+    await session.dead_letters.retry(id_of(request))
     return Json({"message": "sent again"})
 
 
 async def drop_dead(request: Request) -> Response:
     """Discard a dead letter."""
     session = await acting_session(request)
-    await session.dead.drop(id_of(request))
+    await session.dead_letters.drop(id_of(request))
     return Json({"message": "dropped"})

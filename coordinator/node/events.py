@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from coordinator.domain.history import Entry, Key, Ring, Wanted
-from coordinator.domain.hunches import Hunches
-from coordinator.domain.ledger import Sending
+from coordinator.domain.event_ring import Entry, EventRing, Key, Wanted
+from coordinator.domain.ledger import PublishedBatch
+from coordinator.domain.presumed_acks import PresumedAcks
 from coordinator.errors import BrokerUnavailableError
 from coordinator.models import Batch, HeldBatch
-from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
-from coordinator.node.talk import Body
+from coordinator.node.replicas.membership import Replicas
+from coordinator.node.replicas.messages import Body
 
 EVERY: Final = 0.5
 """Seconds between two looks for those who follow."""
@@ -59,18 +59,18 @@ class Events:
     Nothing is sent anywhere until somebody asks, and all who follow share one look at the others.
     """
 
-    def __init__(self, *, ring: Ring, registry: Registry, peers: Peers) -> None:
+    def __init__(self, *, ring: EventRing, registry: Registry, replicas: Replicas) -> None:
         self._ring = ring
-        self._instance = peers.instance
+        self._instance = replicas.instance
         self._registry = registry
-        self._peers = peers
+        self._replicas = replicas
         self._followers: dict[Follower, None] = {}
         self._wake = asyncio.Event()
         self._holders: OrderedDict[str, str] = OrderedDict()
-        self._hunches = Hunches()
+        self._hunches = PresumedAcks()
         self._in_hand: Callable[[], Collection[str]] = frozenset
-        peers.answer("events.find", self._find_for_peer)
-        peers.answer("events.since", self._since_for_peer)
+        replicas.answer("events.find", self._find_for_peer)
+        replicas.answer("events.since", self._since_for_peer)
 
     def in_hand_by(self, held: Callable[[], Collection[str]]) -> None:
         """Ask here for the ids of the batches that workers say they hold."""
@@ -104,7 +104,7 @@ class Events:
         """The worker that told last that it holds a batch, as far as that is remembered."""
         return self._holders.get(batch)
 
-    def acked(self, sendings: Iterable[Sending]) -> None:
+    def acked(self, sendings: Iterable[PublishedBatch]) -> None:
         """These are taken to be acked, for the broker tells how many are, not which."""
         self._hunches.suppose(sendings, time.time())
         self._note_acked()
@@ -126,7 +126,7 @@ class Events:
             limit: how many at most.
         """
         question = {"wanted": _write(wanted), "after": str(after) if after else None, "limit": limit}
-        answers = await self._peers.ask("events.find", question)
+        answers = await self._replicas.ask("events.find", question)
         self._note_acked()
         noted, how_many = self._ring.find(wanted, after, limit)
         past, of_past = self._registry.past.find(wanted, after, limit)
@@ -185,12 +185,12 @@ class Events:
 
     async def _ask(self, seen: dict[str, int]) -> list[View]:
         """What the other coordinators noted since the last look; `seen` is how far each was read."""
-        if not self._peers.others:
+        if not self._replicas.others:
             return []
         wanted = list({follower.wanted for follower in self._followers})
         question = {"since": seen, "wanted": [_write(one) for one in wanted]}
         try:
-            answers = await self._peers.ask("events.since", question, self._peers.others)
+            answers = await self._replicas.ask("events.since", question, self._replicas.others)
         except BrokerUnavailableError:  # the session is about to end, and says so itself
             return []
         found: list[View] = []
@@ -211,7 +211,7 @@ class Events:
     async def _since_for_peer(self, body: Body) -> Body:
         self._note_acked()
         wanted = [_read(one) for one in body["wanted"]]
-        since = body["since"].get(self._peers.instance, self._ring.added)
+        since = body["since"].get(self._replicas.instance, self._ring.added)
         found = [one for one in self._ring.since(int(since)) if any(each.takes(one.entry) for each in wanted)]
         told = [one.view() for one in found[-MOST:]]
         return {"events": told, "upto": self._ring.added, "left_out": len(found) - len(told)}

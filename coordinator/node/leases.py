@@ -20,13 +20,13 @@ from coordinator.broker.taker import Taker, Takings
 from coordinator.domain.tags import eligible
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueSilentError
 from coordinator.models import Batch
-from coordinator.node.available import Available
 from coordinator.node.events import Events
-from coordinator.node.peers import Peers
 from coordinator.node.registry import Registry
-from coordinator.node.sweep import Swept
-from coordinator.node.talk import Body
-from coordinator.node.work import Work
+from coordinator.node.replicas.membership import Replicas
+from coordinator.node.replicas.messages import Body
+from coordinator.node.seeds.seed_queue import SeedQueues
+from coordinator.node.seeds.stale_batches import Swept
+from coordinator.node.work_queues.publisher import Publisher
 
 log = structlog.get_logger(__name__)
 
@@ -67,9 +67,9 @@ class Leases:
         *,
         taker: Taker,
         registry: Registry,
-        work: Work,
-        available: Available,
-        peers: Peers,
+        work: Publisher,
+        available: SeedQueues,
+        replicas: Replicas,
         events: Events,
         timeout: float,
     ) -> None:
@@ -80,15 +80,15 @@ class Leases:
             registry: tells which seeds run.
             work: the work queues.
             available: where batches of released seeds go.
-            peers: the other coordinators, which have tables of their own; a handle begins with its coordinator's id.
+            replicas: the other coordinators, which have tables of their own; a handle begins with its coordinator's id.
             events: where it is noted who got what.
             timeout: seconds that a batch may go without ack.
         """
         self._takings = Takings(taker, self._lost)
         self._registry = registry
-        self._work = work
-        self._available = available
-        self._peers = peers
+        self._publisher = work
+        self._seed_queues = available
+        self._replicas = replicas
         self._events = events
         self._timeout = timeout
         self._leases: dict[str, Lease] = {}
@@ -96,7 +96,7 @@ class Leases:
         self._met: defaultdict[str, Swept] = defaultdict(Swept)
         self._waiting: dict[asyncio.Event, frozenset[str]] = {}
         work.on_arrival(self._wake_one)
-        peers.answer("leases.settle", self._settle_for_peer)
+        replicas.answer("leases.settle", self._settle_for_peer)
 
     async def fetch(self, worker: str, tags: frozenset[str], most: int, wait: float) -> list[Lease]:
         """Take up to `most` batches that a worker with these tags may get; wait up to `wait` seconds for the first."""
@@ -158,13 +158,13 @@ class Leases:
         found = set()
         for handle in dict.fromkeys(handles):
             instance = handle.partition(".")[0]
-            if instance in self._peers.others:
+            if instance in self._replicas.others:
                 elsewhere[instance].append(handle)
             elif await self._settle_here(handle, how, worker):
                 found.add(handle)
         for instance, its in elsewhere.items():
             question = {"handles": its, "how": how, "worker": worker}
-            answers = await self._peers.ask("leases.settle", question, [instance])
+            answers = await self._replicas.ask("leases.settle", question, [instance])
             if answers.missing:
                 raise BrokerUnavailableError(f"coordinator {instance}, which holds the batch, does not answer")
             found.update(handle for body in answers.given.values() for handle in body.get("found", ()))
@@ -178,7 +178,7 @@ class Leases:
         if how == "ack":
             await lease.delivery.ack()
             self._events.batch("batch.acked", lease.batch, lease.worker)
-            await self._work.taken(lease.publication)
+            await self._publisher.taken(lease.publication)
         else:
             await self._put_back(lease, "given back")
         return True
@@ -247,9 +247,9 @@ class Leases:
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
         leases: list[Lease] = []
         for queue in queues:
-            while len(leases) < most and (likely := await self._work.likely(queue)):
+            while len(leases) < most and (likely := await self._publisher.likely(queue)):
                 try:
-                    deliveries = await self._work.get(self._takings, queue, min(likely, most - len(leases)))
+                    deliveries = await self._publisher.get(self._takings, queue, min(likely, most - len(leases)))
                 except QueueSilentError:
                     break  # what had been taken before is lost with the channel, and goes to somebody else
                 leased = [await self._lease(worker, queue, one) for one in deliveries if one is not None]
@@ -259,14 +259,14 @@ class Leases:
         return [lease for lease in leases if self.is_held(lease)]
 
     async def _lease(self, worker: str, queue: str, delivery: Delivery) -> Lease | None:
-        await self._work.departures.confirmed(publication_of(delivery))
-        self._work.fetched(queue, publication_of(delivery))
+        await self._publisher.in_flight.confirmed(publication_of(delivery))
+        self._publisher.fetched(queue, publication_of(delivery))
         try:
             batch = self._read(delivery)
         except InvalidInputError:
             await delivery.reject()
             return None
-        handle = f"{self._peers.instance}.{token_urlsafe(16)}"
+        handle = f"{self._replicas.instance}.{token_urlsafe(16)}"
         now = time.monotonic()
         lease = Lease(handle, worker, batch, publication_of(delivery), delivery, time.time(), now + self._timeout)
         if self._registry.state.is_stale(batch.seed, batch.epoch):
@@ -281,7 +281,7 @@ class Leases:
 
     def _read(self, delivery: Delivery) -> Batch:
         """The batch that was fetched; of one that was published here the items are not decoded once more."""
-        is_ours = self._work.ledger.is_out(publication_of(delivery))
+        is_ours = self._publisher.ledger.is_out(publication_of(delivery))
         return (peek(delivery) if is_ours else None) or read_batch(delivery)
 
     async def _put_back(self, lease: Lease, reason: str, *, is_seen: bool = False) -> bool:
@@ -291,11 +291,11 @@ class Leases:
         """
         is_kept = lease.batch.seed in self._registry.state.seeds
         if is_kept:
-            await self._available.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
+            await self._seed_queues.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
         await lease.delivery.ack()
-        self._work.tally.returned["available", False] += 1
+        self._publisher.counters.returned["available", False] += 1
         self._events.batch("batch.returned", lease.batch, lease.worker, reason)
-        await self._work.returned(lease.publication)
+        await self._publisher.returned(lease.publication)
         return is_kept
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from coordinator import topology
 from coordinator.broker.channel import Channel, Delivery, Message
-from coordinator.domain.entries import EVENT, Event, Marker
-from coordinator.domain.history import Past, entry_of
+from coordinator.domain.event_ring import Past, entry_of
 from coordinator.domain.registry import State
+from coordinator.domain.registry_events import EVENT, Event, Marker
 from coordinator.errors import BrokerUnavailableError
 
 log = structlog.get_logger(__name__)

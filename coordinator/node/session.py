@@ -18,24 +18,24 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.taker import Taker
-from coordinator.domain.entries import Event, SeedSet
+from coordinator.domain.registry_events import Event, SeedSet
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
-from coordinator.node.assembly import Lasting, Links, Session, assemble, trusted
-from coordinator.node.commands import CommandReader
-from coordinator.node.leftovers import tend_leftovers
-from coordinator.node.monitor import watch_queues, watch_workers
-from coordinator.node.presence import tags_notice
+from coordinator.node.dispatch.stuck_consumers import renew_consumers
+from coordinator.node.failures.returns import Returns
+from coordinator.node.observe.broker_poller import watch_queues, watch_workers
 from coordinator.node.registry import STALLED, Registry
-from coordinator.node.renewal import renew_consumers
-from coordinator.node.returns import Returns
-from coordinator.node.seeds import Intake
+from coordinator.node.releases.commands import CommandReader
+from coordinator.node.seeds.catalog import Intake
+from coordinator.node.seeds.purged_queues import tend_leftovers
+from coordinator.node.wiring import Connections, ProcessState, Session, assemble, trusted
+from coordinator.node.workers.heartbeats import tags_notice
 from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
+async def connected(settings: Settings, instance: str) -> AsyncIterator[Connections]:
     """Connect, declare what must exist, and disconnect in the end.
 
     Raises:
@@ -60,11 +60,11 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Links]:
                 await management.keep_unrouted_items()
         for queue in topology.QUEUES:
             await publishing.declare_queue(queue)
-        yield Links(reader, writer, taker, publishing, management)
+        yield Connections(reader, writer, taker, publishing, management)
 
 
 @contextlib.asynccontextmanager
-async def open_session(settings: Settings, instance: str, lasting: Lasting) -> AsyncIterator[Session]:
+async def open_session(settings: Settings, instance: str, lasting: ProcessState) -> AsyncIterator[Session]:
     """Run a session: ready when entered, and ended as a whole when any part of it ends.
 
     Args:
@@ -81,8 +81,8 @@ async def open_session(settings: Settings, instance: str, lasting: Lasting) -> A
         await registry.start()
         session = await assemble(settings, instance, links, registry, lasting)
         # Before anything is dispatched, the others must know that this coordinator is one whom a release has to ask.
-        await session.peers.join(await links.reader.channel())
-        await session.suspects.join()
+        await session.replicas.join(await links.reader.channel())
+        await session.isolation.join()
         loops = await _loops(session, settings, links, lasting)
         tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
         await session.dispatcher.start()
@@ -99,46 +99,46 @@ async def open_session(settings: Settings, instance: str, lasting: Lasting) -> A
 
 
 async def _loops(
-    session: Session, settings: Settings, links: Links, lasting: Lasting
+    session: Session, settings: Settings, links: Connections, lasting: ProcessState
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What runs for as long as the session does, by name."""
     returns = Returns(
         registry=session.registry,
-        work=session.work,
-        available=session.available,
-        seeds=session.seeds,
-        dead=session.dead,
-        suspects=session.suspects,
+        work=session.publisher,
+        available=session.seed_queues,
+        seeds=session.catalog,
+        dead=session.dead_letters,
+        isolation=session.isolation,
         events=session.events,
         dealt=lasting.dealt,
         limit=settings.attempt_limit,
     )
-    intake = Intake(session.seeds, session.available, session.dead, trusted(settings, links))
+    intake = Intake(session.catalog, session.seed_queues, session.dead_letters, trusted(settings, links))
     return {
         "callbacks": session.callbacks.run(),
         "events": session.events.run(),
-        "progress": session.progress.run(),
+        "progress": session.drained.run(),
         "renewal": renew_consumers(session.dispatcher, links.management, settings.broker_tick),
-        "pulse": session.pulse.run(),
+        "pulse": session.throughput.run(),
         "connections": _until_closed(links.reader, links.writer),
-        "coordinators": session.peers.run(),
-        "snapshots": session.registry.keep_snapshots(lambda: session.peers.owns("snapshots")),
+        "coordinators": session.replicas.run(),
+        "snapshots": session.registry.keep_snapshots(lambda: session.replicas.owns("snapshots")),
         "registry": session.dispatcher.keep_up(),
         "malformed": session.dispatcher.bury(),
         "intake": intake.run(links.reader),
         "returns": returns.run(links.reader),
-        "suspects": session.suspects.run(links.reader),
-        "silence": session.roster.watch(),
+        "suspects": session.isolation.run(links.reader),
+        "silence": session.heartbeats.watch(),
         "leases": session.leases.expire(),
-        "presence": session.roster.run(await links.reader.channel()),
-        "commands": CommandReader(session.commands, links.publishing, session.dead).run(links.reader),
-        "leftovers": tend_leftovers(session.seeds, session.registry, session.peers, links.management),
-        "queues": watch_queues(session.work, session.leases, session.roster),
+        "presence": session.heartbeats.run(await links.reader.channel()),
+        "commands": CommandReader(session.commands, links.publishing, session.dead_letters).run(links.reader),
+        "leftovers": tend_leftovers(session.catalog, session.registry, session.replicas, links.management),
+        "queues": watch_queues(session.publisher, session.leases, session.heartbeats),
         "workers": watch_workers(
-            work=session.work,
+            work=session.publisher,
             workers=session.workers,
             leases=session.leases,
-            roster=session.roster,
+            heartbeats=session.heartbeats,
             api=links.management,
             tick=settings.broker_tick,
         ),
@@ -150,7 +150,7 @@ async def _wind_down(session: Session, seconds: float) -> None:
     """Give back what is at hand, so that a stop repeats nothing and fails nothing; in vain when the broker is gone."""
     with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError, TimeoutError):
         async with asyncio.timeout(seconds):
-            await session.peers.leave()
+            await session.replicas.leave()
             await session.dispatcher.stop()
             await session.leases.give_all_back()
 

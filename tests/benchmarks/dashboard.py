@@ -14,10 +14,10 @@ from rich.console import Console
 
 from coordinator import logs
 from coordinator.broker.private import PrivateBroker
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from tests.browser.conftest import find_chromium
 from tests.helpers.crowd import gather_crowd, tell_of_workers
-from tests.helpers.support import own_vhost, running_node, serving
+from tests.helpers.support import own_vhost, running_coordinator, serving
 
 VIEWS: Final = ("seeds", "workers")
 PAGES: Final = (0, 1, 10)
@@ -39,7 +39,7 @@ async def main() -> None:
     async with (
         PrivateBroker() as broker,
         own_vhost(broker.urls, worker_timeout=3600) as settings,
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
         async_playwright() as playwright,
     ):
@@ -69,7 +69,7 @@ async def tell_paint(browser: Browser, address: str) -> None:
     )
 
 
-async def tell_cpu(browser: Browser, node: Node, address: str, count: int) -> None:
+async def tell_cpu(browser: Browser, node: Coordinator, address: str, count: int) -> None:
     """How much of a core the coordinator takes while so many pages are open; this process is little else."""
     pages: list[Page] = [await (await browser.new_context()).new_page() for _ in range(count)]
     for page in pages:

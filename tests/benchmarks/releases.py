@@ -20,19 +20,19 @@ from rich.table import Table
 from coordinator import logs
 from coordinator.broker.private import PrivateBroker
 from coordinator.models import SeedSpec, WorkerSpec
-from coordinator.node.commands import RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
+from coordinator.node.releases.commands import RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
 from coordinator.settings import Settings
-from tests.helpers.support import Drain, StockWorker, eventually, items, own_vhost, publish_items, running_node
+from tests.helpers.support import Drain, StockWorker, eventually, items, own_vhost, publish_items, running_coordinator
 
 HELD = 20
 ITEMS = 10
 
 
-async def worker_released(node: Node, settings: Settings, rounds: int) -> tuple[list[float], list[float]]:
+async def worker_released(node: Coordinator, settings: Settings, rounds: int) -> tuple[list[float], list[float]]:
     """Seconds until the reply, and until the last of 20 unacked batches is with another worker, in each round."""
     session = node.session
-    await session.seeds.set("held", SeedSpec(batch_size=ITEMS))
+    await session.catalog.set("held", SeedSpec(batch_size=ITEMS))
     replies, moves = [], []
     for number in range(rounds):
         await publish_items(settings, "held", [items(ITEMS, f"{number}-{page}-") for page in range(HELD)])
@@ -52,7 +52,7 @@ async def worker_released(node: Node, settings: Settings, rounds: int) -> tuple[
     return replies, moves
 
 
-async def seed_released(node: Node, settings: Settings, rounds: int) -> list[float]:
+async def seed_released(node: Coordinator, settings: Settings, rounds: int) -> list[float]:
     """Seconds until the reply to the release of a seed that has much available and is being taken, in each round."""
     session = node.session
     await publish_items(settings, "large", [items(1000, f"{page}-") for page in range(200)])
@@ -90,7 +90,7 @@ async def measure(rounds: int) -> None:
     """Measure, and print the table."""
     logs.configure("warning")
     table = Table("what", "rounds", "median ms", "longest ms")
-    async with PrivateBroker() as broker, own_vhost(broker.urls) as settings, running_node(settings) as node:
+    async with PrivateBroker() as broker, own_vhost(broker.urls) as settings, running_coordinator(settings) as node:
         replies, moves = await worker_released(node, settings, rounds)
         seeds = await seed_released(node, settings, rounds)
     for what, taken in (

@@ -16,8 +16,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from coordinator.broker.private import BrokerUrls
-from coordinator.node.node import Node
-from tests.helpers.support import DEADLINE, PREFIX, in_ci, own_vhost, running_node, serving
+from coordinator.node.coordinator import Coordinator
+from tests.helpers.support import DEADLINE, PREFIX, in_ci, own_vhost, running_coordinator, serving
 
 WIDTH, HEIGHT = 1440, 900
 expect.set_options(timeout=DEADLINE * 1000)
@@ -28,7 +28,7 @@ class Site:
     """A coordinator without tokens, served: where, what runs it, and a client of its API."""
 
     url: str
-    node: Node
+    node: Coordinator
     api: httpx.AsyncClient
 
 
@@ -57,7 +57,7 @@ async def site(broker: BrokerUrls) -> AsyncIterator[Site]:
     """A coordinator, ready and served."""
     async with (
         own_vhost(broker) as settings,
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api,
     ):

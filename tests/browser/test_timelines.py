@@ -12,7 +12,7 @@ from playwright.async_api import Page, expect
 from coordinator.broker.private import BrokerUrls
 from tests.browser.conftest import Site
 from tests.helpers.steps import ack, fetch, put_seed, submit
-from tests.helpers.support import PREFIX, StockWorker, eventually, own_vhost, running_node, serving
+from tests.helpers.support import PREFIX, StockWorker, eventually, own_vhost, running_coordinator, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -22,7 +22,7 @@ async def strict(broker: BrokerUrls) -> AsyncIterator[Site]:
     """A coordinator that gives up a batch after its second failure."""
     async with (
         own_vhost(broker, attempt_limit=1) as settings,
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api,
     ):

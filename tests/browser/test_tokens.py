@@ -10,10 +10,10 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from coordinator.broker.private import BrokerUrls
-from coordinator.domain.entries import SeedSet
+from coordinator.domain.registry_events import SeedSet
 from coordinator.models import SeedSpec
 from coordinator.tokens import Role, Token, add_token, digest, new_secret, revoke_tokens
-from tests.helpers.support import own_vhost, running_node, serving
+from tests.helpers.support import own_vhost, running_coordinator, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -38,7 +38,7 @@ async def guarded(broker: BrokerUrls, tmp_path: Path, grant: Grant) -> AsyncIter
     grant("first", "administrator")
     async with (
         own_vhost(broker, tokens_file=tmp_path / "tokens.json") as settings,
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
     ):
         await node.session.registry.append(SeedSet, seed="news", spec=SeedSpec())

@@ -14,14 +14,14 @@ from typing import Any
 
 from coordinator.broker.channel import Delivery, Message
 from coordinator.models import Batch
-from coordinator.node import dispatcher
-from coordinator.node.available import Available
-from coordinator.node.dispatcher import Dispatcher
+from coordinator.node.dispatch import dispatcher
+from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.seed_consumer import SeedConsumer
+from coordinator.node.failures.returns import Returns
 from coordinator.node.leases import Leases
-from coordinator.node.lines import Line
-from coordinator.node.returns import Returns
-from coordinator.node.sweep import Sweeper
-from coordinator.node.work import Work
+from coordinator.node.releases.sweep import Sweeper
+from coordinator.node.seeds.seed_queue import SeedQueues
+from coordinator.node.work_queues.publisher import Publisher
 from tests.chaos.patching import wrap
 
 
@@ -46,9 +46,9 @@ def keep(folder: Path, name: str) -> None:
     account = Account(folder, name)
     wrap(Dispatcher, "_on_page", lambda act: _on_page(account, act))
     wrap(dispatcher, "settle", lambda act: _settle(account, act))
-    wrap(Work, "send", lambda act: _send(account, act))
-    wrap(Work, "_ended", lambda act: _ended(account, act))
-    wrap(Available, "_put", lambda act: _put(account, act))
+    wrap(Publisher, "send", lambda act: _send(account, act))
+    wrap(Publisher, "_ended", lambda act: _ended(account, act))
+    wrap(SeedQueues, "_put", lambda act: _put(account, act))
     wrap(Returns, "_deal", lambda act: _came(account, "returned", act))
     wrap(Sweeper, "_sort", lambda act: _came(account, "swept", act))
     wrap(Leases, "_lease", lambda act: _came(account, "leased", act))
@@ -59,7 +59,7 @@ def _headers(headers: Any) -> list[str]:
 
 
 def _on_page(account: Account, act: Callable[..., None]) -> Callable[..., None]:
-    def on_page(self: Dispatcher, line: Line, delivery: Delivery) -> None:
+    def on_page(self: Dispatcher, line: SeedConsumer, delivery: Delivery) -> None:
         account.came("page", delivery, line.id)
         act(self, line, delivery)
 
@@ -75,7 +75,7 @@ def _settle(account: Account, act: Callable[..., None]) -> Callable[..., None]:
 
 
 def _send(account: Account, act: Callable[..., Any]) -> Callable[..., Any]:
-    def send(self: Work, batch: Batch, **marks: bool) -> Any:
+    def send(self: Publisher, batch: Batch, **marks: bool) -> Any:
         account.note("send", batch.id, batch.seed, batch.epoch, batch.attempt, marks)
         return act(self, batch, **marks)
 
@@ -83,7 +83,7 @@ def _send(account: Account, act: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _ended(account: Account, act: Callable[..., None]) -> Callable[..., None]:
-    def ended(self: Work, batch: Batch, queue: str, publication: str, error: Exception | None) -> None:
+    def ended(self: Publisher, batch: Batch, queue: str, publication: str, error: Exception | None) -> None:
         account.note("sent", batch.id, publication, repr(error))
         act(self, batch, queue, publication, error)
 
@@ -91,7 +91,7 @@ def _ended(account: Account, act: Callable[..., None]) -> Callable[..., None]:
 
 
 def _put(account: Account, act: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    async def put(self: Available, seed: str, message: Message, count: int = 0) -> None:
+    async def put(self: SeedQueues, seed: str, message: Message, count: int = 0) -> None:
         account.note("put", message.message_id, seed, *_headers(message.headers))
         await act(self, seed, message, count)
         account.note("lies", message.message_id)

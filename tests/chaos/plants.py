@@ -10,13 +10,13 @@ from typing import Any
 
 from coordinator.broker.message import Message
 from coordinator.domain.registry import State
-from coordinator.domain.returns import Verdict
-from coordinator.node import returns
-from coordinator.node.available import Available
-from coordinator.node.commands import Commands
-from coordinator.node.dispatcher import Dispatcher
-from coordinator.node.lanes import Lanes, OnEnd
-from coordinator.node.work import Work
+from coordinator.domain.retry_policy import Verdict
+from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.failures import returns
+from coordinator.node.releases.commands import Commands
+from coordinator.node.seeds.seed_queue import SeedQueues
+from coordinator.node.work_queues.publisher import Publisher
+from coordinator.node.work_queues.queue_channels import OnEnd, QueueChannels
 from tests.chaos.patching import wrap
 
 EVERY = 15
@@ -45,7 +45,7 @@ def send_late(publish: Act) -> Act:
     """Keep a batch back, now and then, and publish it after a while, whatever was released meanwhile."""
     count = itertools.count(1)
 
-    def planted(self: Lanes, queue: str, message: Message, on_end: OnEnd) -> Any:
+    def planted(self: QueueChannels, queue: str, message: Message, on_end: OnEnd) -> Any:
         if next(count) % EVERY:
             return publish(self, queue, message, on_end)
         loop = asyncio.get_running_loop()
@@ -81,7 +81,7 @@ def drop_marks(send: Act) -> Act:
 def raise_attempts(put: Act) -> Act:
     """Count a sweep as a failure."""
 
-    async def planted(self: Available, batch: Any, **told: Any) -> None:
+    async def planted(self: SeedQueues, batch: Any, **told: Any) -> None:
         await put(self, batch.again("planted"), **told)
 
     return planted
@@ -126,11 +126,11 @@ def resume_by_itself(apply: Act) -> Act:
 
 
 PLANTS: dict[str, Callable[[], None]] = {
-    "lose": lambda: wrap(Work, "send", lose),
-    "stale": lambda: wrap(Lanes, "try_send", send_late),
-    "twice": lambda: wrap(Work, "send", send_twice),
-    "unmarked": lambda: wrap(Work, "send", drop_marks),
-    "attempts": lambda: wrap(Available, "put_batch", raise_attempts),
+    "lose": lambda: wrap(Publisher, "send", lose),
+    "stale": lambda: wrap(QueueChannels, "try_send", send_late),
+    "twice": lambda: wrap(Publisher, "send", send_twice),
+    "unmarked": lambda: wrap(Publisher, "send", drop_marks),
+    "attempts": lambda: wrap(SeedQueues, "put_batch", raise_attempts),
     "bury": lambda: wrap(returns, "judge", bury_early),
     "starve": lambda: wrap(Dispatcher, "_cost", starve),
     "purge": lambda: wrap(Commands, "_purge_seed", misstate_purges),

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coordinator.domain.entries import Event, Snapshot
-from coordinator.node import dispatcher, registry
-from coordinator.node.dispatcher import Dispatcher
-from coordinator.node.lines import Line
+from coordinator.domain.registry_events import Event, Snapshot
+from coordinator.node import registry
+from coordinator.node.dispatch import dispatcher
+from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.seed_consumer import SeedConsumer
+from coordinator.node.failures.returns import Returns
 from coordinator.node.registry import Registry
-from coordinator.node.returns import Returns
-from coordinator.node.sweep import Sweeper
+from coordinator.node.releases.sweep import Sweeper
 from tests.chaos.handler import die
 from tests.chaos.history import Recorder
 from tests.chaos.patching import followed_by, wrap
@@ -76,7 +77,7 @@ def _preceded_by(before: Callable[[], None], act: Callable[..., None]) -> Callab
 
 
 def _dying_when_handed_over(triggers: Triggers, close: Act) -> Act:
-    async def close_or_die(self: Dispatcher, line: Line) -> None:
+    async def close_or_die(self: Dispatcher, line: SeedConsumer) -> None:
         state = getattr(self, "_registry").state  # noqa: B009 - what is private there is not typed for us
         seed = state.seeds.get(line.id)
         if seed is not None and seed.state == "running":

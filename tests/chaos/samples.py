@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from tests.chaos.history import Recorder, Sample
 from tests.chaos.patching import wrap
 
@@ -17,8 +17,8 @@ EVERY = 2.0
 def begin(recorder: Recorder, name: str) -> None:
     """Have each node sample its process, for as long as it runs."""
 
-    def make(run: Callable[[Node], Awaitable[None]]) -> Callable[[Node], Awaitable[None]]:
-        async def sampled(self: Node) -> None:
+    def make(run: Callable[[Coordinator], Awaitable[None]]) -> Callable[[Coordinator], Awaitable[None]]:
+        async def sampled(self: Coordinator) -> None:
             sampler = asyncio.create_task(_sample(recorder, name), name="samples")
             try:
                 await run(self)
@@ -27,7 +27,7 @@ def begin(recorder: Recorder, name: str) -> None:
 
         return sampled
 
-    wrap(Node, "run", make)
+    wrap(Coordinator, "run", make)
 
 
 async def _sample(recorder: Recorder, name: str) -> None:

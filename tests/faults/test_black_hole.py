@@ -14,11 +14,11 @@ from coordinator.client import HttpManager, HttpProducer, HttpWorker, Manager, P
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
 from coordinator.http.stopping import Requests
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.link import Link
 from tests.helpers.steps import submit
-from tests.helpers.support import PREFIX, eventually, items, running_node, serving, serving_app
+from tests.helpers.support import PREFIX, eventually, items, running_coordinator, serving, serving_app
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -65,16 +65,16 @@ async def test_a_broker_that_never_answers(settings: Settings, link: Link) -> No
             pass
 
     own = settings.model_copy(update={"amqp_url": SecretStr(url)})
-    async with running_node(own) as node, Producer([url]) as producer, Manager([url], timeout=5) as manager:
+    async with running_coordinator(own) as node, Producer([url]) as producer, Manager([url], timeout=5) as manager:
         session = node.session
-        await session.seeds.ensure("s")
+        await session.catalog.ensure("s")
         link.swallow()
         problems = await asyncio.gather(
             ends("a new connection", open_anew),
             ends("submit", lambda: producer.submit("s", [{"id": "x"}])),
             ends("a command", lambda: manager.release_seeds(["s"])),
             ends("a release", lambda: session.commands.carry_out("release.seed", ["s"])),
-            ends("a seed", lambda: session.seeds.ensure("new")),
+            ends("a seed", lambda: session.catalog.ensure("new")),
             ends("a fetch", lambda: session.leases.fetch("w", frozenset(), 1, 0)),
             over_http(node),
         )
@@ -88,8 +88,8 @@ async def test_a_resume_at_a_coordinator_that_is_cut_off(settings: Settings, lin
     url = await through(link, settings.amqp_urls()[0])
     own = settings.model_copy(update={"amqp_url": SecretStr(url)})
     async with (
-        running_node(settings) as one,
-        running_node(own) as other,
+        running_coordinator(settings) as one,
+        running_coordinator(own) as other,
         serving(one) as direct,
         serving(other) as lost,
         httpx.AsyncClient(trust_env=False, timeout=DEADLINE) as api,
@@ -119,7 +119,7 @@ async def submit_to(api: httpx.AsyncClient, base: str, seed: str) -> None:
     assert answer.status_code == 202, answer.text
 
 
-async def over_http(node: Node) -> str | None:
+async def over_http(node: Coordinator) -> str | None:
     """What is wrong with the answers of a coordinator whose broker does not answer: none but 503 may come, in time.
 
     Of items it is said that nobody knows whether they arrived.
@@ -135,7 +135,7 @@ async def over_http(node: Node) -> str | None:
     return None if (ingested["accepted"], ingested["unconfirmed"]) == (0, 1) else f"items were answered {ingested}"
 
 
-async def test_a_coordinator_that_never_answers(node: Node, link: Link) -> None:
+async def test_a_coordinator_that_never_answers(node: Coordinator, link: Link) -> None:
     """Each client over HTTP gives up after the time it was told."""
     async with serving(node) as direct:
         url = await through(link, direct)
@@ -160,7 +160,7 @@ async def test_a_coordinator_that_never_answers(node: Node, link: Link) -> None:
 async def test_items_under_way_when_their_coordinator_stops(settings: Settings, link: Link) -> None:
     """The answer says that they may have arrived: a 503 without that would mean that none was added."""
     url = await through(link, settings.amqp_urls()[0])
-    async with running_node(settings.model_copy(update={"amqp_url": SecretStr(url)})) as node:
+    async with running_coordinator(settings.model_copy(update={"amqp_url": SecretStr(url)})) as node:
         requests = Requests(create_app(node))
         async with (
             serving_app(requests, node.settings) as base,

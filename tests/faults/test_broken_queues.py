@@ -14,7 +14,7 @@ from coordinator.broker.messages import is_marked, read_batch
 from coordinator.models import Route, SeedSpec
 from tests.faults.test_resilience import OUTAGE, own_broker
 from tests.helpers.steps import command
-from tests.helpers.support import Drain, eventually, items, knows_its_queues, publish_items, running_node
+from tests.helpers.support import Drain, eventually, items, knows_its_queues, publish_items, running_coordinator
 from tests.helpers.workers import Hand, working
 
 pytestmark = pytest.mark.timeout(240)
@@ -25,10 +25,10 @@ async def test_a_queue_that_lost_itself_holds_up_its_own_seed_alone(
 ) -> None:
     """A lone node that is killed right after a queue was declared forgets its members; the other seeds go on."""
     monkeypatch.setattr("coordinator.broker.channel.RPC_TIMEOUT", 3.0)
-    async with own_broker(tmp_path / "broker") as (broker, settings), running_node(settings) as node:
+    async with own_broker(tmp_path / "broker") as (broker, settings), running_coordinator(settings) as node:
         await publish_items(settings, "whole", [items(10)])
         await eventually(lambda: knows_its_queues(broker.folder, "seed.whole", "work"), "the place of queues, on disk")
-        await node.session.seeds.ensure("doomed")
+        await node.session.catalog.ensure("doomed")
         await broker.kill()
         assert not knows_its_queues(broker.folder, "seed.doomed")
         await broker.restart()
@@ -48,13 +48,15 @@ async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone
 ) -> None:
     """It has lost itself with a node that was killed too early; once it is deleted and made anew, all goes on."""
     monkeypatch.setattr("coordinator.broker.channel.CONFIRM_TIMEOUT", 5.0)
-    async with own_broker(tmp_path / "broker") as (broker, settings), running_node(settings) as node:
+    async with own_broker(tmp_path / "broker") as (broker, settings), running_coordinator(settings) as node:
         await publish_items(settings, "whole", [items(10)])
-        await node.session.seeds.ensure("routed")  # without items: what is on its way when the broker dies comes again
+        await node.session.catalog.ensure(
+            "routed"
+        )  # without items: what is on its way when the broker dies comes again
         known = ("seed.whole", "seed.routed", "work")
         await eventually(lambda: knows_its_queues(broker.folder, *known), "the place of queues, on disk")
-        await node.session.seeds.set("routed", SeedSpec(policies=(Route(type="route", route_to="lost"),)))
-        await node.session.work.declare(("lost",))
+        await node.session.catalog.set("routed", SeedSpec(policies=(Route(type="route", route_to="lost"),)))
+        await node.session.publisher.declare(("lost",))
         await broker.kill()
         assert not knows_its_queues(broker.folder, "work.lost")
         await broker.restart()

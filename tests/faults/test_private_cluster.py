@@ -29,7 +29,15 @@ from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, Priva
 from coordinator.settings import Settings
 from tests.faults.test_private_broker import is_alive, listening_addresses, processes_of
 from tests.helpers.steps import command, until
-from tests.helpers.support import Drain, eventually, items, knows_its_queues, own_vhost, publish_items, running_node
+from tests.helpers.support import (
+    Drain,
+    eventually,
+    items,
+    knows_its_queues,
+    own_vhost,
+    publish_items,
+    running_coordinator,
+)
 
 LONG = 60.0
 """For what a loaded machine may take long to do."""
@@ -198,7 +206,7 @@ async def test_an_opening_leaves_a_node_that_hangs_for_the_next(cluster: Private
 
 async def test_a_coordinator_goes_on_when_its_node_is_killed(cluster: PrivateCluster, settings: Settings) -> None:
     """It moves to another node, and every item arrives at a worker there."""
-    async with running_node(settings) as node:
+    async with running_coordinator(settings) as node:
         folders = [cluster.folder / f"node-{number}" for number in (1, 2, 3)]
         await eventually(lambda: all(map(knows_its_queues, folders)), "streams that survive a crash")
         lost = node_of(settings, node.session.writer.url)
@@ -232,7 +240,7 @@ async def test_a_seed_is_purged_and_begins_anew_while_a_node_is_away(
 ) -> None:
     """The node brings back nothing of what was purged, and what has come since is not lost."""
     here = only(settings, 0, 1)
-    async with running_node(here) as node:
+    async with running_coordinator(here) as node:
         await declare(only(settings, 2), topology.seed_queue("s"))  # its leader is on the node that goes away
         await publish_items(here, "s", [items(50, f"old{page}-") for page in range(300)])
         await eventually(lambda: node.session.dispatcher.buffered("s")[0], "it is dispatched", LONG)
@@ -262,8 +270,8 @@ async def test_the_queue_of_a_purged_seed_stays_until_all_nodes_have_long_been_t
         return await totals(self)
 
     monkeypatch.setattr(Management, "totals", looked)
-    monkeypatch.setattr("coordinator.node.leftovers.AGAIN", 0.1)
-    async with running_node(settings) as node:
+    monkeypatch.setattr("coordinator.node.seeds.purged_queues.AGAIN", 0.1)
+    async with running_coordinator(settings) as node:
         await publish_items(settings, "s", [items(5)])
         await eventually(lambda: "s" in node.session.registry.state.seeds, "the seed", LONG)
         await command(settings, "purge.seed", {"id": ["s"]})
@@ -275,7 +283,7 @@ async def test_the_queue_of_a_purged_seed_stays_until_all_nodes_have_long_been_t
         since = len(looks)
         await eventually(lambda: len(looks) > since + 2, "looks at its queue", LONG)
         await until(look, lambda: depths == [Depth(0, 0)], "it stays")
-        monkeypatch.setattr("coordinator.node.leftovers.WHOLE_FOR", 0.1)
+        monkeypatch.setattr("coordinator.node.seeds.purged_queues.WHOLE_FOR", 0.1)
         await until(look, lambda: depths == [None], "it is gone")
 
 

@@ -16,11 +16,11 @@ import pytest
 import coordinator
 from coordinator.broker.management import Management
 from coordinator.domain.membership import owner
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.topology import coordinator_connection_name
 from tests.helpers.steps import command, submit
-from tests.helpers.support import DEADLINE, Drain, eventually, items, publish_items, running_node
+from tests.helpers.support import DEADLINE, Drain, eventually, items, publish_items, running_coordinator
 from tests.integration.test_replicas import knows, shim_of
 
 pytestmark = pytest.mark.timeout(240)
@@ -58,17 +58,17 @@ async def process(settings: Settings, folder: Path) -> AsyncIterator[Process]:
         await running.wait()
 
 
-def seed_of_other(node: Node) -> str:
+def seed_of_other(node: Coordinator) -> str:
     """A seed's id that belongs to the one other coordinator."""
-    [other] = node.session.peers.others
+    [other] = node.session.replicas.others
     return next(ident for ident in map(str, range(1000)) if owner(ident, [node.instance, other]) == other)
 
 
 @contextlib.asynccontextmanager
-async def beside(settings: Settings, folder: Path) -> AsyncIterator[tuple[Node, Process, str, Drain]]:
+async def beside(settings: Settings, folder: Path) -> AsyncIterator[tuple[Coordinator, Process, str, Drain]]:
     """A coordinator here and one in a process, which has a seed of which some items have gone out."""
-    async with running_node(settings) as node, process(settings, folder) as other:
-        await eventually(lambda: node.session.peers.others, "the other has joined", START)
+    async with running_coordinator(settings) as node, process(settings, folder) as other:
+        await eventually(lambda: node.session.replicas.others, "the other has joined", START)
         seed = seed_of_other(node)
         drain = await Drain.begin(settings)
         await publish_items(settings, seed, [items(100, "first-")])
@@ -93,15 +93,15 @@ async def until_described(settings: Settings, instance: str) -> None:
 async def test_one_that_hangs_is_cut_off(settings: Settings, tmp_path: Path) -> None:
     """Its seeds go on at the others, and it comes back as a new one when it runs again."""
     async with beside(settings, tmp_path) as (node, other, seed, drain):
-        [hung] = node.session.peers.others
+        [hung] = node.session.replicas.others
         other.send_signal(signal.SIGSTOP)
         await publish_items(settings, seed, [items(300, "second-")])
         await eventually(lambda: len(set(drain.items(seed))) == 400, "its seed goes on here")
         await eventually(lambda: knows(node), "it is no longer counted")
         other.send_signal(signal.SIGCONT)
-        await eventually(lambda: node.session.peers.others, "it comes back", START)
-        assert node.session.peers.others != [hung]
-        await eventually(lambda: len(node.session.peers.members) == 2, "it has its share again")
+        await eventually(lambda: node.session.replicas.others, "it comes back", START)
+        assert node.session.replicas.others != [hung]
+        await eventually(lambda: len(node.session.replicas.members) == 2, "it has its share again")
 
 
 async def test_one_that_is_killed_is_replaced(settings: Settings, tmp_path: Path) -> None:
@@ -120,14 +120,14 @@ async def test_a_release_does_not_wait_for_one_that_hangs(settings: Settings, tm
     """The owner that does not answer is cut off; after the reply nothing of the seed is handed out."""
     async with beside(settings, tmp_path) as (node, other, seed, drain), shim_of(node) as api:
         await submit(api, seed, 1000)
-        await until_described(settings, node.session.peers.others[0])
+        await until_described(settings, node.session.replicas.others[0])
         other.send_signal(signal.SIGSTOP)
         reply = await command(settings, "release.seed", {"id": seed})
         handed_out = len(drain.seen)
         assert reply["results"][0]["status"] == 200
         assert "unanswered" not in reply["results"][0]
         other.send_signal(signal.SIGCONT)
-        await eventually(lambda: len(node.session.peers.members) == 2, "it is back", START)
+        await eventually(lambda: len(node.session.replicas.members) == 2, "it is back", START)
         await eventually(lambda: node.session.registry.state.seeds[seed].state == "released", "it rests")
         assert [batch["epoch"] for batch in drain.seen[handed_out:]] == []
         assert (await api.put("/resume/seed", json={"id": seed})).status_code == 200

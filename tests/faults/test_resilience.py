@@ -20,7 +20,7 @@ from coordinator.broker.channel import Channel, Delivery
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.topology import Header
 from tests.helpers.support import (
@@ -31,7 +31,7 @@ from tests.helpers.support import (
     items,
     knows_its_queues,
     publish_items,
-    running_node,
+    running_coordinator,
     serving,
 )
 
@@ -88,7 +88,7 @@ async def test_broker_away(tmp_path: Path) -> None:
     """While the broker is away the shim says so and does nothing; when it comes, all goes on by itself."""
     async with own_broker(tmp_path / "broker") as (broker, settings):
         await broker.kill()
-        node = Node(settings)
+        node = Coordinator(settings)
         running = asyncio.create_task(node.run())
         async with serving(node) as url, httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
             await eventually(lambda: "no broker answers" in node.problem, "the coordinator has tried")
@@ -119,7 +119,7 @@ async def test_broker_away(tmp_path: Path) -> None:
 async def test_broker_killed_under_load(tmp_path: Path) -> None:
     """A broker that is killed amid deliveries loses none of what it confirmed, and every repeat is marked."""
     marks: dict[str, list[bool]] = {}
-    async with own_broker(tmp_path / "broker") as (broker, settings), running_node(settings) as node:
+    async with own_broker(tmp_path / "broker") as (broker, settings), running_coordinator(settings) as node:
         await publish_items(settings, "s", [items(100, f"{page}-") for page in range(200)])
         first = await Watcher.begin(settings, marks)
         await eventually(lambda: len(marks) >= 3000, "the crawl is under way")
@@ -136,7 +136,7 @@ async def test_broker_killed_under_load(tmp_path: Path) -> None:
     assert not unmarked
 
 
-async def test_connections_cut(node: Node, settings: Settings) -> None:
+async def test_connections_cut(node: Coordinator, settings: Settings) -> None:
     """A coordinator whose connections are closed begins a new session, and the crawl goes on."""
     marks: dict[str, list[bool]] = {}
     session = node.session
@@ -158,7 +158,7 @@ async def test_a_consumer_that_the_broker_has_forgotten_is_renewed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its queue holds pages and brings none; nothing else would ever notice."""
-    monkeypatch.setattr("coordinator.node.renewal.LOOK_EVERY", 0.5)
+    monkeypatch.setattr("coordinator.node.dispatch.stuck_consumers.LOOK_EVERY", 0.5)
     consume, consumers = Channel.consume, list[tuple[Channel, str]]()
 
     async def noted(self: Channel, queue: str, *args: Any, **named: Any) -> str:  # noqa: ANN401 - passed on as they are
@@ -168,7 +168,7 @@ async def test_a_consumer_that_the_broker_has_forgotten_is_renewed(
         return tag
 
     monkeypatch.setattr(Channel, "consume", noted)
-    async with running_node(settings):
+    async with running_coordinator(settings):
         drain = await Drain.begin(settings)
         await publish_items(settings, "s", [items(10)])
         await eventually(lambda: len(drain.items()) == 10, "the items before")
@@ -185,11 +185,11 @@ async def test_next_coordinator(settings: Settings) -> None:
     """When a coordinator stops in the midst of dispatch, the next one goes on, and no item is handed out again."""
     marks: dict[str, list[bool]] = {}
     pages = [items(100, f"{page}-") for page in range(100)]
-    async with running_node(settings):
+    async with running_coordinator(settings):
         await publish_items(settings, "s", pages)
         watcher = await Watcher.begin(settings, marks)
         await eventually(lambda: len(marks) >= 1000, "the crawl is under way")
-    async with running_node(settings):
+    async with running_coordinator(settings):
         await eventually(lambda: len(marks) >= 10_000, "every item", OUTAGE)
     assert {len(seen) for seen in marks.values()} == {1}
     await watcher.connection.close()
@@ -197,12 +197,12 @@ async def test_next_coordinator(settings: Settings) -> None:
 
 async def test_registry_outlives_coordinators(settings: Settings) -> None:
     """What is released stays released, policies and workers stay known, and epochs go on."""
-    async with running_node(settings) as node, serving(node) as url, api_of(url) as api:
+    async with running_coordinator(settings) as node, serving(node) as url, api_of(url) as api:
         policies = [{"type": "throttle", "period": "minute", "value": 7}]
         await api.put("/seed/s", json={"priority": "high", "policies": policies, "batchSize": 3})
         await api.put("/release/seed/s")
         await api.put("/worker/w", json={"tags": ["x"], "transport": "http"})
-    async with running_node(settings) as node, serving(node) as url, api_of(url) as api:
+    async with running_coordinator(settings) as node, serving(node) as url, api_of(url) as api:
         seed = (await api.get("/seed/s")).json()
         assert (seed["state"], seed["epoch"], seed["priority"], seed["batchSize"]) == ("released", 2, "high", 3)
         assert seed["policies"] == policies
@@ -212,12 +212,12 @@ async def test_registry_outlives_coordinators(settings: Settings) -> None:
 
 async def test_throttle_outlives_coordinators(settings: Settings) -> None:
     """What one coordinator spent of a minute's allowance, the next one does not spend again."""
-    async with running_node(settings) as node, serving(node) as url, api_of(url) as api:
+    async with running_coordinator(settings) as node, serving(node) as url, api_of(url) as api:
         await api.put("/seed/s", json={"policies": [{"type": "throttle", "period": "minute", "value": 30}]})
         await api.post("/seed/s/items", json=items(100))
         drain = await Drain.begin(settings)
         await eventually(lambda: drain.counts["s"] == 30, "a minute's allowance")
-    async with running_node(settings) as node, serving(node) as url, api_of(url) as api:
+    async with running_coordinator(settings) as node, serving(node) as url, api_of(url) as api:
         await api.post("/seed/other/items", json=items(100, "o"))
         await eventually(lambda: drain.counts["other"] == 100, "another seed is served")
         assert drain.counts["s"] == 30

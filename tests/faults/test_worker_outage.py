@@ -18,7 +18,7 @@ from tests.helpers.support import (
     knows_its_queues,
     own_vhost,
     publish_items,
-    running_node,
+    running_coordinator,
     serving,
 )
 from tests.helpers.workers import Hand, told, working
@@ -44,7 +44,7 @@ async def test_worker_survives_a_crash_of_the_broker(own_broker: PrivateBroker, 
     taken, plain = Hand(), Hand()
     async with (
         own_vhost(urls) as settings,
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api,
     ):

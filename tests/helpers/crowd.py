@@ -6,9 +6,9 @@ import asyncio
 
 from coordinator import topology
 from coordinator.broker.channel import Message
-from coordinator.domain.entries import SeedReleased, SeedSet
+from coordinator.domain.registry_events import SeedReleased, SeedSet
 from coordinator.models import HeldBatch, Presence, SeedSpec
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from tests.helpers.steps import channel_of
 from tests.helpers.support import eventually
 
@@ -21,7 +21,7 @@ def seed_name(number: int) -> str:
     return f"seed-{number:04}"
 
 
-async def tell_of_workers(node: Node) -> None:
+async def tell_of_workers(node: Coordinator) -> None:
     """Send the presence of all workers once; each holds one batch."""
     async with channel_of(node.settings) as channel:
         said = (
@@ -37,7 +37,7 @@ async def tell_of_workers(node: Node) -> None:
         await asyncio.gather(*(channel.publish(topology.PRESENCE, "", message) for message in messages))
 
 
-async def gather_crowd(node: Node) -> None:
+async def gather_crowd(node: Coordinator) -> None:
     """Have them all known to a coordinator. The seeds are released: they have no consumer, so no queue is missed."""
     async with channel_of(node.settings) as channel:
         events = (

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.containers import broker_in_container, has_engine
-from tests.helpers.support import PREFIX, in_ci, own_vhost, running_node, serving
+from tests.helpers.support import PREFIX, in_ci, own_vhost, running_coordinator, serving
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -42,14 +42,14 @@ async def settings(broker: BrokerUrls) -> AsyncIterator[Settings]:
 
 
 @pytest.fixture
-async def node(settings: Settings) -> AsyncIterator[Node]:
+async def node(settings: Settings) -> AsyncIterator[Coordinator]:
     """A coordinator in this process, ready."""
-    async with running_node(settings) as running:
+    async with running_coordinator(settings) as running:
         yield running
 
 
 @pytest.fixture
-async def api(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+async def api(node: Coordinator) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the coordinator's shim, its base the API's first prefix."""
     async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client:
         yield client

@@ -14,7 +14,7 @@ import orjson
 from coordinator.broker.channel import Channel, Delivery, Message
 from coordinator.broker.connection import Connection
 from coordinator.settings import Settings
-from tests.helpers.support import DEADLINE, PREFIX, eventually, items, running_node, serving
+from tests.helpers.support import DEADLINE, PREFIX, eventually, items, running_coordinator, serving
 
 Json = dict[str, Any]
 
@@ -147,7 +147,7 @@ async def command(settings: Settings, name: str, body: object, *, correlation: s
 async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A coordinator with these settings, and a client of its shim."""
     async with (
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client,
     ):

@@ -26,7 +26,7 @@ from coordinator.broker.node_config import FIGURES_LAG
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.http.server import Server, scheme_of, server_config
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 
 DEADLINE = 20.0
@@ -80,9 +80,9 @@ async def _delete_vhost(http: httpx.AsyncClient, name: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_node(settings: Settings) -> AsyncIterator[Node]:
+async def running_coordinator(settings: Settings) -> AsyncIterator[Coordinator]:
     """A coordinator in this process, ready."""
-    node = Node(settings.model_copy(update={"broker_tick": FIGURES_LAG}))
+    node = Coordinator(settings.model_copy(update={"broker_tick": FIGURES_LAG}))
     task = asyncio.create_task(node.run())
     ready = asyncio.create_task(node.wait_ready())
     try:
@@ -99,7 +99,7 @@ async def running_node(settings: Settings) -> AsyncIterator[Node]:
 
 
 @contextlib.asynccontextmanager
-async def serving(node: Node) -> AsyncIterator[str]:
+async def serving(node: Coordinator) -> AsyncIterator[str]:
     """The shim of this node on a free port of loopback; gives its base URL."""
     async with serving_app(create_app(node), node.settings) as url:
         yield url

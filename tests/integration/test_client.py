@@ -15,9 +15,9 @@ from coordinator.client import HttpManager, Manager, Producer, Reader
 from coordinator.client.producer import PAGE_BYTES
 from coordinator.errors import InvalidInputError, NoReplyError, QueueMissingError, RejectedItemError
 from coordinator.models import Item
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
-from tests.helpers.support import Drain, StockWorker, eventually, items, running_node, serving
+from tests.helpers.support import Drain, StockWorker, eventually, items, running_coordinator, serving
 
 
 def made(count: int) -> Iterator[Item]:
@@ -32,7 +32,7 @@ async def later(count: int) -> AsyncIterator[Item]:
         yield item
 
 
-async def known(node: Node, seed: str) -> None:
+async def known(node: Coordinator, seed: str) -> None:
     """Wait until a coordinator has heard of a seed: its first items are confirmed a moment before."""
     await eventually(lambda: seed in node.session.registry.state.seeds, f"seed {seed!r}")
 
@@ -157,7 +157,7 @@ async def test_without_any_coordinator_nothing_is_taken(settings: Settings) -> N
 
 
 @pytest.mark.usefixtures("node")
-async def test_commands_are_carried_out_and_answered(settings: Settings, node: Node) -> None:
+async def test_commands_are_carried_out_and_answered(settings: Settings, node: Coordinator) -> None:
     """Each id is answered for in the order given, the unknown ones with 404, and what is known is carried out."""
     async with Producer(settings.amqp_urls()) as producer, Manager(settings.amqp_urls()) as manager:
         await producer.submit("a/b+c=", made(10))
@@ -196,18 +196,18 @@ async def test_a_bad_id_is_refused_before_it_is_sent(settings: Settings) -> None
 
 async def test_a_command_without_reply_is_carried_out_later(settings: Settings) -> None:
     """With every coordinator down the deadline passes with a clear error, and the command is done once one is back."""
-    async with running_node(settings) as node, Producer(settings.amqp_urls()) as producer:
+    async with running_coordinator(settings) as node, Producer(settings.amqp_urls()) as producer:
         await producer.submit("s", made(1))
         await known(node, "s")
     async with Manager(settings.amqp_urls(), timeout=0.2) as manager:
         with pytest.raises(NoReplyError, match="stays queued"):
             await manager.release_seeds(["s"])
-    async with running_node(settings) as node:
+    async with running_coordinator(settings) as node:
         await eventually(lambda: node.session.registry.state.seeds["s"].state == "released", "the release")
 
 
 @pytest.mark.usefixtures("node")
-async def test_lists_are_read_whole(settings: Settings, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lists_are_read_whole(settings: Settings, node: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of more than a page is read to its end, each entry once."""
     monkeypatch.setattr("coordinator.client.reader.PAGE", 2)
     seeds = [f"s{number}" for number in range(5)]

@@ -16,9 +16,9 @@ from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.http.dashboard.shell import SHELL
 from coordinator.http.dashboard.watches import Watches
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from tests.helpers.steps import Json, put_seed, seed_of
-from tests.helpers.support import DEADLINE, PREFIX, eventually, own_vhost, running_node, serving_app
+from tests.helpers.support import DEADLINE, PREFIX, eventually, own_vhost, running_coordinator, serving_app
 
 
 class Site:
@@ -53,7 +53,7 @@ async def next_parts(events: AsyncIterator[Json]) -> Json:
 
 
 @contextlib.asynccontextmanager
-async def open_site(node: Node) -> AsyncIterator[Site]:
+async def open_site(node: Coordinator) -> AsyncIterator[Site]:
     """Serve a node."""
     app = create_app(node)
     async with (
@@ -64,7 +64,7 @@ async def open_site(node: Node) -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-async def site(node: Node) -> AsyncIterator[Site]:
+async def site(node: Coordinator) -> AsyncIterator[Site]:
     """A served coordinator."""
     async with open_site(node) as opened:
         yield opened
@@ -119,7 +119,11 @@ async def test_open_pages_share_their_reads(site: Site) -> None:
 
 async def test_too_much_is_refused(broker: BrokerUrls) -> None:
     """Of reads there are as many at once as the setting says, and of a page's own a fixed number."""
-    async with own_vhost(broker, max_watches=2) as settings, running_node(settings) as node, open_site(node) as site:
+    async with (
+        own_vhost(broker, max_watches=2) as settings,
+        running_coordinator(settings) as node,
+        open_site(node) as site,
+    ):
         async with site.watching("/seed?offset=0", "/seed?offset=1") as events:
             await all_parts(events, 2)
             answer = await site.client.get("/dashboard/live?get=/worker")

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from coordinator.broker.channel import Message
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.topology import Exchange, tags_of_work_queue, work_queue_name
 from tests.helpers.steps import (
@@ -100,7 +100,7 @@ async def test_a_released_batch_keeps_its_tags(settings: Settings) -> None:
     await stock.close()
 
 
-async def test_shares_of_priorities(api: httpx.AsyncClient, node: Node, settings: Settings) -> None:
+async def test_shares_of_priorities(api: httpx.AsyncClient, node: Coordinator, settings: Settings) -> None:
     """While all have something to send, low, medium and high seeds get items in the shares 1 : 4 : 16, roughly."""
     for priority in ("low", "medium", "high"):
         await put_seed(api, priority, priority=priority, batchSize=10)
@@ -117,7 +117,7 @@ async def test_shares_of_priorities(api: httpx.AsyncClient, node: Node, settings
     await drain.close()
 
 
-async def test_a_small_seed_behind_a_large_one(api: httpx.AsyncClient, node: Node, settings: Settings) -> None:
+async def test_a_small_seed_behind_a_large_one(api: httpx.AsyncClient, node: Coordinator, settings: Settings) -> None:
     """A seed of 10 items behind one of 20,000 is through after few batches of the large one."""
     await put_seed(api, "large", batchSize=50)
     await publish_items(settings, "large", [items(100, f"{n}-") for n in range(200)])
@@ -126,7 +126,7 @@ async def test_a_small_seed_behind_a_large_one(api: httpx.AsyncClient, node: Nod
     await submit(api, "small", 10)
     session = node.session
     await eventually(
-        lambda: session.dispatcher.buffered("small")[0] or "small" in session.work.ledger.counts(),
+        lambda: session.dispatcher.buffered("small")[0] or "small" in session.publisher.ledger.counts(),
         "its page is at hand",
     )
     before = 0
@@ -254,7 +254,7 @@ async def test_the_text_of_items_is_kept(api: httpx.AsyncClient, settings: Setti
     await stock.close()
 
 
-async def test_a_claim_of_a_stranger_is_checked(api: httpx.AsyncClient, node: Node, settings: Settings) -> None:
+async def test_a_claim_of_a_stranger_is_checked(api: httpx.AsyncClient, node: Coordinator, settings: Settings) -> None:
     """`checked`, `page` and `attempt` headers count only from a trusted user that the broker has verified."""
     await put_seed(api, "s")
     url = (await api.put("/worker/w", json={})).json()["amqpUrl"]

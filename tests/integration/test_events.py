@@ -12,10 +12,10 @@ import pytest
 from coordinator.answers import Event
 from coordinator.client import HttpManager, Reader
 from coordinator.errors import BrokerUnavailableError, InvalidInputError
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.steps import ack, fetch, put_seed, served, submit, until
-from tests.helpers.support import PREFIX, StockWorker, eventually, running_node, serving
+from tests.helpers.support import PREFIX, StockWorker, eventually, running_coordinator, serving
 
 
 def url_of(api: httpx.AsyncClient) -> str:
@@ -47,7 +47,7 @@ def kinds(events: list[Event]) -> list[str]:
     return [event.kind for event in events]
 
 
-async def test_the_life_of_a_batch(api: httpx.AsyncClient, node: Node) -> None:
+async def test_the_life_of_a_batch(api: httpx.AsyncClient, node: Coordinator) -> None:
     """Sent, held, given back, sent again, acked: told in order, with its worker, and found by any of its names."""
     await put_seed(api, "s", batchSize=5)
     await submit(api, "s", 5)
@@ -138,7 +138,7 @@ async def test_what_happened_to_seeds_outlives_the_coordinators(settings: Settin
 
         await until(look, lambda: drained, "the drain")
         await manager.remove_worker("w")
-    async with running_node(settings) as node, serving(node) as url, Reader(url) as reader:
+    async with running_coordinator(settings) as node, serving(node) as url, Reader(url) as reader:
         assert kinds(await reader.events(seed="s", kind="seed")) == ["seed.created", "seed.changed", "seed.released"]
         assert kinds(await reader.events(worker="w")) == [
             "worker.seen",

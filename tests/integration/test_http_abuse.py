@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from coordinator.http.app import create_app
 from coordinator.http.gates import Gates
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.support import DEADLINE, PREFIX, eventually, serving_app
 
@@ -44,7 +44,7 @@ RUBBISH = [
 async def served(**limits: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Gates]]:  # noqa: ANN401 - any setting
     """A coordinator without a broker: what is tried here does not come that far."""
     settings = Settings(**limits)
-    app = create_app(Node(settings))
+    app = create_app(Coordinator(settings))
     async with serving_app(app, settings) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
         yield client, app.state.gates
 

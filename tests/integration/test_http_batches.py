@@ -16,8 +16,8 @@ from coordinator.broker.messages import batch_message
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.models import Batch
+from coordinator.node.coordinator import Coordinator
 from coordinator.node.leases import Lease
-from coordinator.node.node import Node
 from coordinator.settings import Settings
 from tests.helpers.steps import (
     ack,
@@ -115,7 +115,7 @@ async def test_a_call_given_up_keeps_nothing(api: httpx.AsyncClient) -> None:
     assert (batch["attempt"], len(batch["items"])) == (1, 3)
 
 
-async def test_calls_that_wait_cost_nothing(node: Node) -> None:
+async def test_calls_that_wait_cost_nothing(node: Coordinator) -> None:
     """Calls that wait hold no consumer on the broker, and give up their places when their clients go away."""
     leases = node.session.leases
     async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
@@ -132,7 +132,7 @@ async def test_calls_that_wait_cost_nothing(node: Node) -> None:
         assert [batch["attempt"] for batch in await fetch(api, worker="late")] == [1]
 
 
-async def test_a_client_that_vanishes_before_its_answer(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_vanishes_before_its_answer(node: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was fetched for a client that is gone by then goes to the next, without fault."""
     leases, gone = node.session.leases, asyncio.Event()
     take = leases.fetch
@@ -264,7 +264,7 @@ async def test_what_is_not_acked_in_time_goes_to_another(broker: BrokerUrls) -> 
 
 
 async def test_a_lost_connection_takes_its_batches_along(
-    api: httpx.AsyncClient, node: Node, settings: Settings
+    api: httpx.AsyncClient, node: Coordinator, settings: Settings
 ) -> None:
     """What was fetched by a connection that is lost goes to others, its attempt raised; all else goes on."""
     await submit(api, "s", 5)
@@ -326,10 +326,10 @@ async def test_strangers_may_be_refused(broker: BrokerUrls) -> None:
         assert (await client.get("/batch?worker=w")).status_code == 200
 
 
-async def test_a_fetch_makes_room_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fetch_makes_room_at_once(node: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is fetched over HTTP is followed by more without a look at the broker, however seldom these are."""
-    monkeypatch.setattr("coordinator.domain.window.SHORTEST_LOOK", 10 * DEADLINE)
-    monkeypatch.setattr("coordinator.domain.window.LONGEST_LOOK", 10 * DEADLINE)
+    monkeypatch.setattr("coordinator.domain.publish_window.SHORTEST_LOOK", 10 * DEADLINE)
+    monkeypatch.setattr("coordinator.domain.publish_window.LONGEST_LOOK", 10 * DEADLINE)
     async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
         await put_seed(api, "s", batchSize=1)
         sent = await submit(api, "s", 60)

@@ -24,7 +24,7 @@ from coordinator.errors import (
     RejectedItemError,
 )
 from coordinator.models import Item, ItemResult, SeedSpec, WorkerSpec
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.steps import until
 from tests.helpers.support import DEADLINE, eventually, serving
@@ -39,7 +39,7 @@ def made(count: int) -> list[Item]:
 
 
 @pytest.fixture
-async def url(node: Node) -> AsyncIterator[str]:
+async def url(node: Coordinator) -> AsyncIterator[str]:
     """A coordinator's HTTP side."""
     async with serving(node) as base:
         yield base

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import orjson
 
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.steps import ack, fetch, put_seed, submit, until
 from tests.helpers.support import DEADLINE
@@ -33,7 +33,7 @@ async def kinds_come(api: httpx.AsyncClient, kinds: list[str], **query: str) -> 
     await until(look, lambda: told == kinds, f"{kinds}, last {told}")
 
 
-async def test_the_way_of_a_batch(api: httpx.AsyncClient, node: Node) -> None:
+async def test_the_way_of_a_batch(api: httpx.AsyncClient, node: Coordinator) -> None:
     """Sent, held, given back, sent and held again, acked: each with its seed, batch, items and worker."""
     await put_seed(api, "s", batchSize=10)
     await submit(api, "s", 10)

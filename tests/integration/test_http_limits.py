@@ -15,18 +15,18 @@ import pytest
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.http.gates import Gates
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Token, add_token, digest
 from tests.helpers.steps import ack, counts_settle, fetch, seed_of, submit, until
-from tests.helpers.support import DEADLINE, PREFIX, eventually, items, own_vhost, running_node, serving_app
+from tests.helpers.support import DEADLINE, PREFIX, eventually, items, own_vhost, running_coordinator, serving_app
 
 MIB = 1024 * 1024
 
 
 @contextlib.asynccontextmanager
-async def limited(broker: BrokerUrls, **limits: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Node, Gates]]:  # noqa: ANN401 - any setting
+async def limited(broker: BrokerUrls, **limits: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Coordinator, Gates]]:  # noqa: ANN401 - any setting
     """A coordinator with these limits."""
-    async with own_vhost(broker, **limits) as settings, running_node(settings) as node:
+    async with own_vhost(broker, **limits) as settings, running_coordinator(settings) as node:
         app = create_app(node)
         async with (
             serving_app(app, settings) as url,

@@ -9,8 +9,8 @@ from coordinator.answers import BrokerAnswer
 from coordinator.broker.channel import Message
 from coordinator.client import HttpManager
 from coordinator.errors import NotFoundError
-from coordinator.node import figures
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
+from coordinator.node.observe import seed_stats as figures
 from tests.helpers.steps import ack, channel_of, dead_letters, fetch, put_seed, seed_of, submit, until
 from tests.helpers.support import PREFIX
 
@@ -119,7 +119,7 @@ async def test_lists_are_filtered_and_sorted(api: httpx.AsyncClient) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["field"] in path) == (406, True), path
 
 
-async def test_queues_coordinators_and_the_broker(api: httpx.AsyncClient, node: Node) -> None:
+async def test_queues_coordinators_and_the_broker(api: httpx.AsyncClient, node: Coordinator) -> None:
     """A queue that nobody may take from is warned of; the coordinator that answers is marked; nodes tell figures."""
     await put_seed(api, "s", policies=WEB)
     await submit(api, "s", 1)
@@ -142,7 +142,7 @@ async def test_queues_coordinators_and_the_broker(api: httpx.AsyncClient, node: 
         assert (told[0].product, told[0].known, told[0].blocked) == ("RabbitMQ", True, False)
 
 
-async def test_a_dead_letter_is_read_whole(api: httpx.AsyncClient, node: Node) -> None:
+async def test_a_dead_letter_is_read_whole(api: httpx.AsyncClient, node: Coordinator) -> None:
     """Its reason, its body, and its items where it has some; one that is not there is 404."""
     async with channel_of(node.settings) as channel:
         await channel.publish("items", "s", Message(b'[{"id": 7}]'), mandatory=True)

@@ -14,7 +14,7 @@ from coordinator.http.dashboard.shell import SHELL
 from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.helpers.steps import Json, fetch, submit
-from tests.helpers.support import own_vhost, running_node, serving
+from tests.helpers.support import own_vhost, running_coordinator, serving
 
 MATRIX: list[tuple[str, str, set[Role]]] = [
     ("GET", "/batch", {"worker"}),
@@ -110,7 +110,11 @@ class Site:
 async def site(broker: BrokerUrls, tmp_path: Path) -> AsyncIterator[Site]:
     """A coordinator that asks for tokens."""
     path = tmp_path / "tokens.json"
-    async with own_vhost(broker, tokens_file=path) as settings, running_node(settings) as node, serving(node) as url:
+    async with (
+        own_vhost(broker, tokens_file=path) as settings,
+        running_coordinator(settings) as node,
+        serving(node) as url,
+    ):
         site = Site(url, path)
         for role in ROLES:
             site.grant(role, role)

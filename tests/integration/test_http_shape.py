@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from tests.helpers.steps import fetch, seed_of, submit
 from tests.helpers.support import PREFIX, serving
 
@@ -147,7 +147,7 @@ def assert_json(answer: httpx.Response) -> None:
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_each_route_takes_its_methods_and_no_other(node: Node, prefix: str) -> None:
+async def test_each_route_takes_its_methods_and_no_other(node: Coordinator, prefix: str) -> None:
     """A method that a route does not take is 405 with `Allow`, in JSON; those that it takes are served, in JSON."""
     async with serving(node) as url, bare(url) as client:
         for path, allowed in ROUTES.items():
@@ -164,7 +164,7 @@ async def test_each_route_takes_its_methods_and_no_other(node: Node, prefix: str
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_unknown_routes(node: Node, prefix: str) -> None:
+async def test_unknown_routes(node: Coordinator, prefix: str) -> None:
     """A path that is no route is 404 in JSON, whatever the method; no redirect leads elsewhere."""
     async with serving(node) as url, bare(url) as client:
         for path in UNKNOWN_ROUTES:
@@ -186,7 +186,7 @@ async def test_head_does_nothing(api: httpx.AsyncClient) -> None:
     assert (await api.get(f"/batch/ack/{batch['id']}")).status_code == 200
 
 
-async def test_the_same_state_under_both_prefixes(node: Node) -> None:
+async def test_the_same_state_under_both_prefixes(node: Coordinator) -> None:
     """What is done under one prefix is seen under the other."""
     async with serving(node) as url, bare(url) as client:
         for number, prefix in enumerate(PREFIXES):
@@ -224,7 +224,7 @@ async def test_overlong_bodies(api: httpx.AsyncClient) -> None:
     assert (await seed_of(api, "s"))["state"] == "running"
 
 
-async def test_health_metrics_and_descriptions(node: Node) -> None:
+async def test_health_metrics_and_descriptions(node: Coordinator) -> None:
     """Liveness, readiness, Prometheus metrics, the OpenAPI document, its page, and a first page."""
     async with serving(node) as url, bare(url) as client:
         for path in ("/health/live", "/health/ready"):
@@ -240,7 +240,7 @@ async def test_health_metrics_and_descriptions(node: Node) -> None:
             assert page.headers["content-type"].startswith("text/html")
 
 
-async def test_the_openapi_document_names_every_route(node: Node) -> None:
+async def test_the_openapi_document_names_every_route(node: Coordinator) -> None:
     """Each route and method of the contract is described, under both prefixes."""
     async with serving(node) as url, bare(url) as client:
         described = (await client.get("/openapi.json")).json()

@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 from prometheus_client.parser import text_string_to_metric_families
 
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from tests.helpers.steps import ack, fetch, submit
 from tests.helpers.support import PREFIX, eventually, serving
 
@@ -25,7 +25,7 @@ OF_PROMETHEUS = {"instance", "job", "le"}
 BOUNDED = {"cause", "kind", "place", "queue", "state", "target", "to", "version", "le"}
 
 
-async def scrape(node: Node) -> dict[str, dict[str, Any]]:
+async def scrape(node: Coordinator) -> dict[str, dict[str, Any]]:
     """The samples of a scrape: for each name its type, its labels and its values."""
     async with serving(node) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
         answer = await client.get("/metrics")
@@ -57,7 +57,7 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-async def test_what_is_asked_for_is_exported(node: Node) -> None:
+async def test_what_is_asked_for_is_exported(node: Coordinator) -> None:
     """Every metric and label that the dashboard or an alert names is in a real scrape."""
     found = await scrape(node)
     asked = expressions()
@@ -76,7 +76,7 @@ async def test_what_is_asked_for_is_exported(node: Node) -> None:
             assert {label.strip() for label in group.split(",")} <= known, expression
 
 
-async def test_names_and_labels_keep_the_conventions(node: Node) -> None:
+async def test_names_and_labels_keep_the_conventions(node: Coordinator) -> None:
     """Counters end in _total, times are in seconds, and no label could hold the id of a seed or a worker."""
     for name, entry in (await scrape(node)).items():
         if name.startswith("coordinator_"):
@@ -86,7 +86,7 @@ async def test_names_and_labels_keep_the_conventions(node: Node) -> None:
                 assert name.rpartition("_")[0].endswith("_seconds"), name
 
 
-async def test_counters_follow_the_batches(node: Node) -> None:
+async def test_counters_follow_the_batches(node: Coordinator) -> None:
     """What is sent, fetched, acked and released over HTTP is counted."""
     async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api:
         await submit(api, "s", 250)
@@ -94,7 +94,7 @@ async def test_counters_follow_the_batches(node: Node) -> None:
         await ack(api, batches[:1])
         assert (await api.put("/release/worker/w1")).status_code == 200
 
-        await eventually(lambda: node.tally.returned.total() == 2, "two batches that come back")
+        await eventually(lambda: node.counters.returned.total() == 2, "two batches that come back")
     found = await scrape(node)
 
     def value(name: str, **labels: str) -> float:

@@ -9,14 +9,14 @@ import pytest
 from coordinator import topology
 from coordinator.broker.channel import Channel, Message
 from coordinator.errors import BrokerUnavailableError
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 
 
 async def test_a_node_ends_when_it_is_cancelled(settings: Settings) -> None:
     """A cancelled node ends, even in the midst of its start, when its parts fail by being cancelled."""
     for turns in range(0, 300, 20):
-        node = Node(settings)
+        node = Coordinator(settings)
         task = asyncio.create_task(node.run())
         async with asyncio.timeout(20):
             await node.wait_ready()
@@ -28,7 +28,9 @@ async def test_a_node_ends_when_it_is_cancelled(settings: Settings) -> None:
         assert task.cancelled()
 
 
-async def test_a_mark_that_the_registry_loses_is_set_once_more(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_mark_that_the_registry_loses_is_set_once_more(
+    node: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its stream confirms nothing while its leader changes: dispatch waits for the next mark, and no session ends."""
     publish, lost = Channel.publish, list[Message]()
 

@@ -10,7 +10,7 @@ import pytest
 from aiormq.abc import AbstractConnection
 from pamqp.commands import Basic
 
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.steps import dead_letters, fetch, submit
 
@@ -51,7 +51,7 @@ NO_UTF8 = Raw(b"\xff\xfeid\x80")
     ids=["key of a page", "page", "command", "presence", "return"],
 )
 async def test_texts_that_are_no_utf8(
-    settings: Settings, node: Node, api: httpx.AsyncClient, exchange: str, key: str, kind: str
+    settings: Settings, node: Coordinator, api: httpx.AsyncClient, exchange: str, key: str, kind: str
 ) -> None:
     """In routing keys, properties, names and values of headers: the message lies in `dead` and the rest goes on."""
     session = node.session
@@ -68,7 +68,7 @@ async def test_texts_that_are_no_utf8(
     assert node.session is session
 
 
-async def test_headers_that_fill_a_frame(settings: Settings, node: Node, api: httpx.AsyncClient) -> None:
+async def test_headers_that_fill_a_frame(settings: Settings, node: Coordinator, api: httpx.AsyncClient) -> None:
     """A malformed page whose headers leave no room for ours lies in `dead` without them."""
     session = node.session
     await submit(api, "s", 5)

@@ -24,7 +24,7 @@ from tests.helpers.steps import (
     seed_of,
     submit,
 )
-from tests.helpers.support import DEADLINE, Drain, StockWorker, eventually, items, publish_items, running_node
+from tests.helpers.support import DEADLINE, Drain, StockWorker, eventually, items, publish_items, running_coordinator
 
 
 async def result_of(api: httpx.AsyncClient, path: str, seed: str) -> Json:
@@ -261,7 +261,7 @@ async def test_malformed_commands(api: httpx.AsyncClient, settings: Settings) ->
 
 async def test_a_command_while_no_coordinator_runs(settings: Settings) -> None:
     """A command that is sent while every coordinator is down is carried out, and answered, when one is back."""
-    async with running_node(settings):
+    async with running_coordinator(settings):
         drain = await Drain.begin(settings)
         await publish_items(settings, "s", [items(5)])
         await eventually(lambda: len(drain.items()) == 5, "the first items")
@@ -271,9 +271,9 @@ async def test_a_command_while_no_coordinator_runs(settings: Settings) -> None:
         async with asyncio.timeout(DEADLINE):
             while (await channel.depth("commands")).ready == 0:
                 pass
-    async with running_node(settings) as node:
+    async with running_coordinator(settings) as node:
         assert (await asking)["results"][0]["status"] == 200
-        assert node.session.seeds.get("s").state == "released"
+        assert node.session.catalog.get("s").state == "released"
 
 
 async def test_purge_while_items_stream_in(api: httpx.AsyncClient, settings: Settings) -> None:
@@ -295,6 +295,6 @@ async def test_purge_while_items_stream_in(api: httpx.AsyncClient, settings: Set
     for seed in ("s", "other"):
         await publish_items(settings, seed, [[{"id": f"last of {seed}"}]])
         await eventually(lambda seed=seed: f"last of {seed}" in drain.items(seed), "items after the last purge")  # type: ignore[misc]
-    async with running_node(settings) as second:
-        assert second.session.seeds.get("s").state == "running"
+    async with running_coordinator(settings) as second:
+        assert second.session.catalog.get("s").state == "running"
     await drain.close()

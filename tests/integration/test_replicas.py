@@ -19,8 +19,9 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.private import BrokerUrls
 from coordinator.domain.membership import owner
 from coordinator.errors import BrokerUnavailableError
-from coordinator.node.node import Node
-from coordinator.node.sweep import Sweeper, Swept
+from coordinator.node.coordinator import Coordinator
+from coordinator.node.releases.sweep import Sweeper
+from coordinator.node.seeds.stale_batches import Swept
 from coordinator.settings import Settings
 from coordinator.tokens import Token, add_token, digest
 from tests.helpers.steps import (
@@ -43,7 +44,7 @@ from tests.helpers.support import (
     items,
     own_vhost,
     publish_items,
-    running_node,
+    running_coordinator,
     serving,
 )
 
@@ -51,31 +52,31 @@ SEEDS = [f"seed-{number}" for number in range(12)]
 
 
 @contextlib.asynccontextmanager
-async def shim_of(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+async def shim_of(node: Coordinator) -> AsyncIterator[httpx.AsyncClient]:
     """A client of this node's shim."""
     async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client:
         yield client
 
 
 @contextlib.asynccontextmanager
-async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
+async def pair(settings: Settings) -> AsyncIterator[tuple[Coordinator, Coordinator]]:
     """Two coordinators that know each other."""
-    async with running_node(settings) as one, running_node(settings) as two:
+    async with running_coordinator(settings) as one, running_coordinator(settings) as two:
         await eventually(lambda: knows(one, two) and knows(two, one), "they know each other")
         yield one, two
 
 
-def knows(node: Node, *others: Node) -> bool:
+def knows(node: Coordinator, *others: Coordinator) -> bool:
     """Whether a coordinator counts these others, and nobody else, among the members."""
-    return set(node.session.peers.members) == {node.instance, *(other.instance for other in others)}
+    return set(node.session.replicas.members) == {node.instance, *(other.instance for other in others)}
 
 
-def lines_of(*nodes: Node) -> dict[str, set[str]]:
+def lines_of(*nodes: Coordinator) -> dict[str, set[str]]:
     """The seeds whose queues each coordinator consumes."""
     return {node.instance: set(node.session.dispatcher.lines) for node in nodes}
 
 
-def seed_owned_by(node: Node, *others: Node) -> str:
+def seed_owned_by(node: Coordinator, *others: Coordinator) -> str:
     """A seed's id that belongs to this coordinator and not to the others."""
     members = [node.instance, *(other.instance for other in others)]
     return next(ident for ident in map(str, range(1000)) if owner(ident, members) == node.instance)
@@ -83,12 +84,12 @@ def seed_owned_by(node: Node, *others: Node) -> str:
 
 async def test_seeds_are_shared_and_shared_anew(settings: Settings) -> None:
     """Each seed has one owner; one that joins gets its share, what one leaves goes to others; none comes twice."""
-    async with running_node(settings) as first, shim_of(first) as api:
+    async with running_coordinator(settings) as first, shim_of(first) as api:
         for seed in SEEDS:
             await submit(api, seed, 300)
         drain = await Drain.begin(settings, prefetch=2)
         await eventually(lambda: set(first.session.dispatcher.lines) == set(SEEDS), "one has all")
-        async with running_node(settings) as second, running_node(settings) as third:
+        async with running_coordinator(settings) as second, running_coordinator(settings) as third:
             nodes = [first, second, third]
             await eventually(
                 lambda: all(
@@ -144,9 +145,9 @@ async def test_nobody_settles_anothers_batch_anywhere(settings: Settings, tmp_pa
 
 async def test_handles_of_one_that_is_gone(settings: Settings) -> None:
     """With a coordinator go its leases: its handles are 404, and its batches go to another worker."""
-    async with running_node(settings) as one, shim_of(one) as here:
+    async with running_coordinator(settings) as one, shim_of(one) as here:
         await submit(here, "s", 1)
-        async with running_node(settings) as two, shim_of(two) as there:
+        async with running_coordinator(settings) as two, shim_of(two) as there:
             [batch] = await fetch(there)
         assert (await here.put(f"/batch/ack/{batch['id']}")).status_code == 404
         [again] = await fetch(here)
@@ -252,10 +253,10 @@ async def test_a_seed_does_not_begin_anew_while_another_purges_it(settings: Sett
             await submit(here, seed, 1)
             assert (await here.delete(f"/seed/{seed}")).status_code == 200
             await until_gone(there, seed)
-        async with one.session.seeds.purging("purged"):
-            beginning = asyncio.create_task(two.session.seeds.ensure("purged"))
+        async with one.session.catalog.purging("purged"):
+            beginning = asyncio.create_task(two.session.catalog.ensure("purged"))
             for seed in others:
-                await two.session.seeds.ensure(seed)
+                await two.session.catalog.ensure(seed)
             assert not beginning.done()
         await beginning
         assert {"purged", *others} <= set(two.session.registry.state.seeds)
@@ -264,13 +265,13 @@ async def test_a_seed_does_not_begin_anew_while_another_purges_it(settings: Sett
 @pytest.mark.parametrize("is_purged_again", [False, True])
 async def test_a_purge_that_did_not_come_to_its_end(settings: Settings, *, is_purged_again: bool) -> None:
     """Its coordinator ended with the seed forgotten and its queue in place: what comes there must not lie for ever."""
-    async with running_node(settings) as node, shim_of(node) as api:
+    async with running_coordinator(settings) as node, shim_of(node) as api:
         await submit(api, "s", 3)
         assert (await api.delete("/seed/s")).status_code == 200
     async with channel_of(settings) as channel:
         await channel.declare_queue(topology.seed_queue("s"))
     await publish_items(settings, "s", [items(5)])
-    async with running_node(settings) as node, shim_of(node) as api:
+    async with running_coordinator(settings) as node, shim_of(node) as api:
         if is_purged_again:
             answer = await api.delete("/seed/s")
             assert (answer.status_code, answer.json()["results"][0]["purged"]) == (200, 5)
@@ -281,7 +282,7 @@ async def test_a_purge_that_did_not_come_to_its_end(settings: Settings, *, is_pu
 
 async def test_the_queue_of_a_purged_seed_goes(settings: Settings) -> None:
     """It is deleted a little later, and items that come then make the seed anew."""
-    async with running_node(settings) as node, shim_of(node) as api:
+    async with running_coordinator(settings) as node, shim_of(node) as api:
         await submit(api, "s", 3)
         assert (await api.delete("/seed/s")).json()["results"][0]["purged"] == 3
         assert (await api.delete("/seed/s")).status_code == 404
@@ -350,12 +351,12 @@ async def test_fair_turns_across_owners(settings: Settings) -> None:
 
 async def test_a_throttle_holds_across_owners(settings: Settings) -> None:
     """Whoever owns a seed: no more than its throttle allows in a minute, however often the owner changes."""
-    async with running_node(settings) as first, shim_of(first) as api:
+    async with running_coordinator(settings) as first, shim_of(first) as api:
         await put_seed(api, "s", policies=[{"type": "throttle", "period": "minute", "value": 30}], batchSize=10)
         await submit(api, "s", 200)
         drain = await Drain.begin(settings)
         for _ in range(6):
-            async with running_node(settings) as second:
+            async with running_coordinator(settings) as second:
                 await eventually(lambda node=second: knows(first, node), "it has joined")  # type: ignore[misc]
         await submit(api, "other", 10)
         await eventually(lambda: drain.counts["other"] == 10, "another seed is served")
@@ -366,7 +367,7 @@ async def test_a_throttle_holds_across_owners(settings: Settings) -> None:
 @pytest.mark.timeout(240)
 async def test_attempts_outlive_owners_releases_and_sweeps(settings: Settings) -> None:
     """25 changes of owner, 25 releases and 25 sweeps leave the attempt of each waiting batch as it was."""
-    async with running_node(settings) as first, shim_of(first) as api:
+    async with running_coordinator(settings) as first, shim_of(first) as api:
         await put_seed(api, "s", batchSize=10)
         await submit(api, "s", 60)
         failing = await StockWorker.consume(settings, prefetch=2)
@@ -374,7 +375,7 @@ async def test_attempts_outlive_owners_releases_and_sweeps(settings: Settings) -
         failed = {batch["id"] for batch in failing.batches}
         await failing.close()
         for _ in range(25):
-            async with running_node(settings) as second:
+            async with running_coordinator(settings) as second:
                 await eventually(lambda node=second: knows(first, node), "it has joined")  # type: ignore[misc]
                 assert (await api.put("/release/seed/s")).status_code == 200
                 await submit(api, "t", 1)
@@ -466,8 +467,8 @@ async def assert_offered_once_more(worker: StockWorker, api: httpx.AsyncClient) 
 async def test_a_last_offer_whose_coordinator_ends_is_made_again(broker: BrokerUrls) -> None:
     """From then on others may go out beside it, so a batch that fails in that time is not dead yet."""
     async with own_vhost(broker, attempt_limit=1) as settings, contextlib.AsyncExitStack() as stack:
-        async with running_node(settings) as one:
-            two = await stack.enter_async_context(running_node(settings))
+        async with running_coordinator(settings) as one:
+            two = await stack.enter_async_context(running_coordinator(settings))
             await eventually(lambda: knows(one, two) and knows(two, one), "they know each other")
             await publish_items(settings, "poison", [items(1)])
             worker = await StockWorker.consume(settings, prefetch=5)
@@ -476,7 +477,7 @@ async def test_a_last_offer_whose_coordinator_ends_is_made_again(broker: BrokerU
                 assert worker.deliveries[0].headers.get("alone", False) is (attempt == 2)
                 if attempt == 1:
                     await worker.deliveries.pop().reject()
-            await eventually(lambda: not one.session.suspects.waiting(), "it has settled what it offered")
+            await eventually(lambda: not one.session.isolation.waiting(), "it has settled what it offered")
         await eventually(lambda: knows(two), "the one that made the last offer is gone")
         async with shim_of(two) as api:
             await assert_offered_once_more(worker, api)
@@ -485,7 +486,7 @@ async def test_a_last_offer_whose_coordinator_ends_is_made_again(broker: BrokerU
 
 async def test_a_last_offer_during_which_a_coordinator_comes_is_made_again(broker: BrokerUrls) -> None:
     """It may be one that was not heard of for a while, and has sent something: a batch that fails then is not dead."""
-    async with own_vhost(broker, attempt_limit=1) as settings, running_node(settings) as one:
+    async with own_vhost(broker, attempt_limit=1) as settings, running_coordinator(settings) as one:
         await publish_items(settings, "poison", [items(1)])
         worker = await StockWorker.consume(settings, prefetch=5)
         for attempt in (1, 2):
@@ -493,7 +494,7 @@ async def test_a_last_offer_during_which_a_coordinator_comes_is_made_again(broke
             if attempt == 1:
                 await worker.deliveries.pop().reject()
         assert worker.deliveries[0].headers["alone"] is True
-        async with running_node(settings) as two, shim_of(one) as api:
+        async with running_coordinator(settings) as two, shim_of(one) as api:
             await eventually(lambda: knows(one, two) and knows(two, one), "they know each other")
             await assert_offered_once_more(worker, api)
         await worker.close()
@@ -502,7 +503,7 @@ async def test_a_last_offer_during_which_a_coordinator_comes_is_made_again(broke
 async def test_a_last_offer_waits_for_what_others_sent_before(broker: BrokerUrls) -> None:
     """A coordinator that has just begun knows nothing of batches that are with workers: the broker is asked first."""
     async with own_vhost(broker, attempt_limit=1, last_offer_patience=4.0) as settings:
-        async with running_node(settings):
+        async with running_coordinator(settings):
             holder = await StockWorker.consume(settings, prefetch=1)
             await publish_items(settings, "held", [items(1)])
             await eventually(lambda: holder.deliveries, "a batch that stays with its worker")
@@ -510,7 +511,7 @@ async def test_a_last_offer_waits_for_what_others_sent_before(broker: BrokerUrls
             await publish_items(settings, "poison", [items(1)])
             await eventually(lambda: worker.deliveries, "the first offer")
         await worker.deliveries.pop().reject()
-        async with running_node(settings):
+        async with running_coordinator(settings):
             await eventually(lambda: worker.deliveries, "an offer that could not be made alone")
             assert "alone" not in worker.deliveries[0].headers
             await holder.ack_all()

@@ -25,7 +25,7 @@ from coordinator.settings import Settings
 from coordinator.tls import client_context
 from tests.helpers.listener import Listener
 from tests.helpers.steps import submit
-from tests.helpers.support import PREFIX, in_ci, running_node, serving
+from tests.helpers.support import PREFIX, in_ci, running_coordinator, serving
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make-test-certificates"
 
@@ -102,7 +102,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
 async def test_all_sides_over_tls(secured: Secured) -> None:
     """A coordinator serves HTTPS and reaches its broker over TLS; a worker registers and connects as it is told."""
     settings = secured.settings()
-    async with running_node(settings) as node, serving(node) as url:
+    async with running_coordinator(settings) as node, serving(node) as url:
         assert url.startswith("https://")
         trusted = client_context(settings.ca_file)
         async with httpx.AsyncClient(base_url=url + PREFIX, verify=trusted, trust_env=False) as api:
@@ -127,7 +127,7 @@ async def test_callbacks_over_tls(secured: Secured) -> None:
     async with (
         good.serve(certificates=secured.certificates) as good_url,
         bad.serve(certificates=secured.stranger.parent) as bad_url,
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, verify=trusted, trust_env=False) as api,
     ):
@@ -153,7 +153,7 @@ async def test_strangers_are_not_trusted(secured: Secured) -> None:
     with pytest.raises(ManagementError, match="certificate verify failed"):
         async with connected(mixed, "test"):
             pass
-    async with running_node(right) as node, serving(node) as url:
+    async with running_coordinator(right) as node, serving(node) as url:
         for reader in (Reader(url, ca_file=secured.stranger), Reader(url)):
             async with reader:
                 with pytest.raises(BrokerUnavailableError, match="certificate verify failed"):

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.models import Item
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.support import (
     PREFIX,
@@ -21,7 +21,7 @@ from tests.helpers.support import (
     items,
     own_vhost,
     publish_items,
-    running_node,
+    running_coordinator,
     serving,
 )
 from tests.helpers.workers import Hand, told, working
@@ -37,7 +37,7 @@ async def test_rejected_batch_comes_back_when_its_time_is_over(broker: BrokerUrl
 
     async with (
         own_vhost(broker, ack_timeout=0.5) as settings,
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api,
         told(settings) as results,
@@ -71,7 +71,7 @@ async def test_handle_that_is_gone_ends_the_batch_here(settings: Settings, api: 
 class _Deaf:
     """The shim, but the first answer to an ack is lost after it was carried out."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Coordinator) -> None:
         self._app: ASGIApp = create_app(node)
         self.lost = 0
 
@@ -88,7 +88,7 @@ class _Deaf:
 
 
 async def test_ack_whose_answer_is_lost_loses_nothing(
-    settings: Settings, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, node: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An ack that was carried out and never answered: the handle is gone, and yet the batch is this worker's to do."""
     deaf = _Deaf(node)
@@ -111,7 +111,7 @@ async def test_worker_that_was_removed_registers_anew(broker: BrokerUrls) -> Non
     hand = Hand.open()
     async with (
         own_vhost(broker, require_registration=True) as settings,
-        running_node(settings) as node,
+        running_coordinator(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api,
         told(settings) as results,

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from aiormq.abc import AbstractChannel
 
-from coordinator.domain.entries import WorkerRemoved
-from coordinator.node.accounts import worker_user
-from coordinator.node.node import Node
+from coordinator.domain.registry_events import WorkerRemoved
+from coordinator.node.coordinator import Coordinator
+from coordinator.node.workers.broker_users import worker_user
 from coordinator.settings import Settings
 from tests.helpers.steps import put_seed
 
@@ -182,7 +182,7 @@ async def has_user(settings: Settings, user: str) -> bool:
 
 
 @pytest.mark.parametrize("end", ["remove", "release", "speak HTTP", "remove when forgotten"])
-async def test_no_user_is_left_behind(api: httpx.AsyncClient, settings: Settings, node: Node, end: str) -> None:
+async def test_no_user_is_left_behind(api: httpx.AsyncClient, settings: Settings, node: Coordinator, end: str) -> None:
     """A worker's broker user ends with its removal, its release, and a registration that asks for no such user."""
     user = worker_user(settings.vhost(), "w")
     await api.put("/worker/w", json={})

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from coordinator.settings import Settings
-from tests.helpers.support import StockWorker, eventually, items, publish_items, running_node, serving
+from tests.helpers.support import StockWorker, eventually, items, publish_items, running_coordinator, serving
 from tests.helpers.workers import TRANSPORTS, Hand, told, working
 
 
@@ -43,9 +43,13 @@ async def test_every_queue_that_the_tags_allow_is_served(
 
 async def test_tagged_queues_are_asked_for_until_a_coordinator_answers(settings: Settings) -> None:
     """A worker that came while no coordinator was there learns of tagged queues from the next one."""
-    async with running_node(settings) as node, serving(node) as url, httpx.AsyncClient(base_url=url) as api:
+    async with running_coordinator(settings) as node, serving(node) as url, httpx.AsyncClient(base_url=url) as api:
         await api.put("/aspire_api/manager/seed/s", json=route("t"))
     hand = Hand.open()
-    async with working(settings, "w", hand.handle, tags=["t"]), told(settings) as results, running_node(settings):
+    async with (
+        working(settings, "w", hand.handle, tags=["t"]),
+        told(settings) as results,
+        running_coordinator(settings),
+    ):
         await publish_items(settings, "s", [items(5)])
         await eventually(lambda: results.items.total() >= 5, "5 results")

@@ -20,7 +20,7 @@ from coordinator.http.examples import EXAMPLES
 from coordinator.http.guard import OPEN
 from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, PREFIXES, description
 from coordinator.models import BatchResults, SeedSpec, WorkerSpec
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.parsing import parse_ids, parse_items
 from coordinator.settings import Settings
 
@@ -55,7 +55,7 @@ def refs(value: object) -> Iterator[str]:
 @pytest.fixture
 def app(tmp_path: Path) -> Starlette:
     """The application of a coordinator without a broker."""
-    return create_app(Node(Settings(amqp_url=SecretStr("amqp://127.0.0.1:1/"), home=tmp_path)))
+    return create_app(Coordinator(Settings(amqp_url=SecretStr("amqp://127.0.0.1:1/"), home=tmp_path)))
 
 
 async def test_every_documented_path_is_served(app: Starlette) -> None:

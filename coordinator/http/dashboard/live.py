@@ -21,7 +21,7 @@ from coordinator.http.answers import HANDLERS, Json
 from coordinator.http.dashboard.watches import Seen, View, Watches
 from coordinator.http.guard import caller_of
 from coordinator.http.requests import session_of
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Caller, Tokens
 
 MOST_READS: Final = 12
@@ -41,7 +41,7 @@ def make_watches(routes: ASGIApp, app: Starlette, most: int) -> Watches:
     inner = ExceptionMiddleware(routes, handlers=HANDLERS)
 
     async def read(path: str) -> Seen:
-        node: Node = app.state.node
+        node: Coordinator = app.state.node
         if not node.is_ready:  # asked once a second, it would fill the log with the answers
             return Seen(503, orjson.dumps({"message": f"not connected to the broker: {node.problem}"}))
         return await _call(inner, app, path)
@@ -136,7 +136,7 @@ async def summary(request: Request) -> Response:
     session = session_of(request)
     states = [seed.state for seed in session.registry.state.seeds.values()]
     depth = await session.writer.depth(topology.DEAD)
-    present = session.roster.present()
+    present = session.heartbeats.present()
     leased = {lease.worker for lease in session.leases.held()}
     return Json(
         {
@@ -147,7 +147,7 @@ async def summary(request: Request) -> Response:
                 "known": len(session.workers.known()),
                 "live": len({heard.presence.worker for heard in present} | leased),
             },
-            "held": len(await session.holdings.held()),
+            "held": len(await session.held_batches.held()),
             "dead": depth.ready if depth else 0,
             "blocked": await session.writer.is_blocked(),
         }

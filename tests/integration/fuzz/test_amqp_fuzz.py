@@ -24,7 +24,7 @@ from coordinator.broker.connection import Connection
 from coordinator.client import Reader
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.parsing import check_seed_id, check_worker_id, decode_batch, parse_ids, parse_items, parse_model
 from coordinator.settings import Settings
 from tests.helpers.support import Drain, eventually, items, publish_items, serving
@@ -264,7 +264,7 @@ def made() -> list[Sent]:
 
 
 @pytest.mark.timeout(3600 if IS_LONG else 300)
-async def test_malformed_messages_harm_nobody(made: list[Sent], settings: Settings, node: Node) -> None:
+async def test_malformed_messages_harm_nobody(made: list[Sent], settings: Settings, node: Coordinator) -> None:
     """Every message that is malformed lies in `dead`, whole, or is answered 406; good items among them arrive once."""
     session = node.session
     sent: list[str] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.http.routes import PREFIXES
-from coordinator.node.node import Node
+from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.support import items, publish_items, serving
 
@@ -23,7 +23,7 @@ BOUNDS = ["--max-examples=300"] if IS_LONG else ["--max-examples=4", "--seed=1"]
 
 
 @pytest.mark.timeout(3600 if IS_LONG else 300)
-async def test_every_answer_is_as_described(settings: Settings, node: Node) -> None:
+async def test_every_answer_is_as_described(settings: Settings, node: Coordinator) -> None:
     """No call is answered by a status or body that the description lacks, nor by 5xx.
 
     What does not validate is refused, what validates is not, and links lead from each answer to the next call.

@@ -1,0 +1,1 @@
+"""From a seed's queue to the next batch: consumers, turns and plans."""

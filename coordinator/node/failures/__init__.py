@@ -1,0 +1,1 @@
+"""Batches that came back, and batches that fail again and again."""

@@ -1,0 +1,1 @@
+"""What the coordinator measures and shows: counts, throughput, the broker's figures."""

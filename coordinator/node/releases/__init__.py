@@ -1,0 +1,1 @@
+"""Commands, and what a release of a seed or a worker does."""

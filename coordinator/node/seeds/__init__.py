@@ -1,0 +1,1 @@
+"""Seeds: their queues, their dead letters, and what is left of purged ones."""

@@ -1,0 +1,1 @@
+"""Work queues: publishing to them, their depth, what is in flight."""

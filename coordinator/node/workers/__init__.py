@@ -1,0 +1,1 @@
+"""Workers: registration, heartbeats, callbacks and what they hold."""
