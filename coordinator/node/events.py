@@ -69,8 +69,6 @@ class Events:
         self._holders: OrderedDict[str, str] = OrderedDict()
         self._hunches = PresumedAcks()
         self._in_hand: Callable[[], Collection[str]] = frozenset
-        replicas.answer("events.find", self._find_for_peer)
-        replicas.answer("events.since", self._since_for_peer)
 
     def in_hand_by(self, held: Callable[[], Collection[str]]) -> None:
         """Ask here for the ids of the batches that workers say they hold."""
@@ -202,13 +200,15 @@ class Events:
                     follower.left_out += int(body["left_out"])
         return found
 
-    async def _find_for_peer(self, body: Body) -> Body:
+    async def find_for_peer(self, body: Body) -> Body:
+        """Answer another replica: the wanted events that this one noted."""
         self._note_acked()
         after = Key.parse(body["after"]) if body["after"] else None
         found, total = self._ring.find(_read(body["wanted"]), after, int(body["limit"]))
         return {"events": [one.view() for one in found], "total": total}
 
-    async def _since_for_peer(self, body: Body) -> Body:
+    async def since_for_peer(self, body: Body) -> Body:
+        """Answer another replica: the wanted events that this one noted since the last question."""
         self._note_acked()
         wanted = [_read(one) for one in body["wanted"]]
         since = body["since"].get(self._replicas.instance, self._ring.added)

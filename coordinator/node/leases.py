@@ -95,8 +95,6 @@ class Leases:
         self._taking: set[asyncio.Task[list[Lease]]] = set()
         self._met: defaultdict[str, Swept] = defaultdict(Swept)
         self._waiting: dict[asyncio.Event, frozenset[str]] = {}
-        work.on_arrival(self._wake_one)
-        replicas.answer("leases.settle", self._settle_for_peer)
 
     async def fetch(self, worker: str, tags: frozenset[str], most: int, wait: float) -> list[Lease]:
         """Take up to `most` batches that a worker with these tags may get; wait up to `wait` seconds for the first."""
@@ -183,7 +181,8 @@ class Leases:
             await self._put_back(lease, "given back")
         return True
 
-    async def _settle_for_peer(self, body: Body) -> Body:
+    async def settle_for_peer(self, body: Body) -> Body:
+        """Answer another replica: settle leases that are held here."""
         how: Settlement = "ack" if body["how"] == "ack" else "give back"
         worker: str | None = body["worker"]
         return {"found": [handle for handle in body["handles"] if await self._settle_here(handle, how, worker)]}
@@ -304,7 +303,8 @@ class Leases:
             del self._leases[lease.handle]
         return taken
 
-    def _wake_one(self, queue: str) -> None:
+    def wake_one(self, queue: str) -> None:
+        """Wake one call that waits for a batch of this work queue."""
         for woken, queues in self._waiting.items():
             if queue in queues and not woken.is_set():
                 woken.set()

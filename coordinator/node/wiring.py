@@ -154,7 +154,6 @@ async def assemble(
         timeout=settings.worker_timeout,
         counters=counters,
     )
-    events.in_hand_by(heartbeats.held)
     throughput = Throughput(work)
     seed_stats = SeedStats(
         registry=registry,
@@ -212,7 +211,7 @@ async def assemble(
         publishing=publishing,
         counters=counters,
     )
-    return Session(
+    session = Session(
         instance=instance,
         registry=registry,
         publisher=work,
@@ -244,6 +243,42 @@ async def assemble(
         writer=links.writer,
         reader=links.reader,
     )
+
+    listen(session)
+    return session
+
+
+def listen(session: Session) -> None:
+    """Connect the parts: who is told of what, and who answers which question of another replica."""
+    replicas, publisher, dispatcher = session.replicas, session.publisher, session.dispatcher
+    leases, isolation, releases = session.leases, session.isolation, session.commands.seed_releases
+    session.registry.listen(dispatcher.on_event)
+    publisher.on_room(dispatcher.wake)
+    publisher.wanted_by(dispatcher.planner.demands)
+    publisher.on_arrival(leases.wake_one)
+    session.events.in_hand_by(session.heartbeats.held)
+    session.heartbeats.on_silence(session.workers.fence)
+    replicas.on_change(dispatcher.rebalance)
+    replicas.on_change(isolation.doubt_others)
+    replicas.tell(publisher.peer_load)
+    replicas.tell(lambda: {"coordinator": session.overview.describe_self()})
+    replicas.listen("settled", publisher.settled_by_peer)
+    for about, answerer in {
+        "events.find": session.events.find_for_peer,
+        "events.since": session.events.since_for_peer,
+        "figures.seeds": session.seed_stats.shares_for_peer,
+        "holdings": session.held_batches.held_for_peer,
+        "leases.settle": leases.settle_for_peer,
+        "recall": releases.stop_for_peer,
+        "recall.met": releases.met_for_peer,
+        "seed.purged": session.catalog.wait_for_purge,
+        "work.alone": isolation.alone_for_peer,
+        "work.pause": isolation.pause_for_peer,
+        "work.paused": isolation.paused_for_peer,
+        "work.resume": isolation.resume_for_peer,
+        "worker.release": session.workers.release_for_peer,
+    }.items():
+        replicas.answer(about, answerer)
 
 
 def trusted(settings: Settings, links: Connections) -> frozenset[str]:

@@ -87,10 +87,6 @@ class Dispatcher:
         """Lines whose queue may bring no more pages: perhaps cramped."""
         self._looking: set[str] = set()
         self._is_stopping = False
-        registry.listen(self._on_event)
-        work.on_room(self._wake.set)
-        replicas.on_change(self._rebalance)
-        work.wanted_by(self.planner.demands)
 
     async def start(self) -> None:
         """Have the queues of all running seeds that belong here consumed.
@@ -209,7 +205,12 @@ class Dispatcher:
             await asyncio.wait(flying)
         await self._seed_queues.give_back(line.id, await line.close(self._channels))
 
-    def _on_event(self, event: Event) -> None:
+    def wake(self) -> None:
+        """Look for work again: something may go now that could not before."""
+        self._wake.set()
+
+    def on_event(self, event: Event) -> None:
+        """Take up what the registry says of a seed."""
         if isinstance(event, (SeedCreated, SeedSet, SeedReleased, SeedResumed, SeedPurged)):
             self._changed.put_nowait(event.seed)
 
@@ -218,7 +219,7 @@ class Dispatcher:
         if self.lines.get(line.id) is line:
             self._changed.put_nowait(line.id)
 
-    def _rebalance(self) -> None:
+    def rebalance(self) -> None:
         """Other coordinators have come or gone: take up what belongs here now, and let go of what does not."""
         for ident, seed in self._registry.state.seeds.items():
             if seed.state == "running" and (ident in self.lines) != self._replicas.owns(ident):

@@ -96,11 +96,6 @@ class Isolation:
         self._renewed = 0.0
         self._is_all_known = False
         """Whether each batch that is out was sent by a coordinator of now; of what others sent none of these knows."""
-        replicas.on_change(self._doubt_others)
-        replicas.answer("work.pause", self._pause_for_peer)
-        replicas.answer("work.resume", self._resume_for_peer)
-        replicas.answer("work.paused", self._tell_peer)
-        replicas.answer("work.alone", self._tell_whether_alone)
 
     async def join(self) -> None:
         """Before the first dispatch: take part in a pause that others have agreed on, and in what they owe."""
@@ -125,7 +120,7 @@ class Isolation:
         It has not where whoever made it has ended, or given up waiting for it: then the others went on.
         """
         question = {"publication": publication}
-        if (await self._tell_whether_alone(question))["alone"]:
+        if (await self.alone_for_peer(question))["alone"]:
             return True
         answers = await self._replicas.ask("work.alone", question)
         return any(one["alone"] for one in answers.given.values())
@@ -271,7 +266,8 @@ class Isolation:
     def _is_still_since(self, begun: float) -> bool:
         return self._stillness.lasts(begun, time.monotonic())
 
-    def _doubt_others(self) -> None:
+    def doubt_others(self) -> None:
+        """Replicas came or went: what they published is not all known any more."""
         self._is_all_known = False
         self._stillness.broken()
 
@@ -296,22 +292,26 @@ class Isolation:
             return self._publisher.is_silent(queue, LEADERLESS)
         return out.unacked == 0 and (out.ready == 0 or not self._publisher.consumers(queue))
 
-    async def _pause_for_peer(self, body: Body) -> Body:
+    async def pause_for_peer(self, body: Body) -> Body:
+        """Answer another replica: publish nothing for a while."""
         self._standstill.pause(float(body["seconds"]))
         return self._state()
 
     def _state(self) -> Body:
         return {"quiet": self._publisher.is_quiet, "leaving": self._publisher.is_leaving}
 
-    async def _tell_peer(self, _: Body) -> Body:
+    async def paused_for_peer(self, _: Body) -> Body:
+        """Answer another replica: whether this one publishes nothing now, and what it owes to dispatch."""
         return {"paused": not self._standstill.is_over.is_set(), "owed": self._standstill.owed}
 
-    async def _tell_whether_alone(self, body: Body) -> Body:
+    async def alone_for_peer(self, body: Body) -> Body:
+        """Answer whether a publication was the last offer made here, and stayed alone."""
         publication = str(body["publication"])
         await self._publisher.in_flight.confirmed(publication)
         is_last = publication == self._last_offer and bool(publication)
         return {"alone": is_last and self._is_still_since(self._offered_at)}
 
-    async def _resume_for_peer(self, _: Body) -> Body:
+    async def resume_for_peer(self, _: Body) -> Body:
+        """Answer another replica: publish again."""
         self._standstill.resume()
         return {}

@@ -87,7 +87,6 @@ class Overview:
         self._writer = writer
         self._management = management
         self._told: _Told | None = None
-        replicas.tell(lambda: {"coordinator": self._self()})
 
     async def queues(self) -> list[WorkQueue]:
         """The work queues, by name."""
@@ -123,7 +122,7 @@ class Overview:
         """The coordinators that are heard of, this one first."""
         others = [body for _, body in self._replicas.told("coordinator")]
         others.sort(key=lambda body: str(body["instance"]))
-        return [self._self() | {"you": True}, *(body | {"you": False} for body in others)]
+        return [self.describe_self() | {"you": True}, *(body | {"you": False} for body in others)]
 
     async def broker(self) -> Broker:
         """The broker, as far as it tells."""
@@ -147,7 +146,8 @@ class Overview:
             self._told = _Told(time.monotonic(), product, tuple(nodes), await self._management.totals())
         return self._told
 
-    def _self(self) -> Body:
+    def describe_self(self) -> Body:
+        """Say what this replica is: its version, its host, how many seeds it serves."""
         return {
             "instance": self._replicas.instance,
             "version": version("batch-coordinator"),

@@ -114,7 +114,6 @@ class SeedStats:
         self._management = management
         self._totals: tuple[float, dict[str, Totals]] = (-math.inf, {})
         """What the management API told last of all queues, and when (monotonic seconds)."""
-        replicas.answer("figures.seeds", self._shares_for_peer)
 
     async def of(self, seeds: Sequence[str]) -> dict[str, Counts]:
         """The counts of these seeds."""
@@ -268,7 +267,8 @@ class SeedStats:
             for seed in seeds
         }
 
-    async def _shares_for_peer(self, body: Body) -> Body:
+    async def shares_for_peer(self, body: Body) -> Body:
+        """Answer another replica: this one's part of the figures of these seeds."""
         shares = self._shares([str(seed) for seed in body["seeds"]])
         told = {seed: dataclasses.astuple(share) for seed, share in shares.items()}
         return {"seeds": told, "callers": self._callers_here()}

@@ -71,7 +71,7 @@ class Commands:
         self._counters = counters
         self._registry = registry
         self._catalog = seeds
-        self._seed_releases = seed_releases
+        self.seed_releases = seed_releases
         self._seed_stats = seed_stats
         self._heartbeats = heartbeats
         self._workers = workers
@@ -134,8 +134,8 @@ class Commands:
     async def _release_seed(self, ident: str) -> Answer:
         """Stop the seed, then take its items back from wherever no worker has begun them."""
         await self._known(ident)
-        recalled = await self._seed_releases.stop(ident, await self._registry.append(SeedReleased, seed=ident))
-        recalled += await self._seed_releases.sweep(ident)
+        recalled = await self.seed_releases.stop(ident, await self._registry.append(SeedReleased, seed=ident))
+        recalled += await self.seed_releases.sweep(ident)
         epoch = self._catalog.get(ident).epoch
         await self._tell({"type": "seed.released", "seed": ident, "epoch": epoch})
         sent = (await self._seed_stats.of([ident]))[ident].sent
@@ -168,9 +168,9 @@ class Commands:
             recalled = ReleasedItems()
             if not await self._catalog.has_leftovers(ident):
                 await self._known(ident)
-                recalled = await self._seed_releases.stop(ident, await self._registry.append(SeedPurged, seed=ident))
+                recalled = await self.seed_releases.stop(ident, await self._registry.append(SeedPurged, seed=ident))
             waited = await self._catalog.discard_items(ident, recalled.traffic)
-        recalled += await self._seed_releases.sweep(ident)
+        recalled += await self.seed_releases.sweep(ident)
         purged = recalled.items + waited
         log.info("seed.purged", seed=ident, items=purged)
         return {"message": "purged and forgotten", "purged": purged}

@@ -67,8 +67,6 @@ class SeedReleases:
         self._leases = leases
         self._isolation = isolation
         self._replicas = replicas
-        replicas.answer("recall", self._stop_for_peer)
-        replicas.answer("recall.met", self._met_for_peer)
 
     async def stop(self, seed: str, offset: int) -> ReleasedItems:
         """Have all coordinators stop a seed and give back what they have of it; one that is silent is cut off.
@@ -108,7 +106,8 @@ class SeedReleases:
             self._catalog.forget(seed)
         return _of(swept) + ReleasedItems(leased + suspected, traffic=traffic)
 
-    async def _stop_for_peer(self, body: Body) -> Body:
+    async def stop_for_peer(self, body: Body) -> Body:
+        """Answer another replica: stop a seed here, and give back what is at hand."""
         await self._registry.reach(int(body["offset"]))
         return _told(await self._stop_here(str(body["seed"])))
 
@@ -116,7 +115,8 @@ class SeedReleases:
         """What sweeps for other seeds, and fetches, have met of it here."""
         return _of(await self._sweeper.finish(seed)) + _of(await self._leases.met(seed))
 
-    async def _met_for_peer(self, body: Body) -> Body:
+    async def met_for_peer(self, body: Body) -> Body:
+        """Answer another replica: what sweeps and fetches met of a seed here."""
         return _told(await self._met_here(str(body["seed"])))
 
 

@@ -51,7 +51,6 @@ class SeedCatalog:
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pages = pages
         self._purging: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        replicas.answer("seed.purged", self._wait_for_purge)
 
     def get(self, ident: str) -> Seed:
         """A seed.
@@ -155,7 +154,8 @@ class SeedCatalog:
             while answers.missing:
                 answers = await self._replicas.ask("seed.purged", {"seed": ident})
 
-    async def _wait_for_purge(self, body: Body) -> Body:
+    async def wait_for_purge(self, body: Body) -> Body:
+        """Answer another replica once no purge of this seed runs here."""
         async with self._purging[str(body["seed"])]:
             return {}
 

@@ -85,8 +85,6 @@ class Publisher:
         self._waiting: set[asyncio.Task[None]] = set()
         self._arrivals: list[Callable[[str], None]] = []
         self._room: list[Callable[[], None]] = []
-        replicas.tell(self._tell)
-        replicas.listen("settled", self._on_settled)
 
     def wanted_by(self, demands: Callable[[], Mapping[str, float]]) -> None:
         """Ask here for the weight of the seeds that wait, by work queue."""
@@ -343,11 +341,12 @@ class Publisher:
 
     async def _note_settled(self, body: Body) -> None:
         if self.ledger.is_out(body["publication"]):
-            self._on_settled(body)
+            self.settled_by_peer(body)
         elif body["publication"]:
             await self._replicas.notify("settled", body)
 
-    def _on_settled(self, body: Body) -> None:
+    def settled_by_peer(self, body: Body) -> None:
+        """Another replica settled a batch that was published here."""
         settle = self.ledger.acked if body["taken"] else self.ledger.came_back
         settle(str(body["publication"]))
 
@@ -368,7 +367,7 @@ class Publisher:
         window = self._windows.get(queue)
         return window.strange if window else 0
 
-    def _tell(self) -> dict[str, object]:
+    def peer_load(self) -> dict[str, object]:
         """For the other coordinators: see `Claim`."""
         demands = self._demands()
         busy = {*demands, *self.ledger.busy()}.intersection(self._windows)

@@ -31,7 +31,6 @@ class HeldBatches:
         self._leases = leases
         self._heartbeats = heartbeats
         self._replicas = replicas
-        replicas.answer("holdings", self._held_for_peer)
 
     async def held(self) -> list[Holding]:
         """Who holds which batch, the longest first."""
@@ -63,7 +62,8 @@ class HeldBatches:
                 called[worker] = max(at, called.get(worker, 0.0))
         return [*self._leased_here(), *_read(answers.given.values(), "leases")], called
 
-    async def _held_for_peer(self, _: Body) -> Body:
+    async def held_for_peer(self, _: Body) -> Body:
+        """Answer another replica: what is held and sent here."""
         called = self._heartbeats.called()
         return {"leases": _write(self._leased_here()), "sent": _write(self._sent_here()), "called": called}
 

@@ -83,8 +83,6 @@ class Workers:
         self._heartbeats = heartbeats
         self._settings = settings
         self._connected: dict[str, list[BrokerConnection]] = {}
-        replicas.answer("worker.release", self._release_for_peer)
-        heartbeats.on_silence(self._fence)
 
     async def look(self) -> set[str]:
         """Ask the broker who is connected under a worker's name, and note them; returns all connections it named.
@@ -215,12 +213,13 @@ class Workers:
             await self._management.close_connection(connection.name, f"worker {ident} was released")
         return len(connections)
 
-    async def _release_for_peer(self, body: Body) -> Body:
+    async def release_for_peer(self, body: Body) -> Body:
+        """Answer another replica: release what is held here for a worker."""
         ident = str(body["worker"])
         self._heartbeats.forget(ident)
         return {"leases": len(await self._leases.release(ident))}
 
-    async def _fence(self, ident: str) -> None:
+    async def fence(self, ident: str) -> None:
         """Release a worker whose presence has stopped."""
         try:
             await self.release(ident, fenced=True)
