@@ -7,25 +7,20 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from aio_pika.abc import AbstractChannel
+from aiormq.channel import Channel as InnerChannel
 from pamqp import constants
+from pamqp.commands import Basic
+from pamqp.common import FieldTable
 
-from coordinator.broker.flow import Flow, OnDelivery
-from coordinator.broker.message import Delivery, Depth, Message
+from coordinator.broker.flow import Flow
+from coordinator.broker.message import Delivery, Depth, Message, OnDelivery
+from coordinator.broker.tap import Tap
 from coordinator.broker.vendor import ours, translated
 from coordinator.errors import BrokerUnavailableError
-
-if TYPE_CHECKING:
-    from aio_pika.abc import AbstractChannel
-    from aiormq.channel import Channel as InnerChannel
-    from pamqp.commands import Basic
-    from pamqp.common import FieldTable
-
-    from coordinator.broker.tap import Tap
-    from coordinator.topology import Exchange, Queue
-
-__all__ = ["Channel", "Delivery", "Depth", "Message"]
+from coordinator.topology import Exchange, Queue
 
 RPC_TIMEOUT: Final = 10.0
 DEPTH_TIMEOUT: Final = 3.0

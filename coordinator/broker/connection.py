@@ -11,24 +11,21 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import aio_pika
 import structlog
+from aiormq.channel import Channel as InnerChannel
+from pamqp.common import FieldTable
 from yarl import URL
 
 from coordinator.broker.channel import RPC_TIMEOUT, Channel
-from coordinator.broker.flow import OnDelivery
-from coordinator.broker.message import Depth
+from coordinator.broker.message import Depth, OnDelivery
 from coordinator.broker.scout import Scout
 from coordinator.broker.tap import Tap, Taps
 from coordinator.broker.vendor import ours
 from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
-
-if TYPE_CHECKING:
-    from aiormq.channel import Channel as InnerChannel
-    from pamqp.common import FieldTable
 
 LOST_TIMEOUT: Final = 1.0
 """Seconds to take leave of a connection that is lost: the broker hardly answers."""

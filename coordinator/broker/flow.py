@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
 from coordinator.broker import frames
 from coordinator.broker.confirms import Confirms, Unsettled
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.message import Delivery, Message, OnDelivery, Settler
 from coordinator.broker.tap import Tap
 from coordinator.errors import CoordinatorError
 
-if TYPE_CHECKING:
-    from coordinator.broker.channel import Channel
-
 log = structlog.get_logger(__name__)
-
-OnDelivery = Callable[[Delivery], None]
 
 _CONTENT_FOLLOWS: Final = frozenset({frames.DELIVER, frames.RETURN, frames.GET_OK})
 
@@ -28,7 +22,7 @@ _CONTENT_FOLLOWS: Final = frozenset({frames.DELIVER, frames.RETURN, frames.GET_O
 class Flow:
     """The frames of one channel that do not go through the client library."""
 
-    def __init__(self, tap: Tap, channel: int, largest: int, settles: Channel) -> None:
+    def __init__(self, tap: Tap, channel: int, largest: int, settles: Settler) -> None:
         """Take the channel's frames out of the stream from now on.
 
         Args:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from coordinator.broker.channel import Channel
+from typing import Protocol
 
 
 @dataclass(slots=True)
@@ -23,6 +20,31 @@ class Message:
     content_type: str = "application/json"
 
 
+class Settler(Protocol):
+    """Settles deliveries by their tags: the channel that they came by."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the broker has taken its deliveries back."""
+
+    async def ack(self, tag: int) -> None:
+        """Ack one delivery.
+
+        Raises:
+            BrokerUnavailableError: the channel is closed, and the broker has taken its deliveries back.
+        """
+
+    def ack_soon(self, tag: int) -> None:
+        """Ack one delivery if the channel is still open."""
+
+    async def reject(self, tag: int, *, requeue: bool) -> None:
+        """Reject one delivery.
+
+        Raises:
+            BrokerUnavailableError: the channel is closed, and the broker has taken its deliveries back.
+        """
+
+
 @dataclass(slots=True, eq=False)
 class Delivery:
     """A message that was delivered and waits to be settled, on the channel it came by and on no other."""
@@ -36,7 +58,7 @@ class Delivery:
     routing_key: str
     redelivered: bool
     tag: int
-    channel: Channel
+    channel: Settler
 
     async def ack(self) -> None:
         """Settle it: done with.
@@ -74,3 +96,7 @@ class Depth:
 
     ready: int
     consumers: int
+
+
+OnDelivery = Callable[[Delivery], None]
+"""Is called with each delivery of a consumer."""

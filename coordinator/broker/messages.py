@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import orjson
 
-from coordinator.broker.channel import Delivery, Message
+from coordinator.broker.message import Delivery, Message
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
 from coordinator.parsing import decode_batch, peek_batch

@@ -5,14 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from coordinator.broker.channel import Channel
+from coordinator.broker.message import Delivery, OnDelivery
 from coordinator.errors import BrokerUnavailableError, QueueSilentError
 
-if TYPE_CHECKING:
-    from coordinator.broker.connection import Connection
-    from coordinator.broker.flow import OnDelivery
-    from coordinator.broker.message import Delivery
+
+class ProbeConnection(Protocol):
+    """A connection that the probe opens and closes."""
+
+    closed: asyncio.Event
+
+    async def channel(self) -> Channel:
+        """Open a channel."""
+
+    async def close(self) -> None:
+        """Close it, its channels first."""
+
+    async def drop(self) -> None:
+        """Close it at once, without waiting for its channels."""
 
 
 class Scout:
@@ -22,9 +34,9 @@ class Scout:
     with all else that runs on it. The scout's connection is open only as long as it tries something.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[ProbeConnection]]) -> None:
         self._connect = connect
-        self._connection: Connection | None = None
+        self._connection: ProbeConnection | None = None
         self._lock = asyncio.Lock()
         self._trying = 0
         self._is_hung = False
@@ -60,7 +72,7 @@ class Scout:
             self._is_kept = True
             on_delivery(delivery)
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> ProbeConnection:
         async with self._lock:
             if self._connection is None or self._connection.closed.is_set():
                 self._connection = await self._connect()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-
-if TYPE_CHECKING:
-    from coordinator.broker.channel import Channel
-    from coordinator.broker.message import Delivery
+from coordinator.broker.message import Delivery
 
 CHANNELS: Final = 8
 """A channel of the broker takes one message after the other out of a quorum queue, each for the time of a consensus."""

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import structlog
-from aiormq.connection import TransportFactory
+from aiormq.connection import SSLContextProvider, TransportFactory
 from aiormq.exceptions import AMQPConnectionError
+from yarl import URL
 
 from coordinator.broker import frames
-
-if TYPE_CHECKING:
-    from aiormq.connection import SSLContextProvider
-    from yarl import URL
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,8 @@ from typing import TypeVar
 import uvicorn
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery
 from coordinator.demo import pace
 from coordinator.demo.ledger import Outcome
 from coordinator.errors import (

@@ -14,7 +14,7 @@ from typing import Literal
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery
+from coordinator.broker.message import Delivery
 from coordinator.broker.messages import is_marked, peek, publication_of, read_batch
 from coordinator.broker.taker import Taker, Takings
 from coordinator.domain.tags import eligible

@@ -18,8 +18,9 @@ import httpx
 import orjson
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Depth, Message
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Depth, Message
 from coordinator.broker.messages import page_message
 from coordinator.broker.private import BrokerUrls, PrivateBroker
 from coordinator.settings import Settings

@@ -8,8 +8,8 @@ import sys
 import orjson
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery
 from tests.benchmarks.payload import Tally
 
 PREFETCH = 5

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery
+from coordinator.broker.message import Delivery
 from coordinator.broker.messages import is_marked, read_batch
 from coordinator.models import Route, SeedSpec
 from tests.faults.test_resilience import OUTAGE, own_broker

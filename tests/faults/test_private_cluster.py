@@ -20,9 +20,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery, Depth, Message
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management, Totals
+from coordinator.broker.message import Delivery, Depth, Message
 from coordinator.broker.private import find_server
 from coordinator.broker.private_cluster import PrivateCluster
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError

@@ -16,9 +16,10 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.broker.message import Delivery
 from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery, Message
 from coordinator.settings import Settings
 from tests.helpers.support import DEADLINE, PREFIX, eventually, items, running_coordinator, serving
 

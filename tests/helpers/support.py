@@ -20,8 +20,9 @@ import orjson
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
-from coordinator.broker.channel import Delivery, Message
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery, Message
 from coordinator.broker.node_config import FIGURES_LAG
 from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
@@ -127,6 +128,7 @@ class StockWorker:
     """A worker that is nothing but an AMQP client: it keeps what it was given, and acks when told."""
 
     connection: Connection
+    channel: Channel
     deliveries: list[Delivery] = field(default_factory=list)
 
     @classmethod
@@ -134,9 +136,9 @@ class StockWorker:
         cls, settings: Settings, queue: str = "work", *, prefetch: int = 5, name: str = "stock"
     ) -> StockWorker:
         """Connect and consume a work queue."""
-        worker = cls(await Connection.open(settings.amqp_urls(), name))
-        channel = await worker.connection.channel()
-        await channel.consume(queue, worker.deliveries.append, prefetch=prefetch)
+        connection = await Connection.open(settings.amqp_urls(), name)
+        worker = cls(connection, await connection.channel())
+        await worker.channel.consume(queue, worker.deliveries.append, prefetch=prefetch)
         return worker
 
     @property

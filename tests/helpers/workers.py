@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery
 from coordinator.client import HttpWorker
 from coordinator.models import BatchResults, Item
 from coordinator.settings import Settings

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery, Depth, Message
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery, Depth, Message
 from coordinator.broker.scout import Scout
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.settings import Settings

@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from coordinator.broker.channel import Message
+from coordinator.broker.message import Message
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.topology import Exchange, tags_of_work_queue, work_queue_name
@@ -69,7 +69,7 @@ async def test_routing_by_tags(api: httpx.AsyncClient, settings: Settings) -> No
             delivery = await channel.get(work_queue_name(tags))
             assert delivery is not None, tags
             assert orjson.loads(delivery.body)["tags"] == sorted(tags)
-            await delivery.channel.publish("returns", "", delivery.copy(reason="test"), mandatory=True)
+            await channel.publish("returns", "", delivery.copy(reason="test"), mandatory=True)
             await delivery.ack()
     for seed in ("none", "one", "two"):
         await counts_settle(api, seed, queued=2)

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from coordinator.broker.channel import Channel, Message
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Message
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.settings import Settings
 from coordinator.topology import Queue, work_queue
@@ -86,7 +87,7 @@ async def test_the_url_of_a_registered_worker_works(api: httpx.AsyncClient, sett
     stock = await StockWorker.consume(own, prefetch=1, name="worker:w")
     await eventually(lambda: stock.deliveries, "a batch")
     delivery = stock.deliveries[0]
-    channel = delivery.channel
+    channel = stock.channel
     await channel.publish("presence", "", Message(b'{"worker": "w"}'), mandatory=True)
     await channel.publish("results", "s", Message(b'{"batch": "b"}'))
     await channel.publish("items", "s", Message(b'{"id": "found"}'), mandatory=True)

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Message
+from coordinator.broker.channel import Channel
+from coordinator.broker.message import Message
 from coordinator.errors import BrokerUnavailableError
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings

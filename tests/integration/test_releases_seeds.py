@@ -9,7 +9,7 @@ from collections import Counter
 import httpx
 import orjson
 
-from coordinator.broker.channel import Message
+from coordinator.broker.message import Message
 from coordinator.errors import BrokerUnavailableError
 from coordinator.settings import Settings
 from tests.helpers.steps import (
@@ -190,7 +190,7 @@ async def test_a_stale_batch_that_is_given_back(api: httpx.AsyncClient, settings
     await eventually(lambda: stock.deliveries, "a batch at the stock worker")
     await result_of(api, "/release/seed", "s")
     delivery = stock.deliveries.pop()
-    await delivery.channel.publish("returns", "", delivery.copy(reason="seed released"), mandatory=True)
+    await stock.channel.publish("returns", "", delivery.copy(reason="seed released"), mandatory=True)
     await delivery.ack()
     await counts_settle(api, "s", available=5, sent=0)
     await result_of(api, "/resume/seed", "s")

@@ -14,8 +14,8 @@ import orjson
 import pytest
 
 from coordinator import topology
-from coordinator.broker.channel import Depth, Message
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Depth, Message
 from coordinator.broker.private import BrokerUrls
 from coordinator.domain.membership import owner
 from coordinator.errors import BrokerUnavailableError
@@ -530,9 +530,7 @@ async def test_a_silent_worker_is_released(broker: BrokerUrls) -> None:
         await submit(api, "s", 2)
         quiet = await StockWorker.consume(settings, prefetch=1, name="quiet")
         await eventually(lambda: quiet.deliveries, "its batch")
-        speaking = StockWorker(await Connection.open(settings.amqp_urls(), "worker:speaking"))
-        channel = await speaking.connection.channel()
-        await channel.consume("work", speaking.deliveries.append, prefetch=1)
+        speaking = await StockWorker.consume(settings, prefetch=1, name="worker:speaking")
         await eventually(lambda: speaking.deliveries, "its batch")
         body = orjson.dumps({"worker": "speaking", "held": []})
         async with channel_of(settings) as other:

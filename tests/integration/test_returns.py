@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import orjson
 
-from coordinator.broker.channel import Message
 from coordinator.broker.management import Management
+from coordinator.broker.message import Message
 from coordinator.broker.private import BrokerUrls
 from coordinator.settings import Settings
 from tests.helpers.steps import channel_of, counts_settle, dead_letters, put_seed, seed_of, served, submit, until
@@ -43,7 +43,7 @@ async def test_given_back_without_fault(api: httpx.AsyncClient, settings: Settin
         await eventually(lambda: stock.deliveries, "the batch")
         delivery = stock.deliveries.pop()
         assert (orjson.loads(delivery.body)["attempt"], delivery.headers["attempt"]) == (1, 1)
-        await delivery.channel.publish("returns", "", delivery.copy(reason="drain"), mandatory=True)
+        await stock.channel.publish("returns", "", delivery.copy(reason="drain"), mandatory=True)
         await delivery.ack()
     await counts_settle(api, "s", available=0)
     await stock.close()
@@ -150,7 +150,7 @@ async def test_a_deadly_batch_takes_nobody_along(broker: BrokerUrls) -> None:
                 await delivery.ack()
                 done.append(ident)
             if worker.deliveries:
-                await worker.deliveries[0].channel.depth("work")  # the acks before it have arrived
+                await worker.channel.depth("work")  # the acks before it have arrived
             await worker.close()
         assert Counter(done) == Counter(f"i{number}" for number in range(20))
         letters = await dead_letters(api, 1)

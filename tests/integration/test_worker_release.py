@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery
 from coordinator.broker.messages import batch_message, read_batch
 from coordinator.settings import Settings
 from tests.helpers.steps import fetch

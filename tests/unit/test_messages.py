@@ -6,7 +6,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Channel
+from coordinator.broker.message import Delivery
 from coordinator.broker.messages import read_returned
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery
 from coordinator.domain.packing import Piece
 from coordinator.domain.registry import Seed
 from coordinator.domain.registry_events import (

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery
 from coordinator.broker.messages import is_marked, read_batch
 from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch_id, page_id
 from coordinator.domain.registry import Seed

@@ -8,8 +8,8 @@ import datetime as dt
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery
 from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_returned
 from coordinator.domain.retry_policy import Memory, Verdict, judge
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError

@@ -7,8 +7,7 @@ from collections import defaultdict
 
 import structlog
 
-from coordinator.broker.channel import Delivery
-from coordinator.broker.flow import OnDelivery
+from coordinator.broker.message import Delivery, OnDelivery
 from coordinator.broker.messages import is_marked, publication_of, read_batch
 from coordinator.broker.taker import Taker, Takings
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError

@@ -12,8 +12,9 @@ import structlog
 from pydantic import ValidationError
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.channel import Channel
 from coordinator.broker.management import Management
+from coordinator.broker.message import Delivery, Message
 from coordinator.domain.membership import Silence, owner
 from coordinator.errors import BrokerUnavailableError, ManagementError, UnroutableError
 from coordinator.node.replicas.messages import Answers, Body, Question, Word

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery, Depth
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery, Depth
 from coordinator.domain.registry import Seed
 from coordinator.domain.registry_events import SeedCreated, SeedSet
 from coordinator.domain.seed_traffic import Pages, Traffic

@@ -15,9 +15,9 @@ from secrets import token_hex
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery, Depth, Message
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.flow import OnDelivery
+from coordinator.broker.message import Delivery, Depth, Message, OnDelivery
 from coordinator.broker.messages import batch_message
 from coordinator.broker.taker import Takings
 from coordinator.domain.counters import Counters

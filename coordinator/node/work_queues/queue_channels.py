@@ -17,8 +17,9 @@ from typing import Final
 import structlog
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Message
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Message
 from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.errors import (
     BrokerUnavailableError,

@@ -13,7 +13,8 @@ import structlog
 from pydantic import ValidationError
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.channel import Channel
+from coordinator.broker.message import Delivery, Message
 from coordinator.domain.counters import Counters
 from coordinator.domain.membership import Silence
 from coordinator.domain.registry import WORKER_MEMORY

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from coordinator import topology
-from coordinator.broker.channel import Message
+from coordinator.broker.message import Message
 from coordinator.broker.messages import page_message
 from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import Bed, Site

@@ -18,8 +18,8 @@ import httpx
 from pydantic import SecretStr
 
 from coordinator import topology
-from coordinator.broker.channel import Delivery, Message
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery, Message
 from tests.benchmarks import payload
 from tests.benchmarks.bed import Bed, Site
 from tests.benchmarks.harness import WrongResultError

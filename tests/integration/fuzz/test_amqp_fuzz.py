@@ -19,8 +19,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from coordinator import topology
-from coordinator.broker.channel import Channel, Delivery, Message
+from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.message import Delivery, Message
 from coordinator.client import Reader
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence
