@@ -1,1 +1,1 @@
-"""RabbitMQ: its client, its management API, a private node of it."""
+"""RabbitMQ: connections, channels, queues, and its management API."""

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from coordinator.broker.private import PrivateBroker
-from coordinator.broker.private_cluster import PrivateCluster
 from coordinator.cli.common import examples
 from coordinator.cli.stopping import run_until_told
 from coordinator.errors import PrivateBrokerError
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.cluster import PrivateCluster
 
 
 def add_to(app: typer.Typer) -> None:

@@ -16,8 +16,6 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from coordinator import discovery, event_loop, logs
-from coordinator.broker.node_config import FIGURES_LAG
-from coordinator.broker.private import PrivateBroker
 from coordinator.cli.broker import ended
 from coordinator.cli.common import AmqpUrl, examples, load_settings, without_password
 from coordinator.cli.stopping import run_until_told
@@ -25,6 +23,8 @@ from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
 from coordinator.http.server import BACKLOG, Server, check_certificate, scheme_of, server_config
 from coordinator.http.stopping import Requests
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.config import FIGURES_LAG
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.tls import client_context

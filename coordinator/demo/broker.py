@@ -11,9 +11,11 @@ from secrets import token_hex
 from urllib.parse import urlsplit, urlunsplit
 
 from coordinator.broker.management import Management
-from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
 from coordinator.demo.crew import DemoFailedError
 from coordinator.errors import ManagementError
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.find_server import find_server
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.settings import Settings
 
 IMAGE = "rabbitmq:4-management"

@@ -16,12 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.broker.node_config import FIGURES_LAG
 from coordinator.demo.broker import a_broker
 from coordinator.demo.crew import Crew, DemoFailedError, coordinating, insist, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
 from coordinator.demo.pace import pace
 from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
+from coordinator.local_rabbitmq.config import FIGURES_LAG
 from coordinator.models import Item, SeedSpec
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings

@@ -22,7 +22,8 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.message import Depth, Message
 from coordinator.broker.messages import page_message
-from coordinator.broker.private import BrokerUrls, PrivateBroker
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.settings import Settings
 from tests.benchmarks import payload
 from tests.benchmarks.harness import Terms, WrongResultError

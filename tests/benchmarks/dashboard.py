@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from rich.console import Console
 
 from coordinator import logs
-from coordinator.broker.private import PrivateBroker
+from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.node.coordinator import Coordinator
 from tests.browser.conftest import find_chromium
 from tests.helpers.crowd import gather_crowd, tell_of_workers

@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from coordinator.answers import FetchedBatch
-from coordinator.broker.private import BrokerUrls, PrivateBroker
 from coordinator.client import HttpManager, HttpWorker, Reader
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import Item, Route, SeedSpec
 
 BATCH = 10

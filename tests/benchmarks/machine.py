@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from coordinator.broker import ports
+from coordinator.local_rabbitmq import ports
 from tests.benchmarks import payload
 from tests.benchmarks.harness import WrongResultError
 

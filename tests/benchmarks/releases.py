@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coordinator import logs
-from coordinator.broker.private import PrivateBroker
+from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.models import SeedSpec, WorkerSpec
 from coordinator.node.coordinator import Coordinator
 from coordinator.node.releases.commands import RELEASE_SEED, RELEASE_WORKER, RESUME_SEED

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
-from coordinator.broker.private import BrokerUrls
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from tests.helpers.support import DEADLINE, PREFIX, in_ci, own_vhost, running_coordinator, serving
 

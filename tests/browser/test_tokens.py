@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from coordinator.broker.private import BrokerUrls
 from coordinator.domain.registry_events import SeedSet
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import SeedSpec
 from coordinator.tokens import Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.helpers.support import own_vhost, running_coordinator, serving

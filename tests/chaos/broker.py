@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 from urllib.parse import urlsplit
 
-from coordinator.broker.private_cluster import PrivateCluster
+from coordinator.local_rabbitmq.cluster import PrivateCluster
 from tests.helpers.link import Address
 
 

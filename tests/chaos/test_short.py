@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.broker.private import find_server
+from coordinator.local_rabbitmq.find_server import find_server
 from tests.helpers.children import CHECKOUT, child_environment
 from tests.helpers.support import in_ci
 

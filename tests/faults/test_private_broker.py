@@ -18,15 +18,17 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
 from coordinator.errors import PrivateBrokerError
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.find_server import find_server
+from coordinator.local_rabbitmq.node import BrokerUrls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 START_AND_TELL = """
 import asyncio, json, sys
-from coordinator.broker.private import PrivateBroker
+from coordinator.local_rabbitmq.broker import PrivateBroker
 
 async def main():
     async with PrivateBroker() as broker:

@@ -23,9 +23,9 @@ from coordinator import topology
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management, Totals
 from coordinator.broker.message import Delivery, Depth, Message
-from coordinator.broker.private import find_server
-from coordinator.broker.private_cluster import PrivateCluster
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
+from coordinator.local_rabbitmq.cluster import PrivateCluster
+from coordinator.local_rabbitmq.find_server import find_server
 from coordinator.settings import Settings
 from tests.faults.test_private_broker import is_alive, listening_addresses, processes_of
 from tests.helpers.steps import command, until
@@ -46,7 +46,7 @@ QUEUE = topology.Queue("kept", {"x-queue-type": "quorum"})
 
 START_AND_TELL = """
 import asyncio
-from coordinator.broker.private_cluster import PrivateCluster
+from coordinator.local_rabbitmq.cluster import PrivateCluster
 
 async def main():
     cluster = PrivateCluster()

@@ -20,7 +20,9 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.message import Delivery
-from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.find_server import find_server
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.topology import Header

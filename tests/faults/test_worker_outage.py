@@ -9,7 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.find_server import find_server
+from coordinator.local_rabbitmq.node import BrokerUrls
 from tests.helpers.support import (
     PREFIX,
     eventually,

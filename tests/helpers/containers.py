@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from secrets import token_hex
 
-from coordinator.broker.node_config import advanced_config
-from coordinator.broker.private import BrokerUrls
+from coordinator.local_rabbitmq.config import advanced_config
+from coordinator.local_rabbitmq.node import BrokerUrls
 
 IMAGE = os.environ.get("COORDINATOR_TEST_IMAGE", "rabbitmq:4-management")
 USER = "coordinator"

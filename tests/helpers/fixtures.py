@@ -9,7 +9,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from coordinator.broker.private import BrokerUrls, PrivateBroker, find_server
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.find_server import find_server
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.containers import broker_in_container, has_engine

@@ -23,10 +23,10 @@ from starlette.types import ASGIApp
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.message import Delivery, Message
-from coordinator.broker.node_config import FIGURES_LAG
-from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.http.server import Server, scheme_of, server_config
+from coordinator.local_rabbitmq.config import FIGURES_LAG
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 

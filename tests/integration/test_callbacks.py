@@ -9,7 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from coordinator.broker.private import BrokerUrls
+from coordinator.local_rabbitmq.node import BrokerUrls
 from tests.helpers.listener import Listener
 from tests.helpers.steps import served, submit
 from tests.helpers.support import eventually, own_vhost

@@ -12,10 +12,10 @@ import httpx
 import orjson
 import pytest
 
-from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.http.dashboard.shell import SHELL
 from coordinator.http.dashboard.watches import Watches
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from tests.helpers.steps import Json, put_seed, seed_of
 from tests.helpers.support import DEADLINE, PREFIX, eventually, own_vhost, running_coordinator, serving_app

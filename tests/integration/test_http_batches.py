@@ -13,8 +13,8 @@ from starlette.types import Message
 from coordinator import topology
 from coordinator.broker.management import Management
 from coordinator.broker.messages import batch_message
-from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import Batch
 from coordinator.node.coordinator import Coordinator
 from coordinator.node.leases import Lease

@@ -12,9 +12,9 @@ import httpx
 import orjson
 import pytest
 
-from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
 from coordinator.http.gates import Gates
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Token, add_token, digest
 from tests.helpers.steps import ack, counts_settle, fetch, seed_of, submit, until

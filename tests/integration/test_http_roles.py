@@ -9,9 +9,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from coordinator.broker.private import BrokerUrls
 from coordinator.http.dashboard.shell import SHELL
 from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.helpers.steps import Json, fetch, submit
 from tests.helpers.support import own_vhost, running_coordinator, serving

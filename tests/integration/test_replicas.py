@@ -16,9 +16,9 @@ import pytest
 from coordinator import topology
 from coordinator.broker.connection import Connection
 from coordinator.broker.message import Depth, Message
-from coordinator.broker.private import BrokerUrls
 from coordinator.domain.membership import owner
 from coordinator.errors import BrokerUnavailableError
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.node.releases.sweep import Sweeper
 from coordinator.node.seeds.stale_batches import Swept

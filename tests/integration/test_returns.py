@@ -11,7 +11,7 @@ import orjson
 
 from coordinator.broker.management import Management
 from coordinator.broker.message import Message
-from coordinator.broker.private import BrokerUrls
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.settings import Settings
 from tests.helpers.steps import channel_of, counts_settle, dead_letters, put_seed, seed_of, served, submit, until
 from tests.helpers.support import DEADLINE, Drain, StockWorker, eventually, items, own_vhost, publish_items

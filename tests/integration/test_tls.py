@@ -14,12 +14,13 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from coordinator.broker.connection import Connection
-from coordinator.broker.ports import choose_ports
-from coordinator.broker.private import PrivateBroker, find_server
 from coordinator.client.http_worker import HttpWorker
 from coordinator.client.reader import Reader
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.http.server import check_certificate
+from coordinator.local_rabbitmq.broker import PrivateBroker
+from coordinator.local_rabbitmq.find_server import find_server
+from coordinator.local_rabbitmq.ports import choose_ports
 from coordinator.node.session import connected
 from coordinator.settings import Settings
 from coordinator.tls import client_context

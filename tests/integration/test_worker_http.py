@@ -9,8 +9,8 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from coordinator.broker.private import BrokerUrls
 from coordinator.http.app import create_app
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import Item
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings

@@ -1,9 +1,9 @@
-"""Keeps a private RabbitMQ node for as long as the program that asked for it lives, and no longer.
+"""Run a private RabbitMQ node until the program that started it ends.
 
-Run as `python -m coordinator.broker.watchdog`, by `coordinator.broker.watched` alone. Its standard input is a
-pipe from that program: the first line is the order, as JSON; its end is the sign to stop, which also comes if
-that program is killed. `keep` before the end means that a temporary folder will be needed again. Its standard
-output tells the node's process id (`node 123`) and, when the node is gone, `ended`.
+Only `coordinator.local_rabbitmq.process` starts it, as `python -m coordinator.local_rabbitmq.watchdog`. Its standard
+input is a pipe from that program. The first line is the order, as JSON. The end of the input means stop; it also comes
+when that program is killed. `keep` before the end means: do not remove a temporary folder. The watchdog prints the
+node's process id (`node 123`), and `ended` when the node has ended.
 """
 
 from __future__ import annotations
@@ -20,12 +20,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 KEEP = b"keep"
 STOP_SECONDS = 15.0  # a clean stop with the management plugin takes 6 s
@@ -37,15 +34,15 @@ _STDOUT = 1
 
 @dataclass(frozen=True)
 class Order:
-    """What to run.
+    """What the watchdog runs.
 
     Attributes:
-        command: the node: the `rabbitmq-server` script. For a cluster also the name server that its nodes share.
-        name_server: the command of a name server of its own; empty where it shares one, or is one.
-        epmd_port: where the name server listens, on loopback.
-        folder: the node's folder, with its files written.
-        temporary: whether the folder goes when the node is no longer wanted.
-        environment: the variables of both.
+        command: the `rabbitmq-server` script, or the name server that the nodes of a cluster share.
+        name_server: the command of the node's own name server; empty when it shares one, or when `command` is one.
+        epmd_port: the name server's port on loopback.
+        folder: the node's folder; its files are already written.
+        temporary: whether the watchdog removes the folder at the end.
+        environment: the environment variables of both processes.
     """
 
     command: list[str]
@@ -56,12 +53,12 @@ class Order:
     environment: dict[str, str]
 
     def to_line(self) -> bytes:
-        """Give the order as one line for the watchdog's standard input."""
+        """The order as one line for the watchdog's standard input."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
 class Watchdog:
-    """Runs the name server and the node, and ends both when standard input ends."""
+    """Runs the name server and the node, and stops both when standard input ends."""
 
     def __init__(self, order: Order, orders: io.FileIO) -> None:
         self._order = order
@@ -70,32 +67,32 @@ class Watchdog:
         self._keep = False
 
     def run(self) -> None:
-        """Run until the order is over: standard input has ended and no process is left."""
+        """Run the node; return when standard input has ended and both processes are gone."""
         with contextlib.ExitStack() as children:
             if self._order.name_server:
                 children.enter_context(self._child(self._order.name_server))
-                # The node would start a name server of its own, a daemon, if ours did not answer yet.
+                # If ours does not answer yet, the node starts its own name server: a daemon that outlives it.
                 _wait_for_port(self._order.epmd_port)
             node = children.enter_context(self._child(self._order.command))
-            _tell(f"node {node.pid}")
-            obedience = threading.Thread(target=self._obey, args=(node,), daemon=True)
-            obedience.start()
+            _report(f"node {node.pid}")
+            stopper = threading.Thread(target=self._stop_at_end_of_input, args=(node,), daemon=True)
+            stopper.start()
             node.wait()
             self._ended.set()
-        _tell("ended")
-        obedience.join()
+        _report("ended")
+        stopper.join()
 
     def clean_up(self) -> None:
-        """Remove a temporary folder, unless it is still wanted."""
+        """Remove a temporary folder, unless the last input was `keep`."""
         if self._order.temporary and not self._keep:
-            # Again while it is there: the nodes of a cluster end at the same time, and write until then.
+            # Repeated until it is gone: the other nodes of a cluster may still write to it while they end.
             deadline = time.monotonic() + _REMOVE_SECONDS
             while Path(self._order.folder).exists() and time.monotonic() < deadline:
                 shutil.rmtree(self._order.folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def _child(self, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a process that ends with this block, and with this process even if that is killed."""
+        """Start a process that ends when this block ends, or when this process is killed."""
         with (Path(self._order.folder) / "log" / "console.log").open("ab") as console:
             child = subprocess.Popen(  # noqa: S603 - the order comes from our own parent
                 command,
@@ -111,24 +108,24 @@ class Watchdog:
             yield child
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)  # with what it started itself
+                os.killpg(child.pid, signal.SIGKILL)  # the whole group: also what it started itself
             child.wait()
 
-    def _obey(self, node: subprocess.Popen[bytes]) -> None:
-        """Wait for the end of standard input, then stop the node: at once if nothing of it will be kept."""
+    def _stop_at_end_of_input(self, node: subprocess.Popen[bytes]) -> None:
+        """Wait for the end of standard input, then stop the node: cleanly if its folder stays, else at once."""
         self._keep = self._orders.readall() == KEEP
         if self._keep or not self._order.temporary:
             node.terminate()
-            node.send_signal(signal.SIGCONT)  # a suspended one hears nothing else
+            node.send_signal(signal.SIGCONT)  # a suspended process handles SIGTERM only once it runs again
             self._ended.wait(STOP_SECONDS)
         node.kill()
 
 
 def _die_with_parent() -> None:
-    """Have the kernel kill this process with the thread that forked it.
+    """Ask the kernel to kill this process when the thread that forked it ends.
 
-    Runs between fork and exec, which is safe as long as no other thread runs: both children are started
-    before the watchdog's only other thread is.
+    This runs between fork and exec, which is safe only while there is no other thread. Both children are started
+    before the watchdog starts its second thread.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -141,20 +138,20 @@ def _wait_for_port(port: int) -> None:
         time.sleep(0.01)
 
 
-def _tell(line: str) -> None:
-    # The program that asked may be gone: then there is nobody to tell, but still a node to end.
+def _report(line: str) -> None:
+    # The program that started the watchdog may be gone. Then nothing reads this, but the node must still be stopped.
     with contextlib.suppress(BrokenPipeError):
         os.write(_STDOUT, f"{line}\n".encode())
 
 
 def main() -> None:
-    """Read the order and carry it out."""
-    # Unbuffered, since a thread that waits in a buffered reader holds a lock that an exit needs.
+    """Read the order and run it."""
+    # Unbuffered: a thread that waits in a buffered reader holds a lock, and the exit would hang on that lock.
     orders = io.FileIO(sys.stdin.fileno(), closefd=False)
     line = orders.readline()
     if not line.endswith(b"\n"):
-        return  # the program that asked died before it could
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the blocks that end processes are left
+        return  # the program that started us died before it wrote the order
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # SystemExit, so that the `finally` blocks run
     watchdog = Watchdog(Order(**json.loads(line)), orders)
     try:
         watchdog.run()

@@ -1,22 +1,20 @@
-"""Have an expression of Erlang evaluated on a private node: what `rabbitmqctl eval` does, without its start-up."""
+"""Evaluate an Erlang expression on a private node, like `rabbitmqctl eval` but without its slow start."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
+from asyncio.subprocess import Process
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from coordinator.broker.node_config import NodeSettings, node_environment
 from coordinator.errors import PrivateBrokerError
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
+from coordinator.local_rabbitmq.config import NodeSettings, node_environment
 
 SECONDS: Final = 15.0
 
-# Node and expression come by the environment, so that they need no quoting.
+# Node and expression are environment variables, so that they need no quoting.
 _SCRIPT = """
 {ok, Tokens, _} = erl_scan:string(os:getenv("EXPRESSION") ++ "."),
 {ok, Expressions} = erl_parse:parse_exprs(Tokens),
@@ -29,17 +27,17 @@ end.
 
 
 async def evaluate(settings: NodeSettings, expression: str) -> str:
-    """Evaluate an expression on a node that runs.
+    """Evaluate an expression on a running node.
 
     Args:
         settings: the node.
         expression: Erlang, without the full stop.
 
     Returns:
-        The value, as Erlang writes it.
+        The value, as Erlang prints it.
 
     Raises:
-        PrivateBrokerError: there is no Erlang, or the node did not answer, or with an error.
+        PrivateBrokerError: Erlang is not installed, or the node did not answer, or answered with an error.
     """
     erl = shutil.which("erl")
     if erl is None:

@@ -1,4 +1,4 @@
-"""Where this machine keeps RabbitMQ's start script and Erlang's name server."""
+"""Find RabbitMQ's start script and Erlang's name server on this machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _SCRIPT = "rabbitmq-server"
 def find_server() -> Path | None:
     """Find the `rabbitmq-server` script that any user may run.
 
-    Looks in `$RABBITMQ_HOME/sbin`, on the PATH, and where packages put it. Wrappers that refuse to run but as
-    root or as the user `rabbitmq` (Debian's and Red Hat's in /usr/sbin) are passed over.
+    Looks in `$RABBITMQ_HOME/sbin`, on the PATH, and where packages put it. Skips the wrappers of Debian and
+    Red Hat in /usr/sbin: they only run as root or as the user `rabbitmq`.
 
     Returns:
         The script, or None when RabbitMQ is not installed.
@@ -32,10 +32,10 @@ def find_server() -> Path | None:
 
 
 def find_epmd() -> Path | None:
-    """Find Erlang's name server: on the PATH, or else beside the `erl` of the PATH.
+    """Find Erlang's name server: on the PATH, or else in the folder of the `erl` on the PATH.
 
     Returns:
-        The program, or None when there is none.
+        The program, or None when Erlang is not installed.
     """
     if on_path := shutil.which("epmd"):
         return Path(on_path)
@@ -46,6 +46,6 @@ def find_epmd() -> Path | None:
 
 
 def _is_server(script: Path) -> bool:
-    """Whether this is the script itself, which reads its neighbour `rabbitmq-env`, and no wrapper."""
+    """Whether this is the script itself (it needs `rabbitmq-env` beside it) and not a wrapper."""
     target = script.resolve()
     return os.access(target, os.X_OK) and target.name == _SCRIPT and (target.parent / "rabbitmq-env").is_file()

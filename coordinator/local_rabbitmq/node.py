@@ -1,4 +1,4 @@
-"""One RabbitMQ node on a folder that somebody has claimed: a private broker is one, a private cluster has several."""
+"""One RabbitMQ node in a claimed folder. A private broker has one node, a private cluster has several."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import asyncio
 import os
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from coordinator.broker.node_config import HOST, USER, NodeSettings, node_environment
-from coordinator.broker.ports import answers, management_answers
-from coordinator.broker.server import find_epmd, find_server
-from coordinator.broker.watchdog import KEEP, Order
-from coordinator.broker.watched import WatchedNode
 from coordinator.errors import PrivateBrokerError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from coordinator.local_rabbitmq.config import HOST, USER, NodeSettings, node_environment
+from coordinator.local_rabbitmq.find_server import find_epmd, find_server
+from coordinator.local_rabbitmq.ports import answers, management_answers
+from coordinator.local_rabbitmq.process import WatchedProcess
+from coordinator.local_rabbitmq.watchdog import KEEP, Order
 
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 40
@@ -26,7 +23,7 @@ _TAIL_LINES = 40
 
 @dataclass(frozen=True, repr=False)
 class BrokerUrls:
-    """Where a broker answers, and as whom; of a cluster each holds the URLs of all nodes, separated by commas.
+    """The URLs of a broker, with user and password. For a cluster, each field lists all nodes, separated by commas.
 
     Attributes:
         amqp: `amqp://user:password@host:port/vhost`.
@@ -51,7 +48,7 @@ class BrokerUrls:
 
 @dataclass(frozen=True)
 class Programs:
-    """What a node needs installed."""
+    """The installed programs that a node needs."""
 
     server: Path
     epmd: Path
@@ -61,7 +58,7 @@ class Programs:
         """Find them on this machine.
 
         Raises:
-            PrivateBrokerError: one is missing; the sentence says what to install.
+            PrivateBrokerError: one is missing; the message says what to install.
         """
         server, epmd = find_server(), find_epmd()
         if server is None or epmd is None:
@@ -78,42 +75,42 @@ class Programs:
 
 
 class PrivateNode:
-    """A node; while it does not run it may be started again.
+    """One node. After it has stopped, it can be started again.
 
     Args:
-        settings: with its files written.
-        lock: the file descriptor of the folder's claim.
-        temporary: whether its data go when it is closed.
+        settings: the node's settings; its files are already written.
+        lock: the file descriptor that holds the claim on the folder.
+        temporary: whether its data are removed when it is closed.
     """
 
     def __init__(self, settings: NodeSettings, lock: int, *, temporary: bool) -> None:
         self.settings = settings
         self._lock = lock
         self._temporary = temporary
-        self._watched: WatchedNode | None = None
+        self._process: WatchedProcess | None = None
 
     @property
     def pid(self) -> int | None:
         """Its process id while it runs."""
-        watched = self._watched
-        return None if watched is None or watched.ended.is_set() else watched.pid
+        process = self._process
+        return None if process is None or process.ended.is_set() else process.pid
 
     @property
     def has_data(self) -> bool:
-        """Whether it has run before: such a node is part of a cluster already, and joins none."""
+        """Whether it has run before. If it belongs to a cluster, it has already joined it."""
         return (self.settings.folder / "data").exists()
 
     async def start(self, programs: Programs, seconds: float) -> None:
         """Start it and wait until it answers on AMQP and on its management API.
 
-        A node that belongs to a cluster shares that one's name server; another has its own.
+        The nodes of a cluster share one name server; a single node has its own.
 
         Args:
-            programs: what is installed.
-            seconds: how long until it is given up.
+            programs: the installed programs.
+            seconds: how long to wait for it.
 
         Raises:
-            PrivateBrokerError: it did not come up; the sentence is followed by the end of its log.
+            PrivateBrokerError: it did not come up; the message ends with the last lines of its log.
         """
         settings = self.settings
         order = Order(
@@ -124,14 +121,14 @@ class PrivateNode:
             temporary=self._temporary,
             environment=node_environment(settings, os.environ),
         )
-        self._watched = await WatchedNode.launch(order, settings.folder / "log" / "console.log", self._lock)
+        self._process = await WatchedProcess.launch(order, settings.folder / "log" / "console.log", self._lock)
         await self.until_it_answers(seconds)
 
     async def until_it_answers(self, seconds: float) -> None:
         """Wait until it answers on AMQP and on its management API.
 
         Raises:
-            PrivateBrokerError: it did not, or has ended; the sentence is followed by the end of its log.
+            PrivateBrokerError: it did not answer in time, or it ended; the message ends with the last lines of its log.
         """
         settings = self.settings
         try:
@@ -140,7 +137,7 @@ class PrivateNode:
                     await answers(settings.amqp_port)
                     and await management_answers(settings.management_port, settings.password)
                 ):
-                    if self._watched is None or self._watched.ended.is_set():
+                    if self._process is None or self._process.ended.is_set():
                         raise PrivateBrokerError(f"the private broker ended while it started\n{self._log_tail()}")
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError as error:
@@ -148,36 +145,36 @@ class PrivateNode:
             raise PrivateBrokerError(f"{what}\n{self._log_tail()}") from error
 
     async def kill(self) -> None:
-        """Kill it (SIGKILL), as a crash would, and wait until it is gone. Its data stay."""
+        """Kill it (SIGKILL), as a crash would, and wait until it has ended. Its data stay."""
         self._signal(signal.SIGKILL)
         await self.wait()
 
     def suspend(self) -> None:
-        """Stop its process where it is (SIGSTOP): its sockets stay open and nothing answers any more."""
+        """Suspend its process (SIGSTOP): its sockets stay open, but it does not answer."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a suspended process go on (SIGCONT)."""
+        """Continue a suspended process (SIGCONT)."""
         self._signal(signal.SIGCONT)
 
     async def wait(self) -> None:
-        """Wait until it has ended, by itself or otherwise; returns at once when it does not run."""
-        if self._watched is not None:
-            await self._watched.ended.wait()
+        """Wait until it has ended for any reason; returns at once when it does not run."""
+        if self._process is not None:
+            await self._process.ended.wait()
 
     async def close(self, *, keep: bool = False) -> None:
-        """Stop it. Takes 6 s when its data stay, else less than 1 s.
+        """Stop it. This takes 6 s when its data stay, else less than 1 s.
 
         Args:
-            keep: whether even temporary data stay.
+            keep: whether to keep even temporary data.
         """
-        if self._watched is not None:
-            await self._watched.close(KEEP if keep else b"")
-            self._watched = None
+        if self._process is not None:
+            await self._process.close(KEEP if keep else b"")
+            self._process = None
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._watched is not None:
-            self._watched.send_signal(number)
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def _log_tail(self) -> str:
         logs = [self.settings.folder / "log" / name for name in ("console.log", "rabbit.log")]

@@ -1,23 +1,20 @@
-"""What a RabbitMQ node of our own is started with: its files and its environment, as pure functions."""
+"""The files and the environment variables that a RabbitMQ node of our own starts with, as pure functions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+from pathlib import Path
 
 HOST = "127.0.0.1"
 USER = "coordinator"
 
-# ERL_FLAGS also reach the short-lived second VM by which RabbitMQ makes sure of a name server. Without them
-# that VM would listen on every interface, and leave behind a name server that outlives the node.
+# RabbitMQ starts a second, short-lived VM to check for a name server, and ERL_FLAGS reach that VM too. Without
+# them it would listen on every interface, and leave behind a name server that outlives the node.
 _ERLANG_FLAGS = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
-# How long, in seconds, the nodes of a cluster take to see that one of them hangs: 60 unless told, and until then
-# whatever asks all nodes waits for it.
+# Seconds until the nodes of a cluster notice that one of them hangs. RabbitMQ's default is 60, and every request
+# to all nodes waits that long.
 _TICK = " -kernel net_ticktime 10"
 
 _CONF = """\
@@ -36,8 +33,9 @@ log.file.level = warning
 
 _CLUSTER_CONF = "cluster_partition_handling = pause_minority\n"
 
-# The first node begins alone, and the others join it. Nodes that all list each other wait for locks on those that are
-# not up yet: over a minute on RabbitMQ 3.10. And a node that gives up would go on alone, so it never does.
+# The first node starts alone, and the others join it. If all nodes listed each other, they would wait for locks on
+# nodes that are not up yet: over a minute on RabbitMQ 3.10. A node that gives up joining would go on alone, so the
+# retry limit is practically endless.
 _JOIN_CONF = """\
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = {first}
@@ -47,16 +45,18 @@ cluster_formation.discovery_retry_interval = 100
 """
 
 FIGURES_MS = 1000
-"""RabbitMQ's own is 5000. Each quorum queue's part of it costs the broker some 0.15 ms: thousands of them are felt."""
+"""Milliseconds between updates of the broker's statistics; RabbitMQ's default is 5000.
+
+An update costs the broker some 0.15 ms for each quorum queue, so thousands of queues slow it down."""
 FIGURES_LAG = 1.5
-"""Seconds by which figures lag that are brought up to date so often."""
+"""Seconds by which the statistics are at most out of date with this interval."""
 
 
 def advanced_config(figures_ms: int = FIGURES_MS) -> str:
-    """What has no key in `rabbitmq.conf`.
+    """The settings that have no key in `rabbitmq.conf`.
 
-    The first is how often a quorum queue's figures are brought up to date, the second how soon a dead letter that found
-    no queue is tried again (3 minutes unless told).
+    The first is how often a quorum queue's statistics are updated, the second how soon RabbitMQ retries a dead letter
+    that no queue took (3 minutes by default).
     """
     return f"""\
 [{{rabbit, [
@@ -68,20 +68,20 @@ def advanced_config(figures_ms: int = FIGURES_MS) -> str:
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """One node: its name, its folder, its secrets and its ports (all on loopback).
+    """The settings of one node: its name, its folder, its secrets and its ports (all on loopback).
 
     Attributes:
         name: the Erlang node's name, `something@localhost`; unique on the machine.
-        folder: holds all that the node reads and writes.
+        folder: holds everything that the node reads and writes.
         password: of the user `coordinator`, the only one.
         cookie: lets Erlang nodes talk to each other; nodes of one cluster share it.
         amqp_port: for AMQP clients.
         management_port: for the management API.
         distribution_port: for other nodes and rabbitmqctl.
         epmd_port: of the name server; nodes of one cluster share it.
-        peers: the names of all nodes of its cluster, itself among them; the first one forms it. Empty for a node
-            that stands alone.
-        figures_ms: how often the broker brings its figures up to date: of quorum queues, and of all else.
+        peers: the names of all nodes of its cluster, including its own; the first one forms it. Empty for a single
+            node.
+        figures_ms: milliseconds between updates of the broker's statistics.
     """
 
     name: str
@@ -97,10 +97,10 @@ class NodeSettings:
 
 
 def node_config(settings: NodeSettings) -> dict[str, str]:
-    """Give the files of a node's folder.
+    """The files of a node's folder.
 
     Returns:
-        The text of each file by its name. Some hold secrets: write all of them for their owner only.
+        The text of each file by its name. Some hold secrets, so only their owner may read them.
     """
     conf = _CONF.format(
         host=HOST,
@@ -123,28 +123,28 @@ def node_config(settings: NodeSettings) -> dict[str, str]:
 
 
 def node_environment(settings: NodeSettings, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment variables that keep a node within its folder.
+    """The environment variables that make a node use its own folder only.
 
     Args:
         settings: the node.
-        inherited: the caller's own environment. What would configure another node or another VM is left out.
+        inherited: the caller's own environment. Variables that configure another node or another VM are left out.
 
     Returns:
-        All variables of the node's process; none is a secret.
+        All variables of the node's process. They hold no secret.
     """
     folder = settings.folder
     foreign = ("RABBITMQ_", "ERL_", "LC_", "NOTIFY_SOCKET", "CONF_ENV_FILE", "HOME")
     return {
         **{name: value for name, value in inherited.items() if not name.startswith(foreign)},
-        "HOME": str(folder),  # where the VM looks for its cookie; another user's cookie there kills it
+        "HOME": str(folder),  # the VM reads its cookie here; it ends if another user owns the file
         "LANG": "C.UTF-8",
         "ERL_FLAGS": _ERLANG_FLAGS + (_TICK if settings.peers else ""),
         "ERL_EPMD_ADDRESS": HOST,
         "ERL_EPMD_PORT": str(settings.epmd_port),
         "ERL_CRASH_DUMP_SECONDS": "0",
-        "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the VM, instead of a shell that waits for it
-        # RabbitMQ binds each thread that runs its processes to a core, which is for a machine of its own. Here others
-        # work beside it, and while they keep a core busy, the thread bound to it waits.
+        "RUNNING_UNDER_SYSTEMD": "true",  # the script execs the VM; otherwise a shell would stay and wait for it
+        # By default RabbitMQ binds each scheduler thread to a core. That suits a machine that only runs RabbitMQ. Here
+        # other programs run too, and while one keeps a core busy, the thread bound to that core would wait.
         "RABBITMQ_SCHEDULER_BIND_TYPE": "u",
         "RABBITMQ_NODENAME": settings.name,
         "RABBITMQ_DIST_PORT": str(settings.distribution_port),
@@ -155,7 +155,7 @@ def node_environment(settings: NodeSettings, inherited: Mapping[str, str]) -> di
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
         "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
-        # Both name what is not there; unset, the files of /etc/rabbitmq would be read.
+        # Neither exists. Without these two variables RabbitMQ would read the files of /etc/rabbitmq.
         "RABBITMQ_CONFIG_FILES": str(folder / "conf.d"),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
     }

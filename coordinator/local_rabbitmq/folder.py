@@ -1,4 +1,4 @@
-"""The folder of a private node: claimed by one broker at a time, and what it keeps for the next one."""
+"""The folder of a private broker: one broker claims it at a time, and finds its settings there the next time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from coordinator.broker.node_config import NodeSettings, node_config
-from coordinator.broker.ports import choose_ports
 from coordinator.errors import PrivateBrokerError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from coordinator.local_rabbitmq.config import NodeSettings, node_config
+from coordinator.local_rabbitmq.ports import choose_ports
 
 NOT_STARTED = "the private broker is not started"
 
@@ -27,11 +25,11 @@ _OWN_PORTS = ("amqp_port", "management_port", "distribution_port")
 _PORTS = (*_OWN_PORTS, "epmd_port")
 
 
-class Home:
-    """The folder of a private broker or cluster, claimed by one of them at a time.
+class BrokerFolder:
+    """The folder of a private broker or cluster. Only one of them can claim it at a time.
 
     Args:
-        folder: made if it is missing, and kept. None: a temporary one, which goes in the end.
+        folder: created if it is missing, and kept. None: a temporary folder, removed at the end.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -41,7 +39,7 @@ class Home:
 
     @property
     def path(self) -> Path:
-        """The folder; a temporary one is there from `claim()` to `remove()`."""
+        """The folder; a temporary one exists from `claim()` to `remove()`."""
         if self._path is None:
             raise PrivateBrokerError(NOT_STARTED)
         return self._path
@@ -50,7 +48,7 @@ class Home:
         """Claim the folder; returns the file descriptor that holds the claim.
 
         Raises:
-            PrivateBrokerError: a live broker has it, or it holds something else.
+            PrivateBrokerError: a running broker uses it, or it holds other files.
         """
         if self._path is None:
             self._path = Path(tempfile.mkdtemp(prefix="private-broker-"))
@@ -58,7 +56,7 @@ class Home:
         return self._lock
 
     def release(self) -> None:
-        """Give the claim back."""
+        """Release the claim."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -71,13 +69,13 @@ class Home:
 
 
 def claim_folder(folder: Path) -> int:
-    """Make the folder if it is missing, and claim it, for its owner only.
+    """Create the folder if it is missing, claim it, and let only its owner read it.
 
     Returns:
-        A file descriptor: the claim lasts until all processes that were given it have closed it or died.
+        A file descriptor. The claim lasts until every process that has it has closed it or ended.
 
     Raises:
-        PrivateBrokerError: a live broker has it, or it holds something else.
+        PrivateBrokerError: a running broker uses it, or it holds other files.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / _LOCK_FILE).exists():
@@ -96,14 +94,14 @@ def claim_folder(folder: Path) -> int:
 
 
 def load_settings(folder: Path, asked_ports: Mapping[str, int]) -> NodeSettings:
-    """Give a node what the last one in its folder had (ports only while they are free), or else new values.
+    """The settings of the last node in this folder (each port only if it is still free), or else new ones.
 
     Args:
         folder: a claimed folder.
-        asked_ports: the ports it must have by their names in `NodeSettings`, 0 for any.
+        asked_ports: the ports that the node must have, by their names in `NodeSettings`; 0 for any.
 
     Raises:
-        PrivateBrokerError: a port that it must have is taken, or the folder holds a cluster.
+        PrivateBrokerError: a port that the node must have is taken, or the folder holds a cluster.
     """
     if others := _nodes_in(folder):
         raise PrivateBrokerError(f"{folder} holds a cluster of {others} nodes, not a single one")
@@ -115,12 +113,12 @@ def load_settings(folder: Path, asked_ports: Mapping[str, int]) -> NodeSettings:
 
 
 def load_cluster(folder: Path, nodes: int, asked_ports: Mapping[str, int]) -> list[NodeSettings]:
-    """Give the nodes of a cluster what the last one in its folder had, as `load_settings` does for a single node.
+    """The settings of the last cluster in this folder, as `load_settings` gives them for a single node.
 
     Args:
-        folder: a claimed folder; each node has a folder of its own in it.
-        nodes: how many they are.
-        asked_ports: the ports that the first node must have, 0 for any; each further node has the next ones.
+        folder: a claimed folder; each node has its own folder in it.
+        nodes: the number of nodes.
+        asked_ports: the ports that the first node must have, 0 for any; each further node gets the next ports.
 
     Raises:
         PrivateBrokerError: a port that a node must have is taken, or the folder holds a single node or a cluster
@@ -151,7 +149,7 @@ def load_cluster(folder: Path, nodes: int, asked_ports: Mapping[str, int]) -> li
 
 
 def write_files(settings: NodeSettings) -> None:
-    """Write the node's files, and what the next broker on this folder must know, for their owner only."""
+    """Write the node's files and the settings for the next start; only their owner can read them."""
     settings.folder.mkdir(mode=0o700, exist_ok=True)
     (settings.folder / "log").mkdir(exist_ok=True)
     state = {name: value for name, value in vars(settings).items() if name not in {"folder", "peers"}}
@@ -177,7 +175,7 @@ def _settings(
 
 
 def _nodes_in(folder: Path) -> int:
-    """How many nodes of a cluster have a folder in this one."""
+    """The number of cluster nodes that have a folder in this one."""
     return len(list(folder.glob(f"{_NODE_FOLDER}*")))
 
 

@@ -1,4 +1,4 @@
-"""TCP ports of this machine's loopback: which are free, which answer."""
+"""TCP ports on loopback: choose free ones, and check whether a server answers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import socket
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from coordinator.broker.node_config import HOST, USER
 from coordinator.errors import PrivateBrokerError
+from coordinator.local_rabbitmq.config import HOST, USER
 
-# Below what systems hand out to outgoing connections, so that a port stays free between its choice and its
-# use, and while its node restarts.
+# Systems use higher ports for outgoing connections. So a port from this range stays free between its choice and
+# its use, and while its node restarts.
 _FIRST_PORT, _LAST_PORT = 20_000, 32_000
 _ATTEMPTS = 200
 
@@ -24,11 +24,11 @@ Name = TypeVar("Name", bound=Hashable)
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port now."""
     with socket.socket() as probe:
-        # As servers do: else the connections of a node just killed make its port look taken for a minute.
+        # Servers set it too. Without it the connections of a killed node make its port look taken for a minute.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except (OSError, OverflowError):  # the latter for a number above all ports
+        except (OSError, OverflowError):  # OverflowError: the number is above 65535
             return False
         return True
 
@@ -38,21 +38,21 @@ def choose_ports(wanted: Mapping[Name, int], *, required: frozenset[Name]) -> di
 
     Args:
         wanted: the port preferred for each name, 0 for any.
-        required: the names that must have the port they want.
+        required: the names that must get exactly their wanted port.
 
     Returns:
-        A port for each name, no two alike.
+        A different port for each name.
 
     Raises:
-        PrivateBrokerError: a required port is taken, or none is free.
+        PrivateBrokerError: a required port is taken, or no port is free.
     """
     chosen: dict[Name, int] = {}
-    for name in sorted(wanted, key=lambda name: name not in required):  # first those without a choice
+    for name in sorted(wanted, key=lambda name: name not in required):  # the required ones first
         port = wanted[name]
         if port and port not in chosen.values() and is_free(port):
             chosen[name] = port
         elif name in required:
-            raise PrivateBrokerError(f"port {port} is in use, and the private broker was told to take it")
+            raise PrivateBrokerError(f"port {port} is in use, and the private broker must have it")
         else:
             chosen[name] = _any_port(set(chosen.values()) | set(wanted.values()))
     return chosen
@@ -77,7 +77,7 @@ async def answers(port: int) -> bool:
 
 
 async def management_answers(port: int, password: str) -> bool:
-    """Whether RabbitMQ's management API lets our user in on this port."""
+    """Whether RabbitMQ's management API on this port accepts our user and password."""
     credentials = base64.b64encode(f"{USER}:{password}".encode()).decode()
     request = f"GET /api/overview HTTP/1.0\r\nHost: {HOST}\r\nAuthorization: Basic {credentials}\r\n\r\n"
     try:

@@ -1,4 +1,4 @@
-"""The near end of a watchdog: starts it, hears what becomes of its node, and ends it."""
+"""Start a watchdog process, read its reports, and end it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ import contextlib
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import Self, cast
 
-from coordinator.broker.watchdog import STOP_SECONDS, Order
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
+from coordinator.local_rabbitmq.watchdog import STOP_SECONDS, Order
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 _MARGIN_SECONDS = 5.0
 
 
-class WatchedNode:
-    """A node that a watchdog runs. Made by `launch()`, to be ended by `close()`.
+class WatchedProcess:
+    """A node, or a name server, that a watchdog runs. `launch()` starts it and `close()` ends it.
 
     Attributes:
-        pid: the process id of the node; None until it is known.
-        ended: set when the node is gone.
+        pid: its process id; None until the watchdog reports it.
+        ended: set when the process has ended.
     """
 
     def __init__(self, watchdog: Process) -> None:
@@ -36,22 +34,22 @@ class WatchedNode:
 
     @classmethod
     async def launch(cls, order: Order, log: Path, lock: int) -> Self:
-        """Start a watchdog in a session of its own, out of reach of the terminal's Ctrl-C.
+        """Start a watchdog in its own session, so that the terminal's Ctrl-C does not reach it.
 
         Args:
-            order: what the watchdog is to run.
-            log: takes what it, the name server and the node print.
-            lock: a file descriptor that it shall hold as long as it lives.
+            order: what the watchdog runs.
+            log: the file for the output of the watchdog, the name server and the node.
+            lock: a file descriptor that the watchdog holds until it ends.
         """
         with log.open("wb") as output:
             watchdog = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "coordinator.broker.watchdog",
+                "coordinator.local_rabbitmq.watchdog",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
-                cwd=_PACKAGE_PARENT,  # where -m finds the package, also of a checkout that is not installed
+                cwd=_PACKAGE_PARENT,  # so that -m finds the package even when the checkout is not installed
                 pass_fds=(lock,),
                 start_new_session=True,
             )
@@ -60,16 +58,16 @@ class WatchedNode:
         return node
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the node, if it is still there."""
+        """Send a signal to the process, if it still runs."""
         if self.pid is not None and not self.ended.is_set():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     async def close(self, last_word: bytes = b"") -> None:
-        """End the watchdog, and by it the node and the name server.
+        """End the watchdog; it stops the node and the name server.
 
         Args:
-            last_word: `watchdog.KEEP` for a temporary folder that shall stay.
+            last_word: `watchdog.KEEP` to keep a temporary folder.
         """
         with contextlib.suppress(ConnectionError):
             self._stdin.write(last_word)
@@ -78,7 +76,7 @@ class WatchedNode:
         try:
             await asyncio.wait_for(self._watchdog.wait(), STOP_SECONDS + _MARGIN_SECONDS)
         except TimeoutError:
-            self._watchdog.kill()  # its children get the same from the kernel, on Linux
+            self._watchdog.kill()  # on Linux the kernel then kills its children
             await self._watchdog.wait()
         await self._reports
 

@@ -1,0 +1,1 @@
+"""A RabbitMQ of our own: its configuration, folder, ports and programs."""
