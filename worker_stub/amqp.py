@@ -13,10 +13,10 @@ import orjson
 import structlog
 
 from coordinator import topology
+from coordinator.broker.batch_codec import batch_message, page_message, peek, publication_of, read_batch
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
-from coordinator.broker.messages import batch_message, page_message, peek, publication_of, read_batch
+from coordinator.broker.types import Delivery, Message
 from coordinator.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,

@@ -1,1 +1,5 @@
 """RabbitMQ: connections, channels, queues, and its management API."""
+
+from coordinator.broker.pamqp_patches import install
+
+install()

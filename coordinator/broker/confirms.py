@@ -1,4 +1,4 @@
-"""Which publishings of a channel the broker has still to confirm, and which deliveries are still to be settled."""
+"""Track the unconfirmed publishes and the unsettled deliveries of one channel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import takewhile
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, QueueFullError, UnroutableError
 
 Address = tuple[str, str, str]
-"""Exchange, routing key and message id: by these a message that comes back is known again."""
+"""Exchange, routing key and message id; they identify a returned message."""
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class _Pending:
 
 
 class Confirms:
-    """The publishings of one channel, numbered from 1 as the broker numbers them."""
+    """The unconfirmed publishes of one channel, numbered from 1 as the broker numbers them."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -31,16 +31,16 @@ class Confirms:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether anybody waits for an answer."""
+        """Whether a publish still waits for its confirm."""
         return next(self._waiting(), None) is not None
 
     def add(self, address: Address | None, now: float) -> asyncio.Future[None]:
-        """Number a publishing; the future is done once the broker has answered for it.
+        """Number a publish; the future completes with the broker's confirm.
 
         Args:
-            address: of one that may come back. Two with the same address are the same message in the same place,
-                so it does not matter which of them is told so.
-            now: by the event loop's clock.
+            address: of a mandatory message, which may be returned. Two publishes with the same address are the same
+                message in the same place, so it does not matter which of them fails.
+            now: the time of the event loop's clock.
         """
         self._number += 1
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -50,7 +50,7 @@ class Confirms:
         return future
 
     def answered(self, number: int, *, multiple: bool, good: bool) -> None:
-        """The broker has confirmed or refused a publishing, or all up to it."""
+        """Handle a confirm or refusal of one publish, or of all up to it."""
         numbers = list(takewhile(lambda one: one <= number, self._pending)) if multiple else [number]
         for one in numbers:
             pending = self._pop(one)
@@ -64,7 +64,7 @@ class Confirms:
                 )
 
     def returned(self, address: Address) -> None:
-        """A message came back: no queue takes it. Its confirm will follow, and says nothing more."""
+        """Fail the publish of a returned message: no queue takes it. Its confirm follows, and is ignored."""
         for number in self._mandatory.get(address, ()):
             future = self._pending[number].future
             if not future.done():
@@ -74,24 +74,24 @@ class Confirms:
                 return
 
     def fail(self, error: CoordinatorError) -> None:
-        """No answer comes any more."""
+        """Fail every publish, because no confirm can come any more."""
         for number in list(self._pending):
             pending = self._pop(number)
             if pending is not None and not pending.future.done():
                 pending.future.set_exception(error)
 
     def overdue(self, before: float) -> bool:
-        """Whether any answer has been awaited since before this moment."""
+        """Whether a publish has waited since before this moment."""
         return any(pending.since < before for pending in self._waiting())
 
     def give_up(self, before: float) -> None:
-        """Wait no longer for the answers that have been awaited since before this moment."""
+        """Fail the publishes that have waited since before this moment."""
         for pending in self._waiting():
             if pending.since < before:
                 pending.future.set_exception(BrokerUnavailableError("the broker did not confirm in time"))
 
     def be_patient(self, now: float) -> None:
-        """Let all that waits wait from now on."""
+        """Restart the wait of every publish from now."""
         for pending in self._pending.values():
             pending.since = now
 
@@ -109,9 +109,9 @@ class Confirms:
 
 
 class Unsettled:
-    """The deliveries of one channel that are not settled, and the acks that are still to be written.
+    """The unsettled deliveries of one channel, and the acks that are not written yet.
 
-    Acks are written together: one for all deliveries up to a tag, as far as all of those are done with.
+    One ack frame covers all deliveries up to a tag, if all of those are settled.
     """
 
     def __init__(self) -> None:
@@ -120,15 +120,15 @@ class Unsettled:
 
     @property
     def has_acks(self) -> bool:
-        """Whether acks are to be written."""
+        """Whether there are acks to write."""
         return bool(self._acked)
 
     def delivered(self, tag: int) -> None:
-        """A delivery came; tags rise."""
+        """Add a delivery; tags only increase."""
         self._open[tag] = None
 
     def settled(self, tag: int, *, ack: bool) -> bool:
-        """A delivery is done with; False when it was before, and the broker must not hear of it again."""
+        """Mark a delivery as settled. False if it was settled already; the broker must not get a second answer."""
         if tag not in self._open:
             return False
         del self._open[tag]
@@ -137,7 +137,7 @@ class Unsettled:
         return True
 
     def acks(self) -> list[tuple[int, bool]]:
-        """The acks to be written: each a tag, and whether it stands for all before it."""
+        """The acks to write: each is a tag, and whether it covers all before it."""
         acked, self._acked = sorted(self._acked), {}
         first = next(iter(self._open), None)
         last = len(acked) if first is None else sum(1 for tag in acked if tag < first)

@@ -1,7 +1,7 @@
-"""Connections to the broker.
+"""A connection to the broker.
 
-A connection lives once. When it ends, everything that hung on it (unacked deliveries, consumers, delivery tags) is
-void, so nothing here reconnects: whoever runs on a connection starts anew on the next one.
+Nothing here reconnects. When a connection ends, its unacked deliveries, consumers and delivery tags are void, so its
+owner must start again from the beginning on a new connection.
 """
 
 from __future__ import annotations
@@ -20,62 +20,66 @@ from pamqp.common import FieldTable
 from yarl import URL
 
 from coordinator.broker.channel import RPC_TIMEOUT, Channel
-from coordinator.broker.message import Depth, OnDelivery
-from coordinator.broker.scout import Scout
-from coordinator.broker.tap import Tap, Taps
-from coordinator.broker.vendor import ours
+from coordinator.broker.error_mapping import mapped_errors
+from coordinator.broker.frame_protocol import FrameProtocol, FrameTransportFactory
+from coordinator.broker.queue_probe import QueueProbe
+from coordinator.broker.types import Depth, OnDelivery
 from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
 
 LOST_TIMEOUT: Final = 1.0
-"""Seconds to take leave of a connection that is lost: the broker hardly answers."""
+"""Seconds to wait for the broker's answer when closing a lost connection; mostly it does not answer."""
 HEARTBEAT: Final = 10
 PATIENCE_STEP: Final = 1.0
 log = structlog.get_logger(__name__)
 
 SILENT_FIRST, SILENT_MOST = 1.0, 10.0
-"""Seconds for which a queue of which the broker tells nothing is not asked for again: mostly a leader is being chosen,
-and soon there. Twice as long each time, for whoever asks of another queue meanwhile waits as well."""
+"""First and longest pause, in seconds, before a queue that did not answer is asked again.
+
+Mostly the queue is electing a leader and soon answers. The pause doubles each time, because requests about other queues
+wait behind this one."""
 
 
-class _Tapped(aio_pika.Connection):
-    """The library's connection with a tap in it."""
+class _FrameConnection(aio_pika.Connection):
+    """The library's connection with a `FrameProtocol` on its socket."""
 
     def __init__(self, url: URL, **kwargs: Any) -> None:  # noqa: ANN401 - the library's
         super().__init__(url, **kwargs)
-        self.taps = Taps()
-        self.kwargs["transport_factory"] = self.taps
+        self.factory = FrameTransportFactory()
+        self.kwargs["transport_factory"] = self.factory
 
     def __del__(self) -> None:
-        """Do nothing: what opened is closed by its owner. The library would close it here, also when no loop runs."""
+        """Do nothing: the owner closes the connection. The library would close it here, even without a running loop."""
 
     @property
-    def tap(self) -> Tap:
-        """The tap; there is one from the moment it is connected."""
-        if self.taps.tap is None:
+    def protocol(self) -> FrameProtocol:
+        """The socket's protocol; it exists once the connection is open."""
+        if self.factory.protocol is None:
             raise BrokerUnavailableError("not connected")
-        return self.taps.tap
+        return self.factory.protocol
 
 
-async def _connect(text: str, name: str, seconds: float) -> _Tapped:
+async def _connect(text: str, name: str, seconds: float) -> _FrameConnection:
     url = URL(text)
     if "heartbeat" not in url.query:
         url = url.update_query(heartbeat=HEARTBEAT)
     properties: FieldTable = {"connection_name": name}
-    async with ours("connect"), asyncio.timeout(seconds):
-        return await aio_pika.connect(url, client_properties=properties, timeout=seconds, connection_class=_Tapped)
+    async with mapped_errors("connect"), asyncio.timeout(seconds):
+        return await aio_pika.connect(
+            url, client_properties=properties, timeout=seconds, connection_class=_FrameConnection
+        )
 
 
 class Connection:
     """One connection to the broker, from its opening to its end."""
 
-    def __init__(self, inner: _Tapped, url: str, urls: Sequence[str], name: str) -> None:
+    def __init__(self, inner: _FrameConnection, url: str, urls: Sequence[str], name: str) -> None:
         self._inner = inner
         self.url = url
         self._urls = urls
         self._name = name
         self._beside: list[Connection] = []
-        self._scout = Scout(self.beside)
+        self._probe = QueueProbe(self.beside)
         self._channels: list[Channel] = []
         self._depths: Channel | None = None
         self._depth_lock = asyncio.Lock()
@@ -95,18 +99,18 @@ class Connection:
         near: Connection | None = None,
         timeout: float = RPC_TIMEOUT,  # noqa: ASYNC109 - shared out among the nodes
     ) -> Connection:
-        """Connect to a node of the broker: to any that answers, in random order, so that nodes share the clients.
+        """Connect to a node of the broker: the first that answers, in random order so that clients spread over nodes.
 
         Args:
             urls: AMQP URLs of all nodes of one cluster.
             name: the connection's name in the broker's lists.
-            near: a connection whose node is tried first. What one connection declares, another one can miss for a
-                moment at another node.
-            timeout: seconds for all of them together. A node that hangs gets an equal share of what is left, so
-                that there is time for the others.
+            near: a connection whose node is tried first. Another node may not see for a moment what this connection
+                has declared.
+            timeout: seconds for all nodes together. Each node gets an equal share of what is left, so that one that
+                hangs leaves time for the others.
 
         Raises:
-            BrokerUnavailableError: none answers, or none lets this user in; the sentence names no password.
+            BrokerUnavailableError: no node answers, or every node rejects this user. The message holds no password.
         """
         problems = []
         deadline = asyncio.get_running_loop().time() + timeout
@@ -123,7 +127,7 @@ class Connection:
         raise BrokerUnavailableError("no broker answers at " + "; ".join(problems))
 
     async def beside(self) -> Connection:
-        """Open one more, for what may end it; it ends with this one at the latest.
+        """Open one more connection, for work that may end it. It is closed with this one at the latest.
 
         Raises:
             BrokerUnavailableError: no broker answers.
@@ -133,22 +137,22 @@ class Connection:
         return connection
 
     async def channel(self, on_loss: Callable[[str], None] | None = None, *, patience: float | None = None) -> Channel:
-        """Open a channel; mandatory messages that come back raise.
+        """Open a channel.
 
         Args:
-            on_loss: called when it is lost. Without it the connection counts as ended when a channel is lost by which
-                something is consumed.
-            patience: seconds in which a confirm must come, by default 30, not counting those in which the broker
-                blocks publishers.
+            on_loss: called when the channel is lost. Without it, the loss of a channel with consumers ends this
+                connection.
+            patience: seconds in which a confirm must come, by default 30. Time in which the broker blocks publishers
+                does not count.
         """
-        async with ours("open a channel"), asyncio.timeout(RPC_TIMEOUT):
+        async with mapped_errors("open a channel"), asyncio.timeout(RPC_TIMEOUT):
             outer = self._inner.channel(publisher_confirms=True, on_return_raises=True)
             await outer.initialize()
             inner = cast("InnerChannel", await outer.get_underlay_channel())
             channel = Channel(
                 outer,
                 inner,
-                self._inner.tap,
+                self._inner.protocol,
                 needed=on_loss is not None,
                 on_loss=on_loss or self._lose,
                 patience=patience,
@@ -158,13 +162,13 @@ class Connection:
         return channel
 
     async def consume(self, queue: str, on_delivery: OnDelivery, *, prefetch: int) -> None:
-        """Consume a queue on a channel of its own.
+        """Consume a queue on its own channel.
 
-        One that is silent, because it has no leader, is asked again and again; nothing else waits for it.
+        A queue that does not answer, because it has no leader, is tried again and again. Nothing else waits for it.
 
         Raises:
             QueueMissingError: there is no such queue.
-            BrokerUnavailableError: the connection is gone.
+            BrokerUnavailableError: the connection has ended.
         """
         while True:
             try:
@@ -178,40 +182,40 @@ class Connection:
         await channel.consume(queue, on_delivery, prefetch=prefetch)
 
     async def must_answer(self, queue: str, on_delivery: OnDelivery | None = None) -> None:
-        """Make sure that a queue may be consumed here.
+        """Make sure that consuming a queue cannot end this connection.
 
-        Of one without a leader the broker says that it is empty, or nothing. So one that shows no sign of life is
-        tried on another connection first.
+        For a queue without a leader the broker reports that it is empty, or does not answer. So an empty queue without
+        consumers is probed on another connection first.
 
         Args:
             queue: its name.
-            on_delivery: is given a message that comes while it is tried; without it that goes back, as one that was
-                delivered.
+            on_delivery: called with a message that arrives during the probe. Without it the message goes back to the
+                queue, and counts as delivered.
 
         Raises:
             QueueMissingError: there is no such queue.
-            QueueSilentError: it gives no answer.
-            BrokerUnavailableError: the connection is gone.
+            QueueSilentError: the queue does not answer.
+            BrokerUnavailableError: the connection has ended.
         """
         if await self.depth(queue) in {None, Depth(0, 0)}:
             try:
-                await self._scout.try_queue(queue, on_delivery)
+                await self._probe.probe(queue, on_delivery)
             except QueueSilentError:
                 self._silent.struck(queue, time.monotonic())
                 raise
         self._silent.is_well(queue)
 
     def silence(self, queue: str) -> float:
-        """For how many seconds a queue that gave no answer is not asked for again."""
+        """Seconds until a queue that did not answer is asked again."""
         return self._silent.left(queue, time.monotonic())
 
     async def depth(self, queue: str) -> Depth | None:
-        """What a queue holds ready, None where there is no such queue.
+        """The depth of a queue, or None where there is no such queue.
 
         Raises:
-            QueueSilentError: nothing is said of this queue, now or a moment ago; it is not asked for again at once,
-                since others would wait for its answer, too.
-            BrokerUnavailableError: the connection is gone.
+            QueueSilentError: the queue does not answer, or did not a moment ago. It is not asked again at once, because
+                requests about other queues would wait behind it.
+            BrokerUnavailableError: the connection has ended.
         """
         async with self._depth_lock:
             if self._silent.holds(queue, time.monotonic()):
@@ -231,10 +235,10 @@ class Connection:
                 raise QueueSilentError(f"the broker tells nothing of the queue {queue!r}") from error
 
     async def is_blocked(self) -> bool:
-        """Whether the broker has asked this connection to stop publishing (an alarm of memory or disk)."""
+        """Whether the broker blocks publishing on this connection (a memory or disk alarm)."""
         transport = self._inner.transport
         if transport is None:
-            return False  # the connection is lost, and whoever publishes is told so
+            return False  # the connection is lost; publishing raises
         try:
             async with asyncio.timeout(0.05):
                 await transport.ready()
@@ -243,16 +247,17 @@ class Connection:
         return False
 
     async def close(self, patience: float = RPC_TIMEOUT) -> None:
-        """Close it, within so many seconds; quiet when it is gone already.
+        """Close it within `patience` seconds; harmless when it has ended already.
 
-        Its channels are closed first, one by one: the broker answers that once it has all that was sent before, while
-        a connection that is closed at once drops acks that were still to be written, and so repeats their batches.
+        Channels are closed first, one by one: the broker answers once it has processed everything sent before on that
+        channel. Closing the connection directly would drop acks that are not written yet, and their batches would be
+        delivered again.
         """
         self._patience.cancel()
         await asyncio.gather(*(one.close(LOST_TIMEOUT) for one in self._beside))
         with contextlib.suppress(BrokerUnavailableError):
             async with (
-                ours("close the connection"),
+                mapped_errors("close the connection"),
                 asyncio.timeout(LOST_TIMEOUT if self.closed.is_set() else patience),
             ):
                 for channel in self._channels:
@@ -260,16 +265,16 @@ class Connection:
                         await channel.close()
                 await self._inner.close()
         self._lose("closed")
-        self._inner.tap.abort()
+        self._inner.protocol.abort()
 
     async def drop(self) -> None:
-        """End it at once, for one of its channels may hang."""
+        """Close it without closing its channels first, because one of them may hang."""
         self._patience.cancel()
         self._lose("closed")
         with contextlib.suppress(BrokerUnavailableError):
-            async with ours("close the connection"), asyncio.timeout(LOST_TIMEOUT):
+            async with mapped_errors("close the connection"), asyncio.timeout(LOST_TIMEOUT):
                 await self._inner.close()
-        self._inner.tap.abort()
+        self._inner.protocol.abort()
 
     def _on_close(self, _: object, error: BaseException | None) -> None:
         self._lose(str(error) if error else "closed")
@@ -280,7 +285,7 @@ class Connection:
             self.closed.set()
 
     async def _keep_patience(self) -> None:
-        """Give up on confirms that are late, except while the broker blocks publishers: then none can come."""
+        """Fail publishes whose confirms are overdue, except while the broker blocks publishers: then none can come."""
         loop = asyncio.get_running_loop()
         while not self.closed.is_set():
             await asyncio.sleep(PATIENCE_STEP)

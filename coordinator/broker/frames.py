@@ -1,7 +1,7 @@
-"""The few AMQP frames that pass thousands of times a second, written and read without the client library's objects.
+"""Encode and decode the AMQP frames that pass thousands of times a second, without the client library's objects.
 
-Their layout is that of the specification (https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf, sections 1.8 and
-4.2); all other frames are the client library's own.
+The specification (https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf, sections 1.8 and 4.2) gives their layout. The
+client library handles all other frames.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from typing import Any, Final, NamedTuple
 
 from pamqp import decode, encode
 
-from coordinator.broker import wire
-from coordinator.broker.message import Message
-
-wire.install()
+from coordinator.broker import pamqp_patches
+from coordinator.broker.types import Message
 
 METHOD, HEADER, BODY = 1, 2, 3
 HEARTBEAT: Final = b"\x08\0\0\0\0\0\0\xce"
 PREAMBLE: Final = struct.Struct(">BHI")
-"""Kind, channel, and length of what follows; one more byte ends a frame."""
+"""Frame type, channel, and length of the payload that follows. One more byte ends the frame."""
 END: Final = 0xCE
 AROUND: Final = PREAMBLE.size + 1
-"""Bytes of a frame around what it carries."""
+"""Bytes of a frame without its payload."""
 
 BASIC: Final = 60
 PUBLISH, RETURN, DELIVER, GET, GET_OK, GET_EMPTY, ACK, REJECT, NACK = (
@@ -45,7 +43,7 @@ _CONTENT_TYPE, _ENCODING, _HEADERS, _MODE, _PRIORITY, _CORRELATION, _REPLY_TO, _
     1 << bit for bit in range(15, 3, -1)
 )
 _MORE: Final = 1
-"""Another word of flags follows: nobody has a use for it yet."""
+"""Another word of flags follows. AMQP 0-9-1 defines no flag in it."""
 
 
 Origin = tuple[int, bool, str]
@@ -53,7 +51,7 @@ Origin = tuple[int, bool, str]
 
 
 class Properties(NamedTuple):
-    """What is of use of a content header; `size` is the body's, in bytes."""
+    """The fields of a content header that we use; `size` is the size of the body in bytes."""
 
     size: int
     headers: Mapping[str, object]
@@ -69,16 +67,16 @@ class Properties(NamedTuple):
 def publish(
     channel: int, exchange: str, routing_key: str, message: Message, message_id: str, *, mandatory: bool, most: int
 ) -> list[bytes]:
-    """A message's frames.
+    """The frames of a message.
 
     Args:
         channel: its number.
         exchange: where to publish.
         routing_key: at most 255 bytes.
         message: what to publish.
-        message_id: its own, or one for a message without.
-        mandatory: whether it is to come back when no queue takes it.
-        most: bytes that a frame may hold in all.
+        message_id: the message's own, or a generated one.
+        mandatory: whether the broker returns it when no queue takes it.
+        most: the largest frame in bytes.
 
     Raises:
         ValueError: a short text, such as the message id, is longer than 255 bytes.
@@ -148,11 +146,11 @@ def _short(text: str) -> bytes:
 
 
 _name = lru_cache(maxsize=1024)(_short)
-"""Of a header: the same few come again and again."""
+"""Encodes a header's name; cached, because the same few names repeat."""
 
 
 def table(headers: Mapping[str, object]) -> bytes:
-    """Headers as a table: what cannot be written in another form, and the largest left out where they are too many."""
+    """Encode headers as a table; see `pamqp_patches.writable` for values that do not fit."""
     parts = [b""]
     for name, value in headers.items():
         if type(value) is str:
@@ -163,10 +161,10 @@ def table(headers: Mapping[str, object]) -> bytes:
         elif type(value) is int and value in _INTS:
             parts += (_name(name), _INT.pack(b"I", value))
         else:
-            return encode.field_table(wire.writable(headers))
+            return encode.field_table(pamqp_patches.writable(headers))
     size = sum(map(len, parts))
-    if size > wire.ROOM:
-        return encode.field_table(wire.writable(headers))
+    if size > pamqp_patches.ROOM:
+        return encode.field_table(pamqp_patches.writable(headers))
     parts[0] = _LENGTH.pack(size)
     return b"".join(parts)
 
@@ -175,30 +173,30 @@ def table(headers: Mapping[str, object]) -> bytes:
 
 
 def method_of(data: bytes, at: int) -> int:
-    """Which method a frame carries, from the first byte after its preamble."""
+    """The method of a frame whose payload starts at `at`."""
     return int(_LENGTH.unpack_from(data, at)[0])
 
 
 def read_deliver(data: bytes, at: int) -> tuple[bytes, Origin]:
-    """The consumer's tag, and where the delivery comes from."""
+    """The consumer's tag, and the origin of the delivery."""
     at += 4
     consumer = data[at + 1 : at + 1 + data[at]]
     return consumer, _read_origin(data, at + 1 + data[at])
 
 
 def read_get_ok(data: bytes, at: int) -> Origin:
-    """Where the delivery comes from."""
+    """The origin of the delivery."""
     return _read_origin(data, at + 4)
 
 
 def read_confirm(data: bytes, at: int) -> tuple[int, bool]:
-    """Which publishing the broker confirms or refuses, and whether all before it as well."""
+    """The number of the publish that the broker confirms or refuses, and whether it means all before it too."""
     tag, bits = _TAG.unpack_from(data, at + 4)
     return tag, bool(bits & 1)
 
 
 def read_return(data: bytes, at: int) -> tuple[str, str]:
-    """The exchange and the routing key of a message that no queue took."""
+    """The exchange and the routing key of a returned message."""
     at += 6
     at += 1 + data[at]
     exchange, at = _read_short(data, at)
@@ -207,7 +205,7 @@ def read_return(data: bytes, at: int) -> tuple[str, str]:
 
 
 def read_header(data: bytes, at: int) -> Properties:
-    """A content header, from the first byte after its preamble."""
+    """Decode a content header whose payload starts at `at`."""
     _, _, size, flags = _CONTENT.unpack_from(data, at)
     at += _CONTENT.size
     word = flags
@@ -237,7 +235,7 @@ def read_header(data: bytes, at: int) -> Properties:
 
 
 def read_table(data: bytes, at: int) -> tuple[Mapping[str, object], int]:
-    """A table and where it ends; an odd one is read the library's way, as `wire` has taught it."""
+    """A table and where it ends. pamqp decodes tables with rare field types; it is patched not to fail."""
     (length,) = _LENGTH.unpack_from(data, at)
     begin, at = at, at + 4
     end = at + length

@@ -14,7 +14,7 @@ import orjson
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.errors import BrokerUnavailableError, NoReplyError, QueueMissingError
 from coordinator.parsing import check_seed_id, check_worker_id
 

@@ -13,9 +13,9 @@ from uuid import uuid4
 import orjson
 
 from coordinator import topology
+from coordinator.broker.batch_codec import page_message
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.messages import page_message
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueMissingError, RejectedItemError
 from coordinator.models import Item
 from coordinator.parsing import are_sound, check_seed_id, parse_items

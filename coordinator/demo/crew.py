@@ -17,7 +17,7 @@ import uvicorn
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery
+from coordinator.broker.types import Delivery
 from coordinator.demo import pace
 from coordinator.demo.ledger import Outcome
 from coordinator.errors import (

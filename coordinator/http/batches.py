@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator import topology
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.domain.list_query import HELD_SORTS, both_ways, ordered
 from coordinator.errors import NotFoundError
 from coordinator.http.answers import Json

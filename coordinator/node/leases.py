@@ -14,9 +14,9 @@ from typing import Literal
 import structlog
 
 from coordinator import topology
-from coordinator.broker.message import Delivery
-from coordinator.broker.messages import is_marked, peek, publication_of, read_batch
-from coordinator.broker.taker import Taker, Takings
+from coordinator.broker.batch_codec import is_marked, peek, publication_of, read_batch
+from coordinator.broker.get_pool import GetChannels, GetPool
+from coordinator.broker.types import Delivery
 from coordinator.domain.tags import eligible
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueSilentError
 from coordinator.models import Batch
@@ -65,7 +65,7 @@ class Leases:
     def __init__(
         self,
         *,
-        taker: Taker,
+        get_pool: GetPool,
         registry: Registry,
         work: Publisher,
         available: SeedQueues,
@@ -76,7 +76,7 @@ class Leases:
         """Make an empty table.
 
         Args:
-            taker: by which batches are taken.
+            get_pool: by which batches are taken.
             registry: tells which seeds run.
             work: the work queues.
             available: where batches of released seeds go.
@@ -84,7 +84,7 @@ class Leases:
             events: where it is noted who got what.
             timeout: seconds that a batch may go without ack.
         """
-        self._takings = Takings(taker, self._lost)
+        self._get_channels = GetChannels(get_pool, self._lost)
         self._registry = registry
         self._publisher = work
         self._seed_queues = available
@@ -248,7 +248,7 @@ class Leases:
         for queue in queues:
             while len(leases) < most and (likely := await self._publisher.likely(queue)):
                 try:
-                    deliveries = await self._publisher.get(self._takings, queue, min(likely, most - len(leases)))
+                    deliveries = await self._publisher.get(self._get_channels, queue, min(likely, most - len(leases)))
                 except QueueSilentError:
                     break  # what had been taken before is lost with the channel, and goes to somebody else
                 leased = [await self._lease(worker, queue, one) for one in deliveries if one is not None]

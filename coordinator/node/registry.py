@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from coordinator import topology
 from coordinator.broker.channel import Channel
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.domain.event_ring import Past, entry_of
 from coordinator.domain.registry import State
 from coordinator.domain.registry_events import EVENT, Event, Marker

@@ -16,8 +16,8 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.get_pool import GetPool
 from coordinator.broker.management import Management
-from coordinator.broker.taker import Taker
 from coordinator.domain.registry_events import Event, SeedSet
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.dispatch.stuck_consumers import renew_consumers
@@ -49,8 +49,8 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Connecti
         stack.push_async_callback(reader.close)
         writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"), near=reader)
         stack.push_async_callback(writer.close)
-        taker = Taker(settings.amqp_urls(), name(instance, "takes"), reader)
-        stack.push_async_callback(taker.close)
+        get_pool = GetPool(settings.amqp_urls(), name(instance, "takes"), reader)
+        stack.push_async_callback(get_pool.close)
         management = Management(settings.management(), settings.vhost(), settings.ca_file)
         stack.push_async_callback(management.close)
         publishing = await writer.channel()
@@ -60,7 +60,7 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Connecti
                 await management.keep_unrouted_items()
         for queue in topology.QUEUES:
             await publishing.declare_queue(queue)
-        yield Connections(reader, writer, taker, publishing, management)
+        yield Connections(reader, writer, get_pool, publishing, management)
 
 
 @contextlib.asynccontextmanager

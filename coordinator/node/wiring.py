@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.get_pool import GetPool
 from coordinator.broker.management import Management
-from coordinator.broker.taker import Taker
 from coordinator.domain.counters import Counters
 from coordinator.domain.event_ring import EventRing
 from coordinator.domain.queue_backoff import QueueBackoff
@@ -88,7 +88,7 @@ class Connections:
 
     reader: Connection
     writer: Connection
-    taker: Taker
+    get_pool: GetPool
     publishing: Channel
     management: Management
 
@@ -126,7 +126,7 @@ async def assemble(
         linger=settings.linger,
     )
     leases = Leases(
-        taker=links.taker,
+        get_pool=links.get_pool,
         registry=registry,
         work=work,
         available=available,
@@ -195,7 +195,7 @@ async def assemble(
         seeds=seeds,
         dispatcher=dispatcher,
         work=work,
-        sweeper=Sweeper(links.taker, registry, work, available, events),
+        sweeper=Sweeper(links.get_pool, registry, work, available, events),
         leases=leases,
         isolation=isolation,
         replicas=replicas,

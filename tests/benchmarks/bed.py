@@ -18,10 +18,10 @@ import httpx
 import orjson
 
 from coordinator import topology
+from coordinator.broker.batch_codec import page_message
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Depth, Message
-from coordinator.broker.messages import page_message
+from coordinator.broker.types import Depth, Message
 from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.settings import Settings

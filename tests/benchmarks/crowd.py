@@ -9,7 +9,7 @@ import orjson
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery
+from coordinator.broker.types import Delivery
 from tests.benchmarks.payload import Tally
 
 PREFETCH = 5

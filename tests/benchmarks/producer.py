@@ -14,8 +14,8 @@ from typing import cast
 import orjson
 
 from coordinator import topology
+from coordinator.broker.batch_codec import page_message
 from coordinator.broker.connection import Connection
-from coordinator.broker.messages import page_message
 from coordinator.client.producer import Producer
 from coordinator.models import Item
 from tests.benchmarks import payload

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.models import Batch
 from coordinator.node.dispatch import dispatcher
 from coordinator.node.dispatch.dispatcher import Dispatcher

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.errors import CoordinatorError
 from tests.chaos import points
 from tests.chaos.history import Command

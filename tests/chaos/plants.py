@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.domain.registry import State
 from coordinator.domain.retry_policy import Verdict
 from coordinator.node.dispatch.dispatcher import Dispatcher

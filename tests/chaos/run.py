@@ -17,7 +17,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
-from coordinator.broker.message import Delivery
+from coordinator.broker.types import Delivery
 from coordinator.errors import CoordinatorError, PrivateBrokerError
 from tests.chaos import faults as kinds
 from tests.chaos.broker import Broker

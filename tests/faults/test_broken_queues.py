@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from coordinator import topology
-from coordinator.broker.message import Delivery
-from coordinator.broker.messages import is_marked, read_batch
+from coordinator.broker.batch_codec import is_marked, read_batch
+from coordinator.broker.types import Delivery
 from coordinator.models import Route, SeedSpec
 from tests.faults.test_resilience import OUTAGE, own_broker
 from tests.helpers.steps import command

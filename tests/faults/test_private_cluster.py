@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from coordinator import topology
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management, Totals
-from coordinator.broker.message import Delivery, Depth, Message
+from coordinator.broker.types import Delivery, Depth, Message
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
 from coordinator.local_rabbitmq.cluster import PrivateCluster
 from coordinator.local_rabbitmq.find_server import find_server

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
-from coordinator.broker.message import Delivery
+from coordinator.broker.types import Delivery
 from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.local_rabbitmq.find_server import find_server
 from coordinator.local_rabbitmq.node import BrokerUrls

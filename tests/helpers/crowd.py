@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from coordinator import topology
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.domain.registry_events import SeedReleased, SeedSet
 from coordinator.models import HeldBatch, Presence, SeedSpec
 from coordinator.node.coordinator import Coordinator

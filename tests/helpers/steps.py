@@ -13,7 +13,7 @@ import orjson
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.settings import Settings
 from tests.helpers.support import DEADLINE, PREFIX, eventually, items, running_coordinator, serving
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.http.app import create_app
 from coordinator.http.server import Server, scheme_of, server_config
 from coordinator.local_rabbitmq.config import FIGURES_LAG

@@ -14,7 +14,7 @@ import httpx
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery
+from coordinator.broker.types import Delivery
 from coordinator.client import HttpWorker
 from coordinator.models import BatchResults, Item
 from coordinator.settings import Settings

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.client import HttpManager, Manager, Producer, Reader
 from coordinator.client.producer import PAGE_BYTES
 from coordinator.errors import InvalidInputError, NoReplyError, QueueMissingError, RejectedItemError

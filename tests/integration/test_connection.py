@@ -8,8 +8,8 @@ import pytest
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Depth, Message
-from coordinator.broker.scout import Scout
+from coordinator.broker.queue_probe import QueueProbe
+from coordinator.broker.types import Delivery, Depth, Message
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.settings import Settings
 from tests.helpers.support import DEADLINE, eventually
@@ -67,21 +67,21 @@ async def test_each_channel_has_its_own_patience(settings: Settings) -> None:
 
 
 async def test_what_comes_while_a_queue_is_tried_is_kept(settings: Settings) -> None:
-    """A message that is delivered to a scout is handed on, and can be acked after the scout has left."""
+    """A message that is delivered to a probe is passed on, and can be acked after the probe has ended."""
     opened: list[Connection] = []
 
     async def connect() -> Connection:
-        opened.append(await Connection.open(settings.amqp_urls(), "scout"))
+        opened.append(await Connection.open(settings.amqp_urls(), "probe"))
         return opened[-1]
 
     watch = await Connection.open(settings.amqp_urls(), "watch")
-    channel, queue, scout = await watch.channel(), topology.seed_queue("tried"), Scout(connect)
+    channel, queue, probe = await watch.channel(), topology.seed_queue("tried"), QueueProbe(connect)
     await channel.declare_queue(topology.Queue(queue.name, queue.arguments))
     await channel.publish("", queue.name, Message(b"kept"))
     got: list[Delivery] = []
     async with asyncio.timeout(DEADLINE):
         while not got:  # it may stop before the broker has delivered anything
-            await scout.try_queue(queue.name, got.append)
+            await probe.probe(queue.name, got.append)
     await got[0].ack()
     kept = [one for one in opened if not one.closed.is_set()]
     assert (got[0].body, got[0].redelivered, len(kept)) == (b"kept", False, 1)

@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.topology import Exchange, tags_of_work_queue, work_queue_name

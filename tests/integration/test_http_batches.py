@@ -11,8 +11,8 @@ import pytest
 from starlette.types import Message
 
 from coordinator import topology
+from coordinator.broker.batch_codec import batch_message
 from coordinator.broker.management import Management
-from coordinator.broker.messages import batch_message
 from coordinator.http.app import create_app
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import Batch

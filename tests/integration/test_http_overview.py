@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from coordinator.answers import BrokerAnswer
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.client import HttpManager
 from coordinator.errors import NotFoundError
 from coordinator.node.coordinator import Coordinator

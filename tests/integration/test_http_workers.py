@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.settings import Settings
 from coordinator.topology import Queue, work_queue

@@ -8,8 +8,8 @@ from collections import Counter
 import httpx
 import pytest
 
+from coordinator.broker.batch_codec import page_message
 from coordinator.broker.connection import Connection
-from coordinator.broker.messages import page_message
 from coordinator.models import Item
 from coordinator.settings import Settings
 from tests.helpers.support import Drain, StockWorker, eventually, items, publish_items

@@ -8,7 +8,7 @@ import pytest
 
 from coordinator import topology
 from coordinator.broker.channel import Channel
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.errors import BrokerUnavailableError
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings

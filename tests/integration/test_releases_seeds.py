@@ -9,7 +9,7 @@ from collections import Counter
 import httpx
 import orjson
 
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.errors import BrokerUnavailableError
 from coordinator.settings import Settings
 from tests.helpers.steps import (

@@ -15,7 +15,7 @@ import pytest
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Depth, Message
+from coordinator.broker.types import Depth, Message
 from coordinator.domain.membership import owner
 from coordinator.errors import BrokerUnavailableError
 from coordinator.local_rabbitmq.node import BrokerUrls

@@ -10,7 +10,7 @@ import httpx
 import orjson
 
 from coordinator.broker.management import Management
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.settings import Settings
 from tests.helpers.steps import channel_of, counts_settle, dead_letters, put_seed, seed_of, served, submit, until

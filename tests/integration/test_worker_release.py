@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from coordinator.broker.batch_codec import batch_message, read_batch
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery
-from coordinator.broker.messages import batch_message, read_batch
+from coordinator.broker.types import Delivery
 from coordinator.settings import Settings
 from tests.helpers.steps import fetch
 from tests.helpers.support import StockWorker, eventually, items, publish_items

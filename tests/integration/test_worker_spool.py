@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from coordinator import topology
-from coordinator.broker.messages import batch_message
+from coordinator.broker.batch_codec import batch_message
 from coordinator.models import Batch
 from coordinator.settings import Settings
 from coordinator.topology import Queue

@@ -11,7 +11,7 @@ from aio_pika.exceptions import AMQPError
 
 from coordinator import event_loop
 from coordinator.broker.connection import Connection
-from coordinator.broker.vendor import ours
+from coordinator.broker.error_mapping import mapped_errors
 from coordinator.errors import BrokerUnavailableError
 
 
@@ -58,7 +58,7 @@ async def test_a_cancellation_outlives_the_loss_of_the_connection() -> None:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def ask(answer: asyncio.Future[None] = answer) -> None:
-            async with ours("anything"):
+            async with mapped_errors("anything"):
                 await asyncio.wait_for(answer, 10)
 
         task = asyncio.create_task(ask())
@@ -75,5 +75,5 @@ async def test_a_cancellation_outlives_the_loss_of_the_connection() -> None:
 async def test_nothing_comes_any_more() -> None:
     """The client says so by an error that no generator may raise."""
     with pytest.raises(BrokerUnavailableError):
-        async with ours("connect"):
+        async with mapped_errors("connect"):
             raise StopAsyncIteration

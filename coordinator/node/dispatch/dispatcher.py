@@ -13,7 +13,7 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery
+from coordinator.broker.types import Delivery
 from coordinator.domain.packing import Piece
 from coordinator.domain.registry import Seed
 from coordinator.domain.registry_events import (

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Final
 
 from coordinator import topology
+from coordinator.broker.batch_codec import is_marked, read_batch
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery
-from coordinator.broker.messages import is_marked, read_batch
+from coordinator.broker.types import Delivery
 from coordinator.domain.packing import Buffer, Piece, Ticket, array_inner, batch_id, page_id
 from coordinator.domain.registry import Seed
 from coordinator.domain.throttle import Meter, ages

@@ -16,11 +16,11 @@ from typing import Final
 import structlog
 
 from coordinator import topology
+from coordinator.broker.batch_codec import batch_message, is_alone, read_batch
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management, Totals
-from coordinator.broker.message import Delivery
-from coordinator.broker.messages import batch_message, is_alone, read_batch
+from coordinator.broker.types import Delivery
 from coordinator.domain.stillness import Stillness
 from coordinator.errors import InvalidInputError, ManagementError, QueueFullError, QueueSilentError
 from coordinator.models import Batch

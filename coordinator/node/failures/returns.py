@@ -8,9 +8,9 @@ import datetime as dt
 import structlog
 
 from coordinator import topology
+from coordinator.broker.batch_codec import death_reason, is_alone, is_marked, publication_of, read_returned
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery
-from coordinator.broker.messages import death_reason, is_alone, is_marked, publication_of, read_returned
+from coordinator.broker.types import Delivery
 from coordinator.domain.retry_policy import Memory, Verdict, judge
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch

@@ -15,7 +15,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.domain.counters import Counters
 from coordinator.domain.registry import Seed
 from coordinator.domain.registry_events import SeedPurged, SeedReleased, SeedResumed

@@ -7,9 +7,9 @@ from collections import defaultdict
 
 import structlog
 
-from coordinator.broker.message import Delivery, OnDelivery
-from coordinator.broker.messages import is_marked, publication_of, read_batch
-from coordinator.broker.taker import Taker, Takings
+from coordinator.broker.batch_codec import is_marked, publication_of, read_batch
+from coordinator.broker.get_pool import GetChannels, GetPool
+from coordinator.broker.types import Delivery, OnDelivery
 from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
 from coordinator.node.events import Events
@@ -30,10 +30,10 @@ class Sweeper:
     """Runs sweeps, one at a time; those who ask while one runs share the next."""
 
     def __init__(
-        self, taker: Taker, registry: Registry, work: Publisher, available: SeedQueues, events: Events
+        self, get_pool: GetPool, registry: Registry, work: Publisher, available: SeedQueues, events: Events
     ) -> None:
         self._events = events
-        self._taker = taker
+        self._get_pool = get_pool
         self._registry = registry
         self._publisher = work
         self._seed_queues = available
@@ -60,13 +60,13 @@ class Sweeper:
     async def _begin(self) -> None:
         async with self._running:
             self._next = None
-            takings, came = Takings(self._taker), list[Delivery]()
+            get_channels, came = GetChannels(self._get_pool), list[Delivery]()
             try:
                 for queue, waiting in (await self._count(came.append)).items():
-                    await self._sweep_queue(takings, queue, waiting)
+                    await self._sweep_queue(get_channels, queue, waiting)
             finally:
                 await self._sort_all(came)
-                await takings.close()
+                await get_channels.close()
 
     async def _count(self, on_delivery: OnDelivery) -> dict[str, int]:
         """How many batches wait in each work queue.
@@ -90,11 +90,11 @@ class Sweeper:
             found[queue] = answer
         return found
 
-    async def _sweep_queue(self, takings: Takings, queue: str, left: int) -> None:
+    async def _sweep_queue(self, get_channels: GetChannels, queue: str, left: int) -> None:
         """Take out so many batches; what is put back goes behind them and is not met again."""
         taken: list[Delivery] = []
         while left > 0:
-            answers = await self._publisher.get(takings, queue, min(left, AT_ONCE))
+            answers = await self._publisher.get(get_channels, queue, min(left, AT_ONCE))
             taken += [delivery for delivery in answers if delivery is not None]
             left = 0 if None in answers else left - len(answers)
         await self._sort_all(taken)

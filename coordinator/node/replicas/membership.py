@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.management import Management
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.domain.membership import Silence, owner
 from coordinator.errors import BrokerUnavailableError, ManagementError, UnroutableError
 from coordinator.node.replicas.messages import Answers, Body, Question, Word

@@ -12,7 +12,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Depth
+from coordinator.broker.types import Delivery, Depth
 from coordinator.domain.registry import Seed
 from coordinator.domain.registry_events import SeedCreated, SeedSet
 from coordinator.domain.seed_traffic import Pages, Traffic

@@ -13,10 +13,10 @@ import orjson
 import structlog
 
 from coordinator import topology
+from coordinator.broker.batch_codec import available_message, batch_message, read_batch
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
-from coordinator.broker.messages import available_message, batch_message, read_batch
+from coordinator.broker.types import Delivery, Message
 from coordinator.domain.counters import Counters
 from coordinator.errors import NotFoundError
 from coordinator.models import Batch

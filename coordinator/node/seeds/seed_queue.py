@@ -7,9 +7,9 @@ from itertools import groupby
 from uuid import uuid4
 
 from coordinator import topology
+from coordinator.broker.batch_codec import available_message, is_marked, page_message
 from coordinator.broker.channel import Channel
-from coordinator.broker.message import Delivery, Message
-from coordinator.broker.messages import available_message, is_marked, page_message
+from coordinator.broker.types import Delivery, Message
 from coordinator.domain.packing import Piece, Ticket, page_id
 from coordinator.domain.seed_traffic import Pages
 from coordinator.errors import CoordinatorError

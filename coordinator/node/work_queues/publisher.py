@@ -15,11 +15,11 @@ from secrets import token_hex
 import structlog
 
 from coordinator import topology
+from coordinator.broker.batch_codec import batch_message
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Depth, Message, OnDelivery
-from coordinator.broker.messages import batch_message
-from coordinator.broker.taker import Takings
+from coordinator.broker.get_pool import GetChannels
+from coordinator.broker.types import Delivery, Depth, Message, OnDelivery
 from coordinator.domain.counters import Counters
 from coordinator.domain.ledger import Ledger, PublishedBatch
 from coordinator.domain.membership import share
@@ -217,7 +217,7 @@ class Publisher:
             listener()
         self.ledger.left_queue(publication, time.monotonic())
 
-    async def get(self, takings: Takings, queue: str, most: int) -> list[Delivery | None]:
+    async def get(self, get_channels: GetChannels, queue: str, most: int) -> list[Delivery | None]:
         """Take up to so many batches out of a work queue; None for each that was not there.
 
         Raises:
@@ -226,7 +226,7 @@ class Publisher:
                 is none; channels are gone.
         """
         try:
-            deliveries = await takings.get_many(queue, most)
+            deliveries = await get_channels.get_many(queue, most)
         except QueueMissingError as error:
             raise QueueSilentError(f"the queue {queue!r} is gone") from error
         except BrokerUnavailableError as error:

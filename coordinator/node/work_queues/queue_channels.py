@@ -19,7 +19,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.errors import (
     BrokerUnavailableError,

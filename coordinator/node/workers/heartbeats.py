@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from coordinator import topology
 from coordinator.broker.channel import Channel
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.domain.counters import Counters
 from coordinator.domain.membership import Silence
 from coordinator.domain.registry import WORKER_MEMORY

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from coordinator import topology
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import CACHE, PEER_PYTHON, Bed, Site
 from tests.benchmarks.harness import Run, Runs, in_turns

@@ -15,7 +15,7 @@ import orjson
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import Bed, Site
 from tests.benchmarks.benches.end_to_end import consumed

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from coordinator import topology
-from coordinator.broker.message import Depth
+from coordinator.broker.types import Depth
 from tests.benchmarks import bed, machine, payload
 from tests.benchmarks.bed import CACHE, Bed, Site
 from tests.benchmarks.benches.end_to_end import consumed

@@ -16,8 +16,8 @@ from pathlib import Path
 import orjson
 
 from coordinator import topology
-from coordinator.broker.message import Message
-from coordinator.broker.messages import page_message
+from coordinator.broker.batch_codec import page_message
+from coordinator.broker.types import Message
 from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import Bed, Site
 from tests.benchmarks.benches.end_to_end import consumed

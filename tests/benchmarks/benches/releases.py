@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from tests.benchmarks import payload
 from tests.benchmarks.bed import Bed, Site
 from tests.benchmarks.harness import WrongResultError

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from coordinator import topology
-from coordinator.broker.messages import batch_message
+from coordinator.broker.batch_codec import batch_message
 from coordinator.models import Batch
 from tests.benchmarks import machine, payload
 from tests.benchmarks.bed import PEER_PYTHON, Bed, Site

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.client import Reader
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence

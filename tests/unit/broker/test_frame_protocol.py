@@ -1,4 +1,4 @@
-"""What is written past the library goes out before its end, and nothing after that."""
+"""Output that bypasses the library goes out before its end of stream, and never after."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from yarl import URL
 
-from coordinator.broker.tap import Taps
+from coordinator.broker.frame_protocol import FrameTransportFactory
 from tests.helpers.support import eventually
 
 
@@ -25,15 +25,15 @@ async def test_nothing_is_written_after_the_librarys_last_word() -> None:
 
     async with await asyncio.start_server(listen, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
-        taps = Taps()
-        _, writer = await taps.create(URL(f"amqp://127.0.0.1:{port}"), ssl_context_provider=None)
-        tap = taps.tap
-        assert tap is not None
-        tap.send(b"before")
+        factory = FrameTransportFactory()
+        _, writer = await factory.create(URL(f"amqp://127.0.0.1:{port}"), ssl_context_provider=None)
+        protocol = factory.protocol
+        assert protocol is not None
+        protocol.send(b"before")
         writer.write_eof()
-        tap.send(b"after")
+        protocol.send(b"after")
         late: list[str] = []
-        tap.before_flush(lambda: late.append("ack"))
+        protocol.before_flush(lambda: late.append("ack"))
         await eventually(lambda: late, "the next flush")
         async with asyncio.timeout(5):
             await ended.wait()

@@ -6,9 +6,9 @@ from unittest.mock import Mock
 
 import pytest
 
+from coordinator.broker.batch_codec import read_returned
 from coordinator.broker.channel import Channel
-from coordinator.broker.message import Delivery
-from coordinator.broker.messages import read_returned
+from coordinator.broker.types import Delivery
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
 from coordinator.topology import Header

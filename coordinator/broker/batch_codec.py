@@ -1,4 +1,4 @@
-"""Batches and pages as AMQP messages, and back."""
+"""Encode batches and pages as AMQP messages, and decode them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import orjson
 
-from coordinator.broker.message import Delivery, Message
+from coordinator.broker.types import Delivery, Message
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
 from coordinator.parsing import decode_batch, peek_batch
@@ -16,7 +16,7 @@ MAX_HISTORY = 50
 
 
 def batch_message(batch: Batch, publication: str, *, redelivered: bool = False, alone: bool = False) -> Message:
-    """A batch as workers receive it."""
+    """The message of a batch, as workers receive it."""
     headers: dict[str, object] = {
         Header.SEED: batch.seed,
         Header.EPOCH: batch.epoch,
@@ -34,19 +34,19 @@ def batch_message(batch: Batch, publication: str, *, redelivered: bool = False, 
 
 
 def available_message(batch: Batch, user: str, *, redelivered: bool = False) -> Message:
-    """A batch that waits in its seed's queue, to go out unchanged; `user` is the publishing connection's own."""
+    """The message of a batch that waits in its seed's queue; `user` is the publishing connection's own."""
     return replace(batch_message(batch, publication="", redelivered=redelivered), user_id=user)
 
 
 def page_message(inner: bytes, count: int, page: str, user: str, *, redelivered: bool = False) -> Message:
-    """A page of items that were validated; `page` is its identity and `user` who vouches for it.
+    """The message of a page of validated items.
 
     Args:
         inner: the items' JSON text without the array's brackets.
-        count: how many they are.
-        page: what batch ids are derived from.
-        user: the publishing connection's own user, which the broker verifies.
-        redelivered: whether some of it may have been sent to workers before.
+        count: the number of items.
+        page: the page's id; batch ids are derived from it.
+        user: the publishing connection's own user. The broker verifies it, so it shows who validated the items.
+        redelivered: whether workers may have received some of the items before.
     """
     headers: dict[str, object] = {Header.CHECKED: count, Header.PAGE: page}
     if redelivered:
@@ -55,10 +55,10 @@ def page_message(inner: bytes, count: int, page: str, user: str, *, redelivered:
 
 
 def read_batch(delivery: Delivery) -> Batch:
-    """The batch that a delivery holds; see `decode_batch`.
+    """The batch in a delivery; see `decode_batch`.
 
     Raises:
-        InvalidInputError: it is none, or there can be no queue for its tags.
+        InvalidInputError: it is not a valid batch, or its tags make no valid queue name.
     """
     batch = decode_batch(delivery.body)
     work_queue_name(batch.tags)
@@ -67,7 +67,7 @@ def read_batch(delivery: Delivery) -> Batch:
 
 
 def peek(delivery: Delivery) -> Batch | None:
-    """The batch that a delivery holds, its items not looked at; None where it must be read at once."""
+    """The batch in a delivery, without parsing its items; None where `read_batch` must parse it."""
     batch = peek_batch(delivery.body, delivery.headers.get(Header.COUNT))
     if batch is None or Header.HISTORY in delivery.headers:
         return None
@@ -76,12 +76,13 @@ def peek(delivery: Delivery) -> Batch | None:
 
 
 def read_returned(delivery: Delivery) -> Batch:
-    """The batch that came back, its items not looked at when the broker sent it: they are as a coordinator wrote them.
+    """The batch in a return. When the broker returned it, its items are not parsed: a coordinator wrote them.
 
-    To decode those of a thousand would hold up the release of a worker. Should they be none, the next worker finds it.
+    Parsing the items of a thousand batches would delay the release of a worker. If they are not valid after all, the
+    next worker rejects the batch.
 
     Raises:
-        InvalidInputError: it is none, or there can be no queue for its tags.
+        InvalidInputError: it is not a valid batch, or its tags make no valid queue name.
     """
     return (peek(delivery) if "x-death" in delivery.headers else None) or read_batch(delivery)
 
@@ -98,23 +99,23 @@ def _history(delivery: Delivery) -> tuple[str, ...]:
 
 
 def publication_of(delivery: Delivery) -> str:
-    """Which sending of a batch this is; empty when it does not say."""
+    """The id of this publication of a batch; empty when the header is missing."""
     value = delivery.headers.get(Header.PUBLICATION)
     return value if isinstance(value, str) else ""
 
 
 def is_marked(delivery: Delivery) -> bool:
-    """Whether it says that it may have been delivered before."""
+    """Whether a header says that it may have been delivered before."""
     return delivery.headers.get(Header.REDELIVERED) is True
 
 
 def is_alone(delivery: Delivery) -> bool:
-    """Whether it is the last offer of a batch, with nothing else in any worker's hands."""
+    """Whether it is the last attempt of a batch, published while no worker holds anything else."""
     return delivery.headers.get(Header.ALONE) is True
 
 
 def death_reason(delivery: Delivery) -> str:
-    """Why the broker dead-lettered it, in the words of its log: `rejected`, or `lost` with its worker."""
+    """Why the delivery came back, as logs say it: `rejected`, `lost with its worker`, or `returned`."""
     deaths = delivery.headers.get("x-death")
     if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict):
         return "rejected" if deaths[0].get("reason") == "rejected" else "lost with its worker"

@@ -1,4 +1,4 @@
-"""The client library's errors become ours here."""
+"""Map errors of aio-pika and aiormq to errors of our own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from coordinator.errors import (
 
 
 @contextlib.asynccontextmanager
-async def ours(asked: str) -> AsyncIterator[None]:
-    """Turn the client library's errors into ours; `asked` is what the broker was asked for, should it not answer.
+async def mapped_errors(asked: str) -> AsyncIterator[None]:
+    """Map the client library's errors to ours; `asked` names the request in the message of a timeout.
 
-    The library waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
-    what was waited for, be that an answer or the news that the connection is gone. A task that is told to end would go
-    on forever, and with it the group that waits for it, so it is told again. On the other hand the library
-    cancels what waits on a connection whose heartbeat stopped: that is no cancellation of the task that called, which
-    would end without a word if it were taken for one.
+    The library waits with `asyncio.wait_for`. Before Python 3.12 that loses a cancellation which comes at the same time
+    as the answer or the end of the connection. Then a cancelled task would run on forever, and the group that waits for
+    it too. So this block raises the cancellation again.
+
+    The library also cancels every wait on a connection whose heartbeat stopped. The calling task was not cancelled
+    then, and would end without an error. So this block raises `BrokerUnavailableError` instead.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
@@ -34,7 +35,7 @@ async def ours(asked: str) -> AsyncIterator[None]:
     except (Exception, asyncio.CancelledError) as error:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError from error
-        found = translated(error, asked)
+        found = map_error(error, asked)
         if found is None:
             raise
         raise found from error
@@ -42,10 +43,10 @@ async def ours(asked: str) -> AsyncIterator[None]:
         raise asyncio.CancelledError
 
 
-def translated(  # noqa: PLR0911 - a table, one error a line
+def map_error(  # noqa: PLR0911 - a table with one error a line
     error: BaseException, asked: str = "anything"
 ) -> CoordinatorError | None:
-    """Our error for one of the client library's, None for what is not of it; the special ones come first."""
+    """Our error for an error of the client library; None for any other error."""
     match error:
         case amqp.ChannelNotFoundEntity():
             return QueueMissingError(str(error))
@@ -55,11 +56,11 @@ def translated(  # noqa: PLR0911 - a table, one error a line
             return BrokerUnavailableError(f"the broker did not answer in time: {asked}")
         case asyncio.CancelledError():
             return BrokerUnavailableError("the connection is gone: its heartbeat stopped")
-        case StopAsyncIteration():  # how the library says that nothing comes any more
+        case StopAsyncIteration():  # the library raises it when a connection ends while it opens
             return BrokerUnavailableError("the connection is gone: it ended while it was opened")
         case amqp.AMQPError() | amqp.ChannelInvalidStateError() | OSError() | RuntimeError():
             return BrokerUnavailableError(f"the connection is gone: {str(error) or type(error).__name__}")
-        case _ if type(error) is Exception:  # how the library rejects what waits when it has nothing to say
+        case _ if type(error) is Exception:  # the library fails waits with it when it knows no reason
             return BrokerUnavailableError("the connection is gone")
         case _:
             return None

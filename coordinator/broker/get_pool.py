@@ -1,4 +1,4 @@
-"""The connection by which batches are taken out of work queues: one that is broken ends it, and nothing else."""
+"""Get batches from work queues on a separate connection, because a broken queue ends the connection."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.message import Delivery
+from coordinator.broker.types import Delivery
 
 CHANNELS: Final = 8
-"""A channel of the broker takes one message after the other out of a quorum queue, each for the time of a consensus."""
+"""On one channel the broker gets one message after the other; in a quorum queue each waits for a consensus."""
 
 
-class Taker:
-    """Such a connection, opened when it is first asked for, and anew after it has ended.
+class GetPool:
+    """A connection for `basic.get`. It opens with the first channel, and again after it has ended.
 
-    A queue that has lost its leader may tell how many messages it holds; to ask it for one ends the connection.
+    A queue that has lost its leader may still report its depth, but a `basic.get` on it ends the connection.
     """
 
     def __init__(self, urls: Sequence[str], name: str, near: Connection) -> None:
-        """Make it, not connected yet.
+        """Make the pool without connecting.
 
         Args:
             urls: AMQP URLs of all nodes of one cluster.
@@ -39,7 +39,7 @@ class Taker:
         """Open a channel.
 
         Args:
-            on_loss: called when the channel is lost, and with it all deliveries that it brought.
+            on_loss: called when the channel is lost, and all its unsettled deliveries with it.
 
         Raises:
             BrokerUnavailableError: no broker answers.
@@ -56,28 +56,28 @@ class Taker:
             await self._connection.close()
 
 
-class Takings:
-    """Channels by which messages are taken together, opened when they are needed."""
+class GetChannels:
+    """Channels that get messages in parallel; each opens when it is needed."""
 
-    def __init__(self, taker: Taker, on_loss: Callable[[str], None] = lambda _: None) -> None:
-        """Make it, with no channel yet.
+    def __init__(self, pool: GetPool, on_loss: Callable[[str], None] = lambda _: None) -> None:
+        """Make it without any channel.
 
         Args:
-            taker: the connection.
-            on_loss: called when a channel is lost, and with it all deliveries that it brought.
+            pool: opens the channels.
+            on_loss: called when a channel is lost, and all its unsettled deliveries with it.
         """
-        self._taker = taker
+        self._pool = pool
         self._on_loss = on_loss
         self._channels: list[Channel] = []
         self._opening = asyncio.Lock()
         self._turn = 0
 
     async def get_many(self, queue: str, most: int) -> list[Delivery | None]:
-        """Ask for so many messages at once; None for each that was not there.
+        """Get up to `most` messages at once; None for each one that the queue did not have.
 
         Raises:
             QueueMissingError: there is no such queue.
-            BrokerUnavailableError: the connection has ended, or the queue gives no answer.
+            BrokerUnavailableError: the connection has ended, or the queue does not answer.
         """
         channels = await self._open(min(most, CHANNELS))
         shares = Counter(channels[(self._turn + number) % len(channels)] for number in range(most))
@@ -85,19 +85,19 @@ class Takings:
         answers = await asyncio.gather(
             *(channel.get_many(queue, share) for channel, share in shares.items()), return_exceptions=True
         )
-        brought = [one for answer in answers if not isinstance(answer, BaseException) for one in answer]
+        got = [one for answer in answers if not isinstance(answer, BaseException) for one in answer]
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
-        if failures and not any(brought):
+        if failures and not any(got):
             raise failures[0]
-        return brought + [None] * (most - len(brought))
+        return got + [None] * (most - len(got))
 
     async def close(self) -> None:
-        """Close the channels; what was not settled goes back, as failed."""
+        """Close the channels; unsettled deliveries go back to their queues as failed."""
         await asyncio.gather(*(one.close() for one in self._channels if not one.is_closed))
 
     async def _open(self, wanted: int) -> list[Channel]:
         async with self._opening:
             self._channels = [one for one in self._channels if not one.is_closed]
             missing = max(0, wanted - len(self._channels))
-            self._channels += await asyncio.gather(*(self._taker.channel(self._on_loss) for _ in range(missing)))
+            self._channels += await asyncio.gather(*(self._pool.channel(self._on_loss) for _ in range(missing)))
             return self._channels

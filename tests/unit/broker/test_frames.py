@@ -10,7 +10,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from coordinator.broker import frames
-from coordinator.broker.message import Message
+from coordinator.broker.types import Message
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 HEADERS = st.dictionaries(

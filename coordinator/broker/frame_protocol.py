@@ -1,8 +1,8 @@
-"""A tap between the socket and the client library: what passes thousands of times a second goes past the library.
+"""The asyncio protocol between the socket and the client library: frequent frames bypass the library.
 
-The library makes several objects, and a task, for each message. A tap gives the frames of a channel that asks for
-them to that channel at once, and the rest to the library. What is written here goes out in one piece with all that
-the same step of the event loop writes, and never behind what the library writes later.
+For each message the library makes several objects and a task. This protocol passes the frames of an attached channel
+directly to that channel, and all other frames to the library. Everything that one step of the event loop writes here
+goes out in one piece, and always before what the library writes later.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from coordinator.broker import frames
 log = structlog.get_logger(__name__)
 
 ALIVE_EVERY: Final = 1.0
-"""Seconds between heartbeats that the library is shown while all frames go past it: it would think the broker dead."""
+"""Seconds between fake heartbeats for the library while all frames bypass it; else it would think the broker dead."""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Sink = Callable[[int, bytes, int, int], bool]
-"""Is given a frame's kind, bytes, and where in these its payload begins and ends; says whether it is dealt with."""
+FrameHandler = Callable[[int, bytes, int, int], bool]
+"""Takes a frame's type, the bytes, and where in them its payload starts and ends; returns whether it handled it."""
 
 
-class Tap(asyncio.StreamReaderProtocol):
-    """The protocol of one connection."""
+class FrameProtocol(asyncio.StreamReaderProtocol):
+    """The asyncio protocol of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
         self._loop = loop
         self._reader = reader
         self._socket: asyncio.WriteTransport | None = None
-        self._sinks: dict[int, Sink] = {}
+        self._handlers: dict[int, FrameHandler] = {}
         self._rest = b""
-        self._shown = 0.0
+        self._passed_at = 0.0
         self._is_plain = False
         self._has_finished = False
         self._outgoing: list[bytes] = []
         self._at_flush: list[Callable[[], None]] = []
         self._is_flushing = False
 
-    def attach(self, channel: int, sink: Sink) -> None:
-        """Give a channel's frames to this sink first."""
-        self._sinks[channel] = sink
+    def attach(self, channel: int, handle: FrameHandler) -> None:
+        """Offer a channel's frames to this handler first."""
+        self._handlers[channel] = handle
 
     def detach(self, channel: int) -> None:
-        """Give a channel's frames to the library alone."""
-        self._sinks.pop(channel, None)
+        """Pass a channel's frames only to the library."""
+        self._handlers.pop(channel, None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is there."""
+        """Keep the transport."""
         super().connection_made(transport)
-        self._socket = cast("asyncio.WriteTransport", transport)  # uvloop's is none by its class
+        self._socket = cast("asyncio.WriteTransport", transport)  # uvloop's class does not derive from it
 
     def data_received(self, data: bytes) -> None:
-        """Share what came: whole frames to sinks or the library, the beginning of another is kept."""
+        """Pass whole frames to the handlers or to the library, and keep an incomplete one."""
         if self._is_plain:
             super().data_received(data)
             return
@@ -71,34 +71,34 @@ class Tap(asyncio.StreamReaderProtocol):
             end = at + frames.AROUND + length
             if end > size:
                 break
-            if data[end - 1] != frames.END:  # no frames: the answer to a version of AMQP that the broker has not
+            if data[end - 1] != frames.END:  # not a frame: the broker rejects this version of AMQP
                 self._is_plain = True
                 end = size
-            elif (sink := self._sinks.get(channel)) is not None and sink(kind, data, at + 7, end - 1):
+            elif (handle := self._handlers.get(channel)) is not None and handle(kind, data, at + 7, end - 1):
                 passed.append(data[kept:at])
                 kept = end
             at = end
         passed.append(data[kept:at])
         self._rest = data[at:]
-        self._show(b"".join(passed))
+        self._pass_to_library(b"".join(passed))
 
     def eof_received(self) -> bool | None:
-        """Nothing comes any more: the library judges what is left."""
+        """Pass the rest to the library; it decides what an incomplete frame means."""
         self._reader.feed_data(self._rest)
         return super().eof_received()
 
     def send(self, *data: bytes) -> None:
-        """Write, together with all else of this step of the event loop."""
+        """Write, together with everything else that this step of the event loop writes."""
         self._outgoing += data
         self._flush_soon()
 
     def before_flush(self, write: Callable[[], None]) -> None:
-        """Call this once all is written that this step of the event loop has to write."""
+        """Call this at the end of this step of the event loop, just before its output is written."""
         self._at_flush.append(write)
         self._flush_soon()
 
     def flush(self) -> None:
-        """Write now."""
+        """Write the collected output now."""
         self._is_flushing = False
         while self._at_flush:
             self._at_flush.pop()()
@@ -108,12 +108,12 @@ class Tap(asyncio.StreamReaderProtocol):
                 self._socket.write(data)
 
     def finish(self) -> None:
-        """Write what there is, and nothing from then on: the library has said its last word."""
+        """Write the collected output, and drop all later output: the library has closed its side."""
         self.flush()
         self._has_finished = True
 
     def abort(self) -> None:
-        """Let go of the socket, whatever is still to be said."""
+        """Close the socket at once, and drop what is not written yet."""
         if self._socket is not None:
             self._socket.abort()
 
@@ -122,53 +122,57 @@ class Tap(asyncio.StreamReaderProtocol):
             self._is_flushing = True
             self._loop.call_soon(self.flush)
 
-    def _show(self, data: bytes) -> None:
-        """Give the library its frames; a heartbeat when all the frames that came went past it."""
+    def _pass_to_library(self, data: bytes) -> None:
+        """Pass frames to the library, or a fake heartbeat when all frames of late bypassed it."""
         now = self._loop.time()
         if data:
-            self._shown = now
+            self._passed_at = now
             super().data_received(data)
-        elif now - self._shown > ALIVE_EVERY and not self._is_plain:
-            self._shown = now
+        elif now - self._passed_at > ALIVE_EVERY and not self._is_plain:
+            self._passed_at = now
             super().data_received(frames.HEARTBEAT)
 
 
 class _Writer(asyncio.StreamWriter):
-    """The library's writer: what was to go out before goes out before."""
+    """The library's writer. It flushes the protocol first, so that output stays in order."""
 
-    def __init__(self, tap: Tap, transport: asyncio.WriteTransport, reader: asyncio.StreamReader) -> None:
-        super().__init__(transport, tap, reader, asyncio.get_running_loop())
-        self._tap = tap
+    def __init__(
+        self, protocol: FrameProtocol, transport: asyncio.WriteTransport, reader: asyncio.StreamReader
+    ) -> None:
+        super().__init__(transport, protocol, reader, asyncio.get_running_loop())
+        self._protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        self._tap.flush()
+        self._protocol.flush()
         super().write(data)
 
     def write_eof(self) -> None:
-        self._tap.finish()
+        self._protocol.finish()
         super().write_eof()
 
 
-class Taps(TransportFactory):
-    """Opens the socket of one connection with a tap in it."""
+class FrameTransportFactory(TransportFactory):
+    """Opens the socket of one connection with a `FrameProtocol` on it."""
 
     def __init__(self) -> None:
-        self.tap: Tap | None = None
+        self.protocol: FrameProtocol | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> Streams:  # noqa: ANN401 - the library's
         """Connect.
 
         Raises:
-            AMQPConnectionError: nobody answers there; the library's own error, since the library calls this.
+            AMQPConnectionError: no broker answers there. It is the library's own error because the library calls this.
         """
         provider: SSLContextProvider = kwargs.pop("ssl_context_provider")
         tls = await provider.get_context() if url.scheme == "amqps" else None
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
-        tap = Tap(reader, loop)
+        protocol = FrameProtocol(reader, loop)
         try:
-            transport, _ = await loop.create_connection(lambda: tap, url.host or "", url.port or 0, ssl=tls, **kwargs)
+            transport, _ = await loop.create_connection(
+                lambda: protocol, url.host or "", url.port or 0, ssl=tls, **kwargs
+            )
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
-        self.tap = tap
-        return reader, _Writer(tap, transport, reader)
+        self.protocol = protocol
+        return reader, _Writer(protocol, transport, reader)

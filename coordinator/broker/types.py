@@ -1,4 +1,4 @@
-"""What is published and what is delivered."""
+"""Messages and deliveries: what is published, and what the broker delivers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class Message:
-    """A message to publish: always persistent, JSON unless said otherwise; nobody changes one."""
+    """A message to publish. It is always persistent, and JSON by default. Do not change it after it was made."""
 
     body: bytes
     headers: Mapping[str, object] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Settler(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """A message that was delivered and waits to be settled, on the channel it came by and on no other."""
+    """A message that was delivered. It can only be settled on the channel that delivered it."""
 
     body: bytes
     headers: Mapping[str, object]
@@ -61,27 +61,27 @@ class Delivery:
     channel: Settler
 
     async def ack(self) -> None:
-        """Settle it: done with.
+        """Ack it.
 
         Raises:
-            BrokerUnavailableError: its channel is gone, and the broker has taken it back.
+            BrokerUnavailableError: its channel is closed, and the broker has taken it back.
         """
         await self.channel.ack(self.tag)
 
     def ack_soon(self) -> None:
-        """Ack it without a word of whether its channel is gone: where that does not matter, or is told elsewhere."""
+        """Ack it, and ignore a closed channel: the caller does not care, or learns of it in another way."""
         self.channel.ack_soon(self.tag)
 
     async def reject(self, *, requeue: bool = False) -> None:
-        """Settle it as failed: to the dead-letter exchange, or back to its queue.
+        """Reject it: to the dead-letter exchange, or back to its queue.
 
         Raises:
-            BrokerUnavailableError: its channel is gone, and the broker has taken it back.
+            BrokerUnavailableError: its channel is closed, and the broker has taken it back.
         """
         await self.channel.reject(self.tag, requeue=requeue)
 
     def copy(self, **changes: object) -> Message:
-        """The message as it came, to be published again; `user_id` must be the publisher's own, so it is left out."""
+        """The message as it came, to publish again. `user_id` is left out: it must be the publisher's own user."""
         return Message(
             body=self.body,
             headers={**self.headers, **changes},
@@ -92,7 +92,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What a queue holds ready for delivery, and how many consume it."""
+    """The number of ready messages and of consumers of a queue."""
 
     ready: int
     consumers: int

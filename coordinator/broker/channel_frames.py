@@ -1,4 +1,4 @@
-"""What flows through a channel: publishings and their confirms, deliveries and their settlements."""
+"""The frequent frames of one channel: publishes and confirms, deliveries and acks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import structlog
 
 from coordinator.broker import frames
 from coordinator.broker.confirms import Confirms, Unsettled
-from coordinator.broker.message import Delivery, Message, OnDelivery, Settler
-from coordinator.broker.tap import Tap
+from coordinator.broker.frame_protocol import FrameProtocol
+from coordinator.broker.types import Delivery, Message, OnDelivery, Settler
 from coordinator.errors import CoordinatorError
 
 log = structlog.get_logger(__name__)
@@ -19,67 +19,67 @@ log = structlog.get_logger(__name__)
 _CONTENT_FOLLOWS: Final = frozenset({frames.DELIVER, frames.RETURN, frames.GET_OK})
 
 
-class Flow:
-    """The frames of one channel that do not go through the client library."""
+class ChannelFrames:
+    """Sends and receives the frames of one channel that bypass the client library."""
 
-    def __init__(self, tap: Tap, channel: int, largest: int, settles: Settler) -> None:
-        """Take the channel's frames out of the stream from now on.
+    def __init__(self, protocol: FrameProtocol, channel: int, largest: int, settler: Settler) -> None:
+        """Attach to the protocol, and handle the channel's frames from now on.
 
         Args:
-            tap: of its connection.
+            protocol: the protocol of its connection.
             channel: its number.
-            largest: bytes that a frame may have.
-            settles: what deliveries are settled through.
+            largest: the largest frame in bytes.
+            settler: settles the deliveries of this channel.
         """
         self.confirms = Confirms()
         self.consumers: dict[bytes, OnDelivery] = {}
         self._unsettled = Unsettled()
         self._gets: deque[asyncio.Future[Delivery | None]] = deque()
-        self._tap = tap
+        self._protocol = protocol
         self._channel = channel
         self._largest = largest
-        self._settles = settles
+        self._settler = settler
         self._loop = asyncio.get_running_loop()
         self._content: tuple[int, bytes, int] | None = None
-        """The method whose content comes now: what it is, and where it stands in which bytes."""
+        """The method whose content arrives now, the bytes that hold it, and its position in them."""
         self._properties: frames.Properties | None = None
         self._body: list[bytes] = []
         self._missing = 0
-        tap.attach(channel, self._frame)
+        protocol.attach(channel, self._frame)
 
     def publish(
         self, exchange: str, routing_key: str, message: Message, message_id: str, *, mandatory: bool
     ) -> asyncio.Future[None]:
-        """Write a message; the future is done once the broker has answered for it."""
+        """Publish a message; the future completes with the broker's confirm."""
         written = frames.publish(
             self._channel, exchange, routing_key, message, message_id, mandatory=mandatory, most=self._largest
         )
         address = (exchange, routing_key, message_id) if mandatory else None
         future = self.confirms.add(address, self._loop.time())
-        self._tap.send(*written)
+        self._protocol.send(*written)
         return future
 
     def get(self, queue: str) -> asyncio.Future[Delivery | None]:
-        """Ask for one message; the answers come in the order of the questions."""
+        """Get one message; answers come in the order of the requests."""
         future: asyncio.Future[Delivery | None] = self._loop.create_future()
         self._gets.append(future)
-        self._tap.send(frames.get(self._channel, queue))
+        self._protocol.send(frames.get(self._channel, queue))
         return future
 
     def ack(self, tag: int) -> None:
-        """Ack a delivery, in one frame with others if may be."""
+        """Ack a delivery; one frame may ack several."""
         if not self._unsettled.has_acks:
-            self._tap.before_flush(self._write_acks)
+            self._protocol.before_flush(self._write_acks)
         self._unsettled.settled(tag, ack=True)
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """Reject a delivery."""
         if self._unsettled.settled(tag, ack=False):
-            self._tap.send(frames.reject(self._channel, tag, requeue=requeue))
+            self._protocol.send(frames.reject(self._channel, tag, requeue=requeue))
 
     def end(self, error: CoordinatorError) -> None:
-        """Nothing flows any more: whoever waits is told so."""
-        self._tap.detach(self._channel)
+        """Detach from the protocol, and fail everything that still waits for an answer."""
+        self._protocol.detach(self._channel)
         self.confirms.fail(error)
         while self._gets:
             future = self._gets.popleft()
@@ -88,7 +88,7 @@ class Flow:
 
     def _write_acks(self) -> None:
         for tag, multiple in self._unsettled.acks():
-            self._tap.send(frames.ack(self._channel, tag, multiple=multiple))
+            self._protocol.send(frames.ack(self._channel, tag, multiple=multiple))
 
     def _frame(self, kind: int, data: bytes, at: int, end: int) -> bool:
         if kind == frames.METHOD:
@@ -102,7 +102,7 @@ class Flow:
             self._body.append(data[at:end])
             self._missing -= end - at
         if self._missing <= 0:
-            self._conclude()
+            self._content_complete()
         return True
 
     def _method(self, data: bytes, at: int) -> bool:
@@ -118,8 +118,8 @@ class Flow:
             return False
         return True
 
-    def _conclude(self) -> None:
-        """A method's content is complete."""
+    def _content_complete(self) -> None:
+        """Handle a method whose content is complete."""
         content, properties = self._content, self._properties
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._content = self._properties = None
@@ -133,7 +133,7 @@ class Flow:
             self._got(self._delivery(frames.read_get_ok(data, at), properties, body))
         else:
             consumer, origin = frames.read_deliver(data, at)
-            self._hand_on(consumer, self._delivery(origin, properties, body))
+            self._dispatch(consumer, self._delivery(origin, properties, body))
 
     def _delivery(self, origin: frames.Origin, properties: frames.Properties, body: bytes) -> Delivery:
         tag, redelivered, key = origin
@@ -148,7 +148,7 @@ class Flow:
             routing_key=key,
             redelivered=redelivered,
             tag=tag,
-            channel=self._settles,
+            channel=self._settler,
         )
 
     def _got(self, delivery: Delivery | None) -> None:
@@ -156,12 +156,12 @@ class Flow:
         if not future.done():
             future.set_result(delivery)
 
-    def _hand_on(self, consumer: bytes, delivery: Delivery) -> None:
+    def _dispatch(self, consumer: bytes, delivery: Delivery) -> None:
         on_delivery = self.consumers.get(consumer)
         if on_delivery is None:
             log.warning("delivery.unexpected", consumer=consumer.decode(errors="replace"))
             return
         try:
             on_delivery(delivery)
-        except Exception:  # the consumer's own task ends here: the connection and its other consumers go on
+        except Exception:  # a failing consumer must not end the connection and its other consumers
             log.exception("delivery.failed", routing_key=delivery.routing_key)

@@ -1,4 +1,4 @@
-"""A scout: tries on a connection of its own what would end the connection of whoever asked."""
+"""Probe whether a queue can be consumed, on a separate connection, because a broken queue ends its connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from coordinator.broker.channel import Channel
-from coordinator.broker.message import Delivery, OnDelivery
+from coordinator.broker.types import Delivery, OnDelivery
 from coordinator.errors import BrokerUnavailableError, QueueSilentError
 
 
@@ -27,47 +27,51 @@ class ProbeConnection(Protocol):
         """Close it at once, without waiting for its channels."""
 
 
-class Scout:
-    """Tries whether queues can be consumed.
+class QueueProbe:
+    """Checks whether queues can be consumed.
 
-    To consume one that has no leader hangs the broker's side of the channel, and ends the connection after a minute,
-    with all else that runs on it. The scout's connection is open only as long as it tries something.
+    When a client consumes a queue that has no leader, the broker's side of the channel hangs. After a minute the broker
+    ends the connection, with everything else on it. So the probe uses a connection of its own, which is open only while
+    a probe runs.
+
+    Args:
+        connect: opens that connection.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[ProbeConnection]]) -> None:
         self._connect = connect
         self._connection: ProbeConnection | None = None
         self._lock = asyncio.Lock()
-        self._trying = 0
+        self._running = 0
         self._is_hung = False
         self._is_kept = False
 
-    async def try_queue(self, queue: str, on_delivery: OnDelivery | None = None) -> None:
-        """Consume a queue that is empty, and stop at once.
+    async def probe(self, queue: str, on_delivery: OnDelivery | None = None) -> None:
+        """Consume an empty queue, and cancel the consumer at once.
 
         Args:
             queue: its name.
-            on_delivery: is given a message that comes meanwhile, whose connection is then kept; without it that
-                goes back, as one that was delivered.
+            on_delivery: called with a message that arrives meanwhile; its connection then stays open. Without it
+                the message goes back to the queue, and counts as delivered.
 
         Raises:
             QueueMissingError: there is no such queue.
-            QueueSilentError: it gives no answer.
+            QueueSilentError: the queue does not answer.
         """
-        self._trying += 1
+        self._running += 1
         try:
             channel = await (await self._connected()).channel()
-            tag = await channel.consume(queue, partial(self._take, on_delivery), prefetch=1)
+            tag = await channel.consume(queue, partial(self._deliver, on_delivery), prefetch=1)
             await channel.cancel(tag)
         except BrokerUnavailableError as error:
             self._is_hung = True
             raise QueueSilentError(f"the queue {queue!r} gives no answer") from error
         finally:
-            self._trying -= 1
-            if not self._trying:
-                await self._leave()
+            self._running -= 1
+            if not self._running:
+                await self._disconnect()
 
-    def _take(self, on_delivery: OnDelivery | None, delivery: Delivery) -> None:
+    def _deliver(self, on_delivery: OnDelivery | None, delivery: Delivery) -> None:
         if on_delivery is not None:
             self._is_kept = True
             on_delivery(delivery)
@@ -78,7 +82,7 @@ class Scout:
                 self._connection = await self._connect()
             return self._connection
 
-    async def _leave(self) -> None:
+    async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         is_hung, self._is_hung = self._is_hung, False
         is_kept, self._is_kept = self._is_kept, False

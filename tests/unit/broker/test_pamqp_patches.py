@@ -1,4 +1,4 @@
-"""Whatever tables and texts a publisher puts on the wire, they are read, and can be written again."""
+"""Any table and text that a publisher sends can be decoded, and encoded again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pamqp import decode
+from pamqp import commands, constants, decode
 
 from coordinator.broker import frames
-from coordinator.broker.wire import writable
+from coordinator.broker.pamqp_patches import install, writable
 
 
 def short(text: bytes) -> bytes:
@@ -118,3 +118,16 @@ def test_headers_that_do_not_fit_are_left_out() -> None:
     """The largest go first, so ours stay."""
     strangers = {f"x{number}": "é" * 20_000 for number in range(4)} | {"list": ["x" * 50_000]}
     assert set(writable({**strangers, "reason": "r" * 2000, "count": 5})) == {"x2", "x3", "reason", "count"}
+
+
+def test_installing_twice_changes_nothing() -> None:
+    """The package has installed the patches; to install them again puts the same ones in their places."""
+    before = dict(decode.METHODS), dict(decode.TABLE_MAPPING), dict(constants.DOMAIN_REGEX)
+    install()
+    assert before == (decode.METHODS, decode.TABLE_MAPPING, constants.DOMAIN_REGEX)
+
+
+def test_any_queue_name_is_accepted() -> None:
+    """Queues are named after seeds, whose ids may hold what pamqp refuses by itself."""
+    name = "seed.a=é"
+    assert commands.Queue.Declare(queue=name).queue == name

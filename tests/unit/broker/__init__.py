@@ -1,0 +1,1 @@
+"""The broker package: frames, confirms, batches as messages, patches of pamqp."""
