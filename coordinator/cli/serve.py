@@ -22,7 +22,7 @@ from coordinator.cli.stopping import run_until_told
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
 from coordinator.http.server import BACKLOG, Server, check_certificate, scheme_of, server_config
-from coordinator.http.stopping import Requests
+from coordinator.http.shutdown import Requests
 from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.local_rabbitmq.config import FIGURES_LAG
 from coordinator.node.coordinator import Coordinator

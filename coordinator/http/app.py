@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
-from coordinator.http.answers import HANDLERS
+from coordinator.http.auth import Guard, caller_of, check_role
 from coordinator.http.dashboard.live import make_watches
-from coordinator.http.dashboard.shell import SHELL
-from coordinator.http.gates import Gates
-from coordinator.http.guard import Guard, caller_of, check_role
+from coordinator.http.dashboard.static_files import SHELL
+from coordinator.http.limits import Limits
 from coordinator.http.openapi import Endpoint
 from coordinator.http.requests import RawPaths
+from coordinator.http.responses import HANDLERS
 from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES, description, openapi
 from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Tokens
@@ -34,7 +34,7 @@ def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
         CoordinatorError: the settings name tokens that cannot be read.
     """
     settings = node.settings
-    gates = Gates.of(settings)
+    limits = Limits.of(settings)
     tokens = tokens or Tokens.of(settings)
     guard = Middleware(
         Guard,
@@ -42,7 +42,7 @@ def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
         shell=frozenset(SHELL),
         tokens=tokens,
         rate=settings.rate_limit,
-        bodies=gates.bodies,
+        bodies=limits.bodies,
     )
     reads = Router([*_routes(), *map(_beside, DASHBOARD_READS)], redirect_slashes=False)
     app = Starlette(
@@ -56,7 +56,7 @@ def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
     )
     app.router.redirect_slashes = False  # an unknown route is 404 in JSON, not a way to another
     app.state.node = node
-    app.state.gates = gates
+    app.state.limits = limits
     app.state.tokens = tokens
     app.state.watches = make_watches(reads, app, settings.max_watches)
     app.state.description = cache(lambda asks_for_tokens: description(settings, asks_for_tokens=asks_for_tokens))

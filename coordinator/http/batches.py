@@ -11,9 +11,8 @@ from coordinator import topology
 from coordinator.broker.types import Message
 from coordinator.domain.list_query import HELD_SORTS, both_ways, ordered
 from coordinator.errors import NotFoundError
-from coordinator.http.answers import Json
-from coordinator.http.gates import gates_of
-from coordinator.http.guard import caller_of, check_worker
+from coordinator.http.auth import caller_of, check_worker
+from coordinator.http.limits import limits_of
 from coordinator.http.requests import (
     acting_session,
     choice_of,
@@ -26,7 +25,8 @@ from coordinator.http.requests import (
     unless,
     watched,
 )
-from coordinator.http.views import held_batches, page_of
+from coordinator.http.responses import Json
+from coordinator.http.serializers import held_batches, page_of
 from coordinator.models import BatchResults
 from coordinator.node.wiring import Session
 from coordinator.parsing import check_tags, check_worker_id
@@ -49,7 +49,7 @@ async def fetch(request: Request) -> Response:
         raise NotFoundError("worker", worker)
     await session.heartbeats.note(worker, tuple(sorted(tags)), "http")
     async with watched(request) as gone:
-        with gates_of(request).polls.share() as share:
+        with limits_of(request).polls.share() as share:
             if wait:
                 share.take(1)
             leases = await unless(gone, session.leases.fetch(worker, tags, most, wait)) or []

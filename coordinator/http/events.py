@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from coordinator.domain.event_ring import Key, Wanted
-from coordinator.http.answers import Json
-from coordinator.http.gates import gates_of
+from coordinator.http.limits import limits_of
 from coordinator.http.requests import count_of, session_of, settings_of
-from coordinator.http.views import PAGE
+from coordinator.http.responses import Json
+from coordinator.http.serializers import PAGE
 from coordinator.node.events import Events
 
 COMMENT_EVERY: Final = 15.0
@@ -37,7 +37,7 @@ async def stream(request: Request) -> Response:
     last = request.headers.get("last-event-id")
     after = Key.parse(last) if last else None
     wanted, known = _wanted(request), session_of(request).events
-    gates_of(request).polls.check(1)
+    limits_of(request).polls.check(1)
     return StreamingResponse(
         _stream(request, known, wanted, after),
         media_type="text/event-stream",
@@ -46,7 +46,7 @@ async def stream(request: Request) -> Response:
 
 
 async def _stream(request: Request, events: Events, wanted: Wanted, after: Key | None) -> AsyncIterator[bytes]:
-    with gates_of(request).polls.share() as share, events.following(wanted) as follower:
+    with limits_of(request).polls.share() as share, events.following(wanted) as follower:
         share.take(1)
         await follower.begun.wait()
         yield b": events as they happen\n\n"

@@ -10,7 +10,7 @@ import orjson
 
 from coordinator.domain.packing import array_inner, split_array
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
-from coordinator.http.gates import Share
+from coordinator.http.limits import Share
 from coordinator.node.wiring import Session
 from coordinator.parsing import Bounds, parse_items
 

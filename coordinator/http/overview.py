@@ -5,9 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from coordinator.http.answers import Json
 from coordinator.http.requests import session_of
-from coordinator.http.views import broker_view, page_of, queue_view
+from coordinator.http.responses import Json
+from coordinator.http.serializers import broker_view, page_of, queue_view
 
 
 async def queues(request: Request) -> Response:

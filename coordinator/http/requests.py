@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
-from coordinator.http.gates import Share
+from coordinator.http.limits import Share
 from coordinator.node.coordinator import Coordinator
 from coordinator.node.wiring import Session
 from coordinator.parsing import Bounds, check_bounds, invalid, listed_ids, parse_ids

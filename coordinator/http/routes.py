@@ -11,14 +11,14 @@ from starlette.responses import HTMLResponse, Response
 from coordinator import answers
 from coordinator.domain.event_ring import GROUPS, KINDS
 from coordinator.domain.list_query import HELD_SORTS, SEED_SORTS, WORKER_SORTS, both_ways
-from coordinator.http import batches, events, operations, overview, seeds, workers
-from coordinator.http.answers import Json
+from coordinator.http import batches, events, health, overview, seeds, workers
 from coordinator.http.dashboard import live
-from coordinator.http.dashboard.shell import serve_shell
+from coordinator.http.dashboard.static_files import serve_shell
 from coordinator.http.docs import page
 from coordinator.http.openapi import Endpoint, Link, Parameter, describe
+from coordinator.http.responses import Json
 from coordinator.http.schemas import CALLER, TAGS, Schema
-from coordinator.http.views import FAR, PAGE
+from coordinator.http.serializers import FAR, PAGE
 from coordinator.node.releases.commands import DRAIN_WORKER, RELEASE_SEED, RELEASE_WORKER, RESUME_SEED
 from coordinator.settings import Settings
 from coordinator.tokens import ROLES, Roles
@@ -183,9 +183,9 @@ async def _docs(request: Request) -> Response:
 
 
 OTHERS = [
-    Endpoint("/health/live", ("GET",), None, operations.live, "whether the process runs", OK, answers.Said),
-    Endpoint("/health/ready", ("GET",), None, operations.ready, "whether it can do its work", OK | AWAY, answers.Ready),
-    Endpoint("/metrics", ("GET",), OPERATOR, operations.metrics, "figures for Prometheus", OK, "text/plain"),
+    Endpoint("/health/live", ("GET",), None, health.live, "whether the process runs", OK, answers.Said),
+    Endpoint("/health/ready", ("GET",), None, health.ready, "whether it can do its work", OK | AWAY, answers.Ready),
+    Endpoint("/metrics", ("GET",), OPERATOR, health.metrics, "figures for Prometheus", OK, "text/plain"),
     Endpoint("/docs", ("GET",), frozenset(ROLES), _docs, "this description, to read", OK, "text/html"),
     Endpoint("/", ("GET",), None, serve_shell, "the dashboard, without its data", OK | BUSY, "text/html"),
 ]

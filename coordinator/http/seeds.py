@@ -10,9 +10,8 @@ from starlette.responses import Response
 
 from coordinator.domain.list_query import SEED_SORTS, both_ways, named, ordered
 from coordinator.errors import BrokerUnavailableError, CoordinatorError
-from coordinator.http.answers import Json, answer_to
-from coordinator.http.gates import gates_of
 from coordinator.http.ingest import Ingest, Limits
+from coordinator.http.limits import limits_of
 from coordinator.http.requests import (
     acting_session,
     bounds_of,
@@ -25,7 +24,8 @@ from coordinator.http.requests import (
     session_of,
     settings_of,
 )
-from coordinator.http.views import page_bounds, seed_views
+from coordinator.http.responses import Json, answer_to
+from coordinator.http.serializers import page_bounds, seed_views
 from coordinator.models import SeedSpec
 from coordinator.node.observe import seed_stats as figures
 from coordinator.node.releases.commands import PURGE_SEED
@@ -89,7 +89,7 @@ async def add_items(request: Request) -> Response:
         pause=settings.stream_timeout,
         bounds=bounds_of(request),
     )
-    ingest = Ingest(session, ident, limits, request.state.body, gates_of(request).array)
+    ingest = Ingest(session, ident, limits, request.state.body, limits_of(request).array)
     try:
         await ingest.run(request.stream(), is_one_value=media_type(request) == "application/json")
     except CoordinatorError as error:

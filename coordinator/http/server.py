@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from coordinator.errors import BusyError, CoordinatorError
-from coordinator.http.answers import RETRY_AFTER
+from coordinator.http.responses import RETRY_AFTER
 from coordinator.settings import Settings
 
 BACKLOG: Final = 2048

@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.domain.list_query import WORKER_SORTS, both_ways, named, ordered
-from coordinator.http.answers import Json
-from coordinator.http.guard import caller_of, check_worker
+from coordinator.http.auth import caller_of, check_worker
 from coordinator.http.requests import acting_session, choice_of, id_of, model_of, session_of
-from coordinator.http.views import dead_view, dead_views, page_bounds, page_of, worker_view
+from coordinator.http.responses import Json
+from coordinator.http.serializers import dead_view, dead_views, page_bounds, page_of, worker_view
 from coordinator.models import WorkerSpec
 from coordinator.parsing import check_worker_id
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from coordinator.client import HttpManager, HttpProducer, HttpWorker, Manager, Producer, Reader
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
-from coordinator.http.stopping import Requests
+from coordinator.http.shutdown import Requests
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.link import Link

@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from coordinator.http.app import create_app
-from coordinator.http.dashboard.shell import SHELL
-from coordinator.http.dashboard.watches import Watches
+from coordinator.http.dashboard.polling import Watches
+from coordinator.http.dashboard.static_files import SHELL
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from tests.helpers.steps import Json, put_seed, seed_of

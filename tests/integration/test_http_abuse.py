@@ -14,7 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from coordinator.http.app import create_app
-from coordinator.http.gates import Gates
+from coordinator.http.limits import Limits
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.support import DEADLINE, PREFIX, eventually, serving_app
@@ -41,12 +41,12 @@ RUBBISH = [
 
 
 @contextlib.asynccontextmanager
-async def served(**limits: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Gates]]:  # noqa: ANN401 - any setting
+async def served(**limits: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Limits]]:  # noqa: ANN401 - any setting
     """A coordinator without a broker: what is tried here does not come that far."""
     settings = Settings(**limits)
     app = create_app(Coordinator(settings))
     async with serving_app(app, settings) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
-        yield client, app.state.gates
+        yield client, app.state.limits
 
 
 @contextlib.asynccontextmanager
@@ -83,11 +83,11 @@ async def assert_alive(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(("sent", "status"), RUBBISH, ids=range(len(RUBBISH)))
 async def test_what_is_no_request(sent: bytes, status: int) -> None:
     """What is no request is refused in JSON, by its status, and without waiting for its end."""
-    async with served() as (client, gates), connected(client) as (reader, writer):
+    async with served() as (client, limits), connected(client) as (reader, writer):
         writer.write(sent)
         assert_refused(await rest_of(reader), status)
         await assert_alive(client)
-        await eventually(lambda: gates.bodies.used == 0, "its body to be forgotten")
+        await eventually(lambda: limits.bodies.used == 0, "its body to be forgotten")
 
 
 async def test_heads_that_do_not_come() -> None:
@@ -129,7 +129,7 @@ async def test_half_a_head_after_a_whole_request() -> None:
 
 async def test_the_rest_of_a_refused_body() -> None:
     """Who goes on sending a body that was refused is cut off in time."""
-    async with served(max_body=1024, head_timeout=0.3) as (client, gates), connected(client) as (reader, writer):
+    async with served(max_body=1024, head_timeout=0.3) as (client, limits), connected(client) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 100000000\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 413 ")
 
@@ -142,12 +142,12 @@ async def test_the_rest_of_a_refused_body() -> None:
         with contextlib.suppress(ConnectionResetError):
             await rest_of(reader)
         sending.cancel()
-        assert gates.bodies.used == 0
+        assert limits.bodies.used == 0
 
 
 async def test_connections_that_come_and_go() -> None:
     """Connections that end at any point of a request leave nothing behind, and hinder nobody."""
-    async with served() as (client, gates):
+    async with served() as (client, limits):
         before = len(asyncio.all_tasks())
         for piece in (b"", b"GET", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", HEAD + b"Content-Length: 9\r\n\r\n{"):
 
@@ -159,7 +159,7 @@ async def test_connections_that_come_and_go() -> None:
                 await asyncio.gather(*(come_and_go() for _ in range(50)))
                 await assert_alive(client)
         await eventually(lambda: len(asyncio.all_tasks()) <= before, "all of them to be forgotten")
-        assert gates.bodies.used == 0
+        assert limits.bodies.used == 0
 
 
 async def test_too_many_connections() -> None:

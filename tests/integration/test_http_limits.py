@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from coordinator.http.app import create_app
-from coordinator.http.gates import Gates
+from coordinator.http.limits import Limits
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Token, add_token, digest
@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 
 
 @contextlib.asynccontextmanager
-async def limited(broker: BrokerUrls, **limits: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Coordinator, Gates]]:  # noqa: ANN401 - any setting
+async def limited(broker: BrokerUrls, **limits: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Coordinator, Limits]]:  # noqa: ANN401 - any setting
     """A coordinator with these limits."""
     async with own_vhost(broker, **limits) as settings, running_coordinator(settings) as node:
         app = create_app(node)
@@ -32,7 +32,7 @@ async def limited(broker: BrokerUrls, **limits: Any) -> AsyncIterator[tuple[http
             serving_app(app, settings) as url,
             httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client,
         ):
-            yield client, node, app.state.gates
+            yield client, node, app.state.limits
 
 
 LIMITS = {
@@ -73,13 +73,13 @@ NO_JSON = [
 
 async def test_what_is_over_a_limit(broker: BrokerUrls) -> None:
     """Each limit is a setting; over it the call is 413 or 406, the limit is named, and nothing was done."""
-    async with limited(broker, **LIMITS) as (api, _, gates):
+    async with limited(broker, **LIMITS) as (api, _, limits):
         for method, path, body, status, told in OVER:
             answer = await api.request(method, path, content=body)
             assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json"), answer.text
             assert told in answer.json()["message"], answer.text
         assert (await api.get("/seed")).json()["count"]["totalItems"] == 0
-        assert gates.bodies.used == 0
+        assert limits.bodies.used == 0
 
 
 async def test_what_is_not_over_a_limit(broker: BrokerUrls) -> None:
@@ -113,12 +113,12 @@ async def test_lines_before_one_that_is_too_long(broker: BrokerUrls) -> None:
         for _ in range(100):
             yield b"x" * MIB
 
-    async with limited(broker, max_buffered=4 * MIB) as (api, _, gates):
+    async with limited(broker, max_buffered=4 * MIB) as (api, _, limits):
         answer = await api.post("/seed/s/items", content=body())
         assert (answer.status_code, answer.json()["accepted"]) == (413, 250)
         assert "line 252 is over its limit of 1048576 bytes (COORDINATOR_MAX_LINE)" in answer.json()["message"]
         await counts_settle(api, "s", queued=250)
-        assert gates.bodies.used == 0
+        assert limits.bodies.used == 0
 
 
 async def test_a_stream_passes_through_in_little_memory(broker: BrokerUrls) -> None:
@@ -126,18 +126,18 @@ async def test_a_stream_passes_through_in_little_memory(broker: BrokerUrls) -> N
     line = orjson.dumps({"id": "x", "metadata": {"text": "y" * 10_000}}) + b"\n"
     most = 0
 
-    async with limited(broker, max_buffered=2 * MIB) as (api, _, gates):
+    async with limited(broker, max_buffered=2 * MIB) as (api, _, limits):
 
         async def body() -> AsyncIterator[bytes]:
             nonlocal most
             for _ in range(100):
                 yield line * 20
-                most = max(most, gates.bodies.used)
+                most = max(most, limits.bodies.used)
 
         answer = await api.post("/seed/s/items", content=body())
         assert (answer.status_code, answer.json()["accepted"]) == (202, 2000)
         assert 0 < most <= 2 * MIB
-        assert gates.bodies.used == 0
+        assert limits.bodies.used == 0
 
 
 async def test_bodies_share_their_memory(broker: BrokerUrls) -> None:
@@ -150,10 +150,10 @@ async def test_bodies_share_their_memory(broker: BrokerUrls) -> None:
         await end.wait()
         yield b"]"
 
-    async with limited(broker, max_buffered=6000) as (api, _, gates):
+    async with limited(broker, max_buffered=6000) as (api, _, limits):
         first = asyncio.create_task(api.post("/seed/s/items", content=slow()))
         await begun.wait()
-        await eventually(lambda: gates.bodies.used > 5000, "the first body")
+        await eventually(lambda: limits.bodies.used > 5000, "the first body")
         answer = await api.post("/release/seed", content=b" " * 1500)
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
@@ -166,19 +166,19 @@ async def test_bodies_share_their_memory(broker: BrokerUrls) -> None:
 
 async def test_calls_that_wait(broker: BrokerUrls) -> None:
     """Only so many fetches may wait: one more is 429, one that does not wait is served; who leaves frees a place."""
-    async with limited(broker, max_polls=2) as (api, _, gates):
+    async with limited(broker, max_polls=2) as (api, _, limits):
         polls = [asyncio.create_task(api.get("/batch", params={"wait": 60, "worker": f"w{n}"})) for n in range(2)]
-        await eventually(lambda: gates.polls.used == 2, "two calls that wait")
+        await eventually(lambda: limits.polls.used == 2, "two calls that wait")
         answer = await api.get("/batch", params={"wait": 1})
         assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
         assert "2 (COORDINATOR_MAX_POLLS)" in answer.json()["message"]
         assert (await api.get("/batch")).status_code == 200
         polls[0].cancel()
-        await eventually(lambda: gates.polls.used == 1, "one to have left")
+        await eventually(lambda: limits.polls.used == 1, "one to have left")
         assert (await api.get("/batch", params={"wait": 0.01})).status_code == 200
         await submit(api, "s", 1)
         assert len((await polls[1]).json()["batches"]) == 1
-        await eventually(lambda: gates.polls.used == 0, "all to have left")
+        await eventually(lambda: limits.polls.used == 0, "all to have left")
 
 
 async def test_requests_a_second(broker: BrokerUrls, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ async def test_requests_a_second(broker: BrokerUrls, tmp_path: Path) -> None:
 )
 async def test_bodies_that_do_not_come(broker: BrokerUrls, path: str, setting: str, accepted: int | None) -> None:
     """A body that stops half-way is 408 in time, the connection ends, and what was accepted is told."""
-    async with limited(broker, body_timeout=0.3, stream_timeout=0.3) as (api, _, gates):
+    async with limited(broker, body_timeout=0.3, stream_timeout=0.3) as (api, _, limits):
         host, port = api.base_url.host, api.base_url.port
         reader, writer = await asyncio.open_connection(host, port)
         head = f"POST {PREFIX}{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n"
@@ -224,7 +224,7 @@ async def test_bodies_that_do_not_come(broker: BrokerUrls, path: str, setting: s
         assert told.get("accepted") == accepted
         writer.close()
         await writer.wait_closed()
-        assert gates.bodies.used == 0
+        assert limits.bodies.used == 0
         if accepted:
             assert (await seed_of(api, "s"))["id"] == "s"
             await ack(api, await fetch(api))

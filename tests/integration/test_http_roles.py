@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from coordinator.http.dashboard.shell import SHELL
+from coordinator.http.dashboard.static_files import SHELL
 from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens

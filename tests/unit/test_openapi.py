@@ -15,9 +15,9 @@ from starlette.applications import Starlette
 
 from coordinator import answers
 from coordinator.http.app import create_app
+from coordinator.http.auth import OPEN
 from coordinator.http.docs import page
 from coordinator.http.examples import EXAMPLES
-from coordinator.http.guard import OPEN
 from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, PREFIXES, description
 from coordinator.models import BatchResults, SeedSpec, WorkerSpec
 from coordinator.node.coordinator import Coordinator

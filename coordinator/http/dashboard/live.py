@@ -17,10 +17,10 @@ from starlette.types import ASGIApp, Message, Scope
 
 from coordinator import topology
 from coordinator.errors import InvalidInputError
-from coordinator.http.answers import HANDLERS, Json
-from coordinator.http.dashboard.watches import Seen, View, Watches
-from coordinator.http.guard import caller_of
+from coordinator.http.auth import caller_of
+from coordinator.http.dashboard.polling import Seen, View, Watches
 from coordinator.http.requests import session_of
+from coordinator.http.responses import HANDLERS, Json
 from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Caller, Tokens
 

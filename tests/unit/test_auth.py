@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.http.guard import is_from_another_site
+from coordinator.http.auth import is_from_another_site
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from coordinator.errors import BusyError
 from coordinator.settings import Settings
 
 
-class Gate:
+class Limit:
     """Lets through so much at once, over all requests.
 
     Args:
@@ -66,15 +66,15 @@ class Gate:
 
 
 class Share:
-    """What one request has of a gate."""
+    """What one request has of a limit."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, limit: Limit) -> None:
         self.taken = 0
-        self._gate = gate
+        self._limit = limit
 
     def has_room(self, amount: int) -> bool:
         """Whether there is this much more."""
-        return self._gate.has_room(amount)
+        return self._limit.has_room(amount)
 
     def take(self, amount: int) -> None:
         """Take more.
@@ -82,34 +82,34 @@ class Share:
         Raises:
             BusyError: there is no more.
         """
-        self._gate.take(amount)
+        self._limit.take(amount)
         self.taken += amount
 
     def give(self, amount: int) -> None:
         """Give some back."""
-        self._gate.give(amount)
+        self._limit.give(amount)
         self.taken -= amount
 
 
 @dataclass(frozen=True, slots=True)
-class Gates:
-    """The gates of one application."""
+class Limits:
+    """The limits of one application."""
 
-    bodies: Gate
-    polls: Gate
+    bodies: Limit
+    polls: Limit
     array: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One array of items is validated at a time: decoded it takes many times its text."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Gates:
+    def of(cls, settings: Settings) -> Limits:
         """As wide as the settings say."""
         return cls(
-            bodies=Gate("bytes of bodies", settings.max_buffered, "MAX_BUFFERED"),
-            polls=Gate("calls that wait", settings.max_polls, "MAX_POLLS"),
+            bodies=Limit("bytes of bodies", settings.max_buffered, "MAX_BUFFERED"),
+            polls=Limit("calls that wait", settings.max_polls, "MAX_POLLS"),
         )
 
 
-def gates_of(request: Request) -> Gates:
-    """The application's gates."""
-    gates: Gates = request.app.state.gates
-    return gates
+def limits_of(request: Request) -> Limits:
+    """The application's limits."""
+    limits: Limits = request.app.state.limits
+    return limits

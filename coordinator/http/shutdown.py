@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from coordinator.http.answers import RETRY_AFTER, Json
+from coordinator.http.responses import RETRY_AFTER, Json
 
 
 class Requests:

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coordinator.domain.rate_limit import Rates
 from coordinator.errors import BusyError, ForbiddenError
-from coordinator.http.answers import Json
-from coordinator.http.gates import Gate
+from coordinator.http.limits import Limit
+from coordinator.http.responses import Json
 from coordinator.tokens import ANYBODY, Caller, Roles, Tokens
 
 OPEN: Final = frozenset({"/health/live", "/health/ready"})
@@ -52,7 +52,7 @@ class Guard:
         shell: frozenset[str],
         tokens: Tokens,
         rate: float,
-        bodies: Gate,
+        bodies: Limit,
     ) -> None:
         self._app = app
         self._prefixes = tuple(f"{prefix}/" for prefix in prefixes)

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.errors import BrokerUnavailableError
-from coordinator.http.answers import RETRY_AFTER, Json
 from coordinator.http.metrics import exposition
 from coordinator.http.requests import acting_session
+from coordinator.http.responses import RETRY_AFTER, Json
 from coordinator.node.coordinator import Coordinator
 
 
