@@ -12,13 +12,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from coordinator.http.auth import Guard, caller_of, check_role
-from coordinator.http.dashboard.live import make_watches
-from coordinator.http.dashboard.static_files import SHELL
+from coordinator.http.dashboard.polling import Polls
+from coordinator.http.dashboard.static_files import FILES
 from coordinator.http.limits import Limits
 from coordinator.http.openapi import Endpoint
 from coordinator.http.requests import RawPaths
 from coordinator.http.responses import HANDLERS
-from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES, description, openapi
+from coordinator.http.routes import DASHBOARD, ENDPOINTS, OTHERS, PREFIXES, description, openapi
 from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Tokens
 
@@ -39,16 +39,15 @@ def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
     guard = Middleware(
         Guard,
         prefixes=(*PREFIXES, "/dashboard"),
-        shell=frozenset(SHELL),
+        files=frozenset(FILES),
         tokens=tokens,
         rate=settings.rate_limit,
         bodies=limits.bodies,
     )
-    reads = Router([*_routes(), *map(_beside, DASHBOARD_READS)], redirect_slashes=False)
     app = Starlette(
         routes=[
             *(Mount(prefix, app=Router(_routes(), redirect_slashes=False)) for prefix in PREFIXES),
-            *map(_beside, (*OTHERS, *DASHBOARD_READS, *DASHBOARD)),
+            *map(_beside, (*OTHERS, *DASHBOARD)),
             Route("/openapi.json", openapi),
         ],
         middleware=[Middleware(RawPaths), guard],
@@ -58,7 +57,7 @@ def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
     app.state.node = node
     app.state.limits = limits
     app.state.tokens = tokens
-    app.state.watches = make_watches(reads, app, settings.max_watches)
+    app.state.polls = Polls(settings.max_watches)
     app.state.description = cache(lambda asks_for_tokens: description(settings, asks_for_tokens=asks_for_tokens))
     return app
 

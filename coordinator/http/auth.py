@@ -38,7 +38,7 @@ class Guard:
     Args:
         app: what serves the others; it finds the `Caller` in the request's state.
         prefixes: below these a browser may come from its own site only.
-        shell: paths of the dashboard's files, which hold no data: they need no token, but count like all others.
+        files: paths of static files. They hold no data, so they need no token, but they count for the rate.
         tokens: who may do what.
         rate: requests a second for each token, and for each address without one; 0 for any number.
         bodies: counts what each request has of its body in memory.
@@ -49,14 +49,14 @@ class Guard:
         app: ASGIApp,
         *,
         prefixes: tuple[str, ...],
-        shell: frozenset[str],
+        files: frozenset[str],
         tokens: Tokens,
         rate: float,
         bodies: Limit,
     ) -> None:
         self._app = app
         self._prefixes = tuple(f"{prefix}/" for prefix in prefixes)
-        self._shell = shell
+        self._files = files
         self._tokens = tokens
         self._rate = rate
         self._rates = Rates(rate)
@@ -79,7 +79,7 @@ class Guard:
         if scope["path"].startswith(self._prefixes) and is_from_another_site(headers):
             return Json({"message": "a browser sent this from another site: that is refused"}, 403)
         caller: Caller | None = ANYBODY
-        if scope["path"] in self._shell:
+        if scope["path"] in self._files:
             caller = NOBODY
         elif self._tokens.are_required:
             scheme, _, secret = headers.get("authorization", "").partition(" ")

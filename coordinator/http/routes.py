@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from coordinator import answers
 from coordinator.domain.event_ring import GROUPS, KINDS
 from coordinator.domain.list_query import HELD_SORTS, SEED_SORTS, WORKER_SORTS, both_ways
 from coordinator.http import batches, events, health, overview, seeds, workers
-from coordinator.http.dashboard import live
-from coordinator.http.dashboard.static_files import serve_shell
-from coordinator.http.docs import page
-from coordinator.http.openapi import Endpoint, Link, Parameter, describe
+from coordinator.http.dashboard import summary
+from coordinator.http.dashboard.polling import DEAD_PERIOD, PERIOD, polled
+from coordinator.http.dashboard.static_files import serve_file
+from coordinator.http.openapi import JSON, Endpoint, Link, Parameter, describe
 from coordinator.http.responses import Json
 from coordinator.http.schemas import CALLER, TAGS, Schema
 from coordinator.http.serializers import FAR, PAGE
@@ -175,42 +176,44 @@ ENDPOINTS = [
 
 async def openapi(request: Request) -> Response:
     """The OpenAPI document itself, which is not described in it."""
-    return Json(_description_of(request))
-
-
-async def _docs(request: Request) -> Response:
-    return HTMLResponse(page(_description_of(request), PREFIXES, str(request.base_url)))
+    state = request.app.state
+    return Json(state.description(state.tokens.are_required))
 
 
 OTHERS = [
     Endpoint("/health/live", ("GET",), None, health.live, "whether the process runs", OK, answers.Said),
     Endpoint("/health/ready", ("GET",), None, health.ready, "whether it can do its work", OK | AWAY, answers.Ready),
     Endpoint("/metrics", ("GET",), OPERATOR, health.metrics, "figures for Prometheus", OK, "text/plain"),
-    Endpoint("/docs", ("GET",), frozenset(ROLES), _docs, "this description, to read", OK, "text/html"),
-    Endpoint("/", ("GET",), None, serve_shell, "the dashboard, without its data", OK | BUSY, "text/html"),
+    Endpoint("/docs", ("GET",), None, serve_file, "the page that shows this description", OK | BUSY, "text/html"),
+    Endpoint("/", ("GET",), None, serve_file, "the dashboard, without its data", OK | BUSY, "text/html"),
 ]
 """The routes below none."""
 
-DASHBOARD_READS = [
-    Endpoint(
-        "/dashboard/summary", ("GET",), OPERATOR, live.summary, "everything in a few figures", OK, "application/json"
-    ),
+
+def _polled(endpoint: Endpoint) -> Endpoint:
+    """A read of the API as dashboards poll it: for operators, and through the cache."""
+    period = DEAD_PERIOD if endpoint.path.startswith("/dead") else PERIOD
+    path, handler = f"/dashboard/api{endpoint.path}", polled(endpoint.handler, period)
+    return replace(endpoint, path=path, roles=OPERATOR, handler=handler)
+
+
+READS = [
+    one
+    for one in ENDPOINTS
+    if "GET" in one.methods and one.roles is not None and one.roles >= OPERATOR and not isinstance(one.answer, str)
 ]
-"""What the dashboard watches besides the API. These and the next are its own, and so in no description of the API."""
+"""The routes that read and end: no route that acts, and no stream."""
 
 DASHBOARD = [
-    Endpoint("/dashboard/live", ("GET",), OPERATOR, live.live, "what changes, as it does", OK, "text/event-stream"),
-    Endpoint("/dashboard/who", ("GET",), frozenset(ROLES), live.who, "who calls", OK, "application/json"),
-    Endpoint("/dashboard/{file}", ("GET",), None, serve_shell, "a file of the page", OK, "text/javascript"),
+    *map(_polled, READS),
+    Endpoint("/dashboard/summary", ("GET",), OPERATOR, polled(summary.summary), "the main figures", OK, JSON),
+    Endpoint("/dashboard/who", ("GET",), frozenset(ROLES), summary.who, "the caller's name and roles", OK, JSON),
+    Endpoint("/dashboard/{file}", ("GET",), None, serve_file, "a file of the dashboard", OK, "text/javascript"),
+    Endpoint("/docs/{file}", ("GET",), None, serve_file, "a file of the page of the API", OK, "text/javascript"),
 ]
+"""The dashboard's own routes. The description of the API leaves them out."""
 
 
 def description(settings: Settings, *, asks_for_tokens: bool) -> Schema:
     """The OpenAPI document of a coordinator with these settings."""
     return describe(ENDPOINTS, PREFIXES, OTHERS, settings, asks_for_tokens=asks_for_tokens)
-
-
-def _description_of(request: Request) -> Schema:
-    state = request.app.state
-    found: Schema = state.description(state.tokens.are_required)
-    return found

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
+from coordinator.domain.registry_events import SeedSet
 from coordinator.local_rabbitmq.node import BrokerUrls
+from coordinator.models import SeedSpec
 from coordinator.node.coordinator import Coordinator
+from coordinator.tokens import Role, Token, add_token, digest, new_secret
 from tests.helpers.support import DEADLINE, PREFIX, in_ci, own_vhost, running_coordinator, serving
 
 WIDTH, HEIGHT = 1440, 900
+Grant = Callable[..., str]
 expect.set_options(timeout=DEADLINE * 1000)
 
 
@@ -87,3 +92,34 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     yield opened
     await context.close()
     assert faults == []
+
+
+@pytest.fixture
+def grant(tmp_path: Path) -> Grant:
+    """Makes tokens."""
+
+    def make(name: str, *roles: Role) -> str:
+        secret = new_secret()
+        add_token(tmp_path / "tokens.json", Token(name=name, roles=roles, sha256=digest(secret)))
+        return secret
+
+    return make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def guarded(broker: BrokerUrls, tmp_path: Path, grant: Grant) -> AsyncIterator[str]:
+    """A coordinator that asks for tokens, with one seed; gives its address."""
+    grant("first", "administrator")
+    async with (
+        own_vhost(broker, tokens_file=tmp_path / "tokens.json") as settings,
+        running_coordinator(settings) as node,
+        serving(node) as url,
+    ):
+        await node.session.registry.append(SeedSet, seed="news", spec=SeedSpec())
+        yield url
+
+
+async def show_token(page: Page, secret: str) -> None:
+    """Fill the form in."""
+    await page.get_by_label("Token", exact=True).fill(secret)
+    await page.get_by_role("button", name="Continue").click()

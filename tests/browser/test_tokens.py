@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from coordinator.domain.registry_events import SeedSet
-from coordinator.local_rabbitmq.node import BrokerUrls
-from coordinator.models import SeedSpec
-from coordinator.tokens import Role, Token, add_token, digest, new_secret, revoke_tokens
-from tests.helpers.support import own_vhost, running_coordinator, serving
+from coordinator.tokens import new_secret, revoke_tokens
+from tests.browser.conftest import Grant, show_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-Grant = Callable[..., str]
-
-
-@pytest.fixture
-def grant(tmp_path: Path) -> Grant:
-    """Makes tokens."""
-
-    def make(name: str, *roles: Role) -> str:
-        secret = new_secret()
-        add_token(tmp_path / "tokens.json", Token(name=name, roles=roles, sha256=digest(secret)))
-        return secret
-
-    return make
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def guarded(broker: BrokerUrls, tmp_path: Path, grant: Grant) -> AsyncIterator[str]:
-    """A coordinator that asks for tokens, with one seed; gives its address."""
-    grant("first", "administrator")
-    async with (
-        own_vhost(broker, tokens_file=tmp_path / "tokens.json") as settings,
-        running_coordinator(settings) as node,
-        serving(node) as url,
-    ):
-        await node.session.registry.append(SeedSet, seed="news", spec=SeedSpec())
-        yield url
-
-
-async def show_token(page: Page, secret: str) -> None:
-    """Fill the form in."""
-    await page.get_by_label("Token", exact=True).fill(secret)
-    await page.get_by_role("button", name="Continue").click()
 
 
 async def test_without_a_valid_token_nothing_is_shown(guarded: str, page: Page) -> None:

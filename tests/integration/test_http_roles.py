@@ -9,8 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from coordinator.http.dashboard.static_files import SHELL
-from coordinator.http.routes import DASHBOARD, DASHBOARD_READS, ENDPOINTS, OTHERS, PREFIXES
+from coordinator.http.dashboard.static_files import FILES
+from coordinator.http.routes import DASHBOARD, ENDPOINTS, OTHERS, PREFIXES
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.helpers.steps import Json, fetch, submit
@@ -65,12 +65,21 @@ MATRIX: list[tuple[str, str, set[Role]]] = [
 BESIDE: list[tuple[str, str, set[Role]]] = [
     ("GET", "/metrics", {"operator"}),
     ("GET", "/dashboard/summary", {"operator"}),
-    ("GET", "/dashboard/live", {"operator"}),
     ("GET", "/dashboard/who", set(ROLES)),
-    ("GET", "/docs", set(ROLES)),
     ("GET", "/openapi.json", set(ROLES)),
+    ("GET", "/dashboard/api/batch/held", {"operator"}),
+    ("GET", "/dashboard/api/seed", {"operator"}),
+    ("GET", "/dashboard/api/seed/x", {"operator"}),
+    ("GET", "/dashboard/api/worker", {"operator"}),
+    ("GET", "/dashboard/api/worker/x", {"operator"}),
+    ("GET", "/dashboard/api/dead", {"operator"}),
+    ("GET", "/dashboard/api/dead/x", {"operator"}),
+    ("GET", "/dashboard/api/event", {"operator"}),
+    ("GET", "/dashboard/api/queue", {"operator"}),
+    ("GET", "/dashboard/api/coordinator", {"operator"}),
+    ("GET", "/dashboard/api/broker", {"operator"}),
 ]
-"""The routes beside the API; anybody may ask for health, and for the files of the dashboard, which hold no data."""
+"""The routes beside the API. Health and static files, which hold no data, need no token."""
 
 
 class Site:
@@ -129,8 +138,8 @@ def test_the_matrix_names_every_route() -> None:
         (method, path.partition("?")[0].replace("/x", "/{id}").replace("/y", "/{id}")) for method, path, _ in MATRIX
     }
     assert here == {(method, endpoint.template) for endpoint in ENDPOINTS for method in endpoint.methods}
-    beside = {path for _, path, _ in BESIDE} - {"/openapi.json"}
-    assert beside == {one.path for one in (*OTHERS, *DASHBOARD_READS, *DASHBOARD) if one.roles is not None}
+    beside = {path.replace("/x", "/{id}") for _, path, _ in BESIDE} - {"/openapi.json"}
+    assert beside == {one.template for one in (*OTHERS, *DASHBOARD) if one.roles is not None}
 
 
 def assert_unauthorized(answer: httpx.Response, what: object) -> None:
@@ -176,9 +185,9 @@ async def test_health_is_open(site: Site) -> None:
         assert (await site.call(None, "GET", path)).status_code == 200
 
 
-async def test_the_dashboard_s_files_are_open(site: Site) -> None:
+async def test_static_files_are_open(site: Site) -> None:
     """The page must be there to ask for a token; a path below it that is no file of its is not."""
-    for path in SHELL:
+    for path in FILES:
         for secret in (None, "wrong", site.secrets["worker"]):
             assert (await site.call(secret, "GET", path)).status_code == 200, path
     assert_unauthorized(await site.call(None, "GET", "/dashboard/other.js"), "no file")

@@ -1,1 +1,1 @@
-"""The dashboard: a page without data of its own, and the stream that keeps it up to date."""
+"""The dashboard: static files that hold no data, and the reads that they poll."""

@@ -1,151 +1,99 @@
-"""What dashboards look at: each read of the API that somebody watches is repeated once for all who do."""
+"""The cache between the dashboards and the API: ten open pages cost what one does."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from coordinator.errors import BusyError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from coordinator.errors import BusyError, CoordinatorError
+from coordinator.http.responses import Json, answer_to
+from coordinator.http.seeds import Handler
+from coordinator.node.coordinator import Coordinator
 
 PERIOD: Final = 1.0
-"""Seconds between two looks at the same thing."""
-DEAR: Final = {"/dead": 5.0}
-"""The same for what is dear: to read dead letters is to take all of them out of their queue and to give them back."""
+"""Seconds for which an answer is kept."""
+DEAD_PERIOD: Final = 5.0
+"""The same for dead letters: to read them, the coordinator takes all of them out of their queue and puts them back."""
 SHARE: Final = 10.0
-"""A look that takes long is repeated so many times its duration later at the earliest, so it never fills a core."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a read answered: its status and its JSON."""
-
-    status: int
-    body: bytes
-
-
-Read = Callable[[str], Awaitable[Seen]]
+"""A slow answer is kept for this many times its duration, so that reading takes a tenth of the time at most."""
 
 
 @dataclass(eq=False, slots=True)
-class _Watch:
-    """One read, who watches it, and what it answered last."""
+class _Kept:
+    """The last answer to one read; the lock is held while it is read."""
 
-    path: str
-    watchers: set[asyncio.Event] = field(default_factory=set)
-    seen: Seen | None = None
-    version: int = 0
-    joined: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    answer: Response | None = None
+    fresh_until: float = 0.0
+    until: float = 0.0
 
 
-class View:
-    """What one dashboard watches.
+class Polls:
+    """The answers that are kept now.
 
     Args:
-        watches: its reads, in the order that it named them.
-        changed: set when one of them has changed.
+        most: how many different reads may be kept at once.
+        clock: gives seconds.
     """
 
-    def __init__(self, watches: Sequence[_Watch], changed: asyncio.Event) -> None:
-        self._watches = watches
-        self._changed = changed
-        self._versions = [0] * len(watches)
-
-    async def changes(self, patience: float) -> dict[int, Seen]:
-        """What has changed since the last call, by its place among the reads; nothing when nothing did for so long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._changed.wait()
-        self._changed.clear()
-        found = {}
-        for place, watch in enumerate(self._watches):
-            if watch.seen is not None and watch.version != self._versions[place]:
-                self._versions[place] = watch.version
-                found[place] = watch.seen
-        return found
-
-
-class Watches:
-    """All reads that are watched now. Each has a task of its own, which ends with its last watcher.
-
-    Args:
-        read: answers a path of the API, query included.
-        most: how many different ones may be watched at once.
-        setting: the setting that says so.
-    """
-
-    def __init__(self, read: Read, most: int, setting: str = "MAX_WATCHES") -> None:
-        self._read = read
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
-        self._setting = setting
-        self._watches: dict[str, _Watch] = {}
+        self._now = clock
+        self._kept: dict[tuple[bytes, bytes], _Kept] = {}
 
-    def __len__(self) -> int:
-        return len(self._watches)
+    async def answer(self, request: Request, read: Handler, period: float) -> Response:
+        """Return the answer that is kept for this path and query, or read it if there is none or it is too old.
 
-    def check(self, paths: Sequence[str]) -> None:
-        """See whether these may be watched too.
-
-        Raises:
-            BusyError: too many different ones are watched already.
-        """
-        new = {path for path in paths if path not in self._watches}
-        if len(self._watches) + len(new) > self._most:
-            raise BusyError("reads that dashboards watch", self._most, self._setting)
-
-    @contextlib.contextmanager
-    def watch(self, paths: Sequence[str]) -> Iterator[View]:
-        """Watch these reads within the block.
+        A caller that sends `Cache-Control: no-cache` gets an answer of at most a second ago, so that a page shows
+        what its action did. A slow read is kept for longer all the same.
 
         Raises:
-            BusyError: too many different ones are watched already.
+            BusyError: dashboards poll too many different reads already.
         """
-        self.check(paths)
-        changed = asyncio.Event()
-        watches = [self._join(path, changed) for path in paths]
-        try:
-            yield View(watches, changed)
-        finally:
-            for watch in watches:
-                self._leave(watch, changed)
+        kept = self._find((request.scope["raw_path"], request.scope["query_string"]))
+        is_fresh_wanted = "no-cache" in request.headers.get("cache-control", "")
+        async with kept.lock:
+            begun = self._now()
+            if kept.answer is None or begun >= (kept.fresh_until if is_fresh_wanted else kept.until):
+                kept.answer = await _read(request, read)
+                ended = self._now()
+                slow = ended + (ended - begun) * SHARE
+                kept.fresh_until, kept.until = max(begun + PERIOD, slow), max(begun + period, slow)
+            return kept.answer
 
-    def _join(self, path: str, changed: asyncio.Event) -> _Watch:
-        watch = self._watches.setdefault(path, _Watch(path))
-        watch.watchers.add(changed)
-        watch.joined.set()
-        if watch.task is None:
-            watch.task = asyncio.create_task(self._keep(watch), name=f"dashboard {path}")
-        if watch.seen is not None:
-            changed.set()
-        return watch
-
-    def _leave(self, watch: _Watch, changed: asyncio.Event) -> None:
-        watch.watchers.discard(changed)
-        if not watch.watchers and watch.task is not None and self._watches.get(watch.path) is watch:
-            watch.task.cancel()
-            del self._watches[watch.path]
-
-    async def _keep(self, watch: _Watch) -> None:
-        while True:
-            begun = time.monotonic()
-            watch.joined.clear()
-            seen = await self._read(watch.path)
-            if seen != watch.seen:
-                watch.seen = seen
-                watch.version += 1
-                for changed in watch.watchers:
-                    changed.set()
-            await asyncio.sleep(max(PERIOD, (time.monotonic() - begun) * SHARE))
-            with contextlib.suppress(TimeoutError):
-                # Whoever has just acted joins anew, and wants to see what came of it.
-                async with asyncio.timeout(begun + _period_of(watch.path) - time.monotonic()):
-                    await watch.joined.wait()
+    def _find(self, key: tuple[bytes, bytes]) -> _Kept:
+        kept = self._kept.get(key)
+        if kept is None:
+            now = self._now()
+            self._kept = {one: entry for one, entry in self._kept.items() if entry.lock.locked() or entry.until > now}
+            if len(self._kept) >= self._most:
+                raise BusyError("reads that dashboards poll", self._most, "MAX_WATCHES")
+            kept = self._kept[key] = _Kept()
+        return kept
 
 
-def _period_of(path: str) -> float:
-    """How often a read is repeated at most, in seconds."""
-    return next((period for start, period in DEAR.items() if path.startswith(start)), PERIOD)
+def polled(read: Handler, period: float = PERIOD) -> Handler:
+    """Serve a read through the cache. The answer must be the same for every caller who may read it."""
+
+    async def serve(request: Request) -> Response:
+        polls: Polls = request.app.state.polls
+        return await polls.answer(request, read, period)
+
+    return serve
+
+
+async def _read(request: Request, read: Handler) -> Response:
+    """Read anew. An error is an answer too, so that it is kept and logged once for all pages."""
+    node: Coordinator = request.app.state.node
+    if not node.is_ready:  # not an error here: each page asks every second, and each error is logged
+        return Json({"message": f"not connected to the broker: {node.problem}"}, 503)
+    try:
+        return await read(request)
+    except CoordinatorError as error:
+        return answer_to(error)

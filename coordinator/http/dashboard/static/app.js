@@ -4,8 +4,8 @@ import { carryOut } from "/dashboard/actions.js";
 import { call, forgetToken, keepToken, token } from "/dashboard/api.js";
 import { say } from "/dashboard/ask.js";
 import { h, morph } from "/dashboard/dom.js";
-import { number } from "/dashboard/format.js";
-import { Stream } from "/dashboard/stream.js";
+import { number, setClock } from "/dashboard/format.js";
+import { Poller } from "/dashboard/polling.js";
 import { VIEWS } from "/dashboard/views.js";
 
 const MENU = [
@@ -22,14 +22,12 @@ const TICK = 1000;
 const SUMMARY = "/dashboard/summary";
 
 const main = document.getElementById("main");
-const state = { view: VIEWS[""], name: "", query: {}, parts: [], summary: null, isOpen: false };
+const state = { view: VIEWS[""], name: "", query: {}, parts: [], summary: undefined, isOpen: false };
 
-const stream = new Stream({
-  onParts(parts) {
-    for (const [place, part] of Object.entries(parts)) {
-      if (Number(place) === 0) state.summary = part.status === 200 ? part.body : null;
-      else state.parts[place - 1] = part;
-    }
+const poller = new Poller({
+  onPart(place, part) {
+    if (place === 0) state.summary = part;
+    else state.parts[place - 1] = part;
     show();
   },
   onState(live, why) {
@@ -56,8 +54,7 @@ function open() {
   [state.name, state.query] = readPlace();
   state.view = VIEWS[state.name];
   state.parts = [];
-  state.view.opened?.(state.query);
-  stream.watch([SUMMARY, ...state.view.reads(state.query)]);
+  poller.watch([SUMMARY, ...state.view.reads(state.query)]);
   if (state.name !== "search") document.getElementById("q").value = "";
   const title = state.view.title(state.query);
   document.title = `${title} – Batch coordinator`;
@@ -76,13 +73,13 @@ function open() {
 }
 
 function show() {
-  const { view, query, parts } = state;
-  morph(main, h("main", {}, h("h1", {}, view.title(query)), view.show(parts, query)));
+  const { view, query, parts, summary } = state;
+  morph(main, h("main", {}, h("h1", {}, view.title(query)), view.show(parts, query, summary)));
   morph(document.getElementById("nav"), h("nav", {}, MENU.map(entry)));
 }
 
 function entry([name, label]) {
-  const { summary } = state;
+  const summary = state.summary?.status === 200 ? state.summary.body : null;
   const count = {
     seeds: summary && summary.seeds.running + summary.seeds.released,
     workers: summary?.workers.known,
@@ -108,7 +105,7 @@ function filterBy(name, value) {
 }
 
 function askForToken(why) {
-  stream.stop();
+  poller.watch([]);
   state.isOpen = false; // else the next tick would put the view back in place of the form
   state.parts = [];
   const form = h(
@@ -141,6 +138,7 @@ function askForToken(why) {
 async function begin() {
   try {
     const who = await call("GET", "/dashboard/who");
+    setClock(who.at);
     const may = (role) => who.roles.includes(role) || who.roles.includes("administrator");
     document.body.dataset.manager = may("manager") ? "yes" : "no";
     document.getElementById("leave").hidden = !token();
@@ -171,7 +169,7 @@ document.addEventListener("input", (event) => {
 });
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
-  if (button) carryOut(button, () => stream.watch([SUMMARY, ...state.view.reads(state.query)]));
+  if (button) carryOut(button, () => poller.watch([SUMMARY, ...state.view.reads(state.query)]));
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea, dialog"))

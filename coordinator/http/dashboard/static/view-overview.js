@@ -62,14 +62,13 @@ function troubles(summary, queues, waiting) {
 export const overview = {
   title: () => "Overview",
   reads: () => [
-    "/dashboard/summary",
     "/seed?sort=-rate&limit=8",
     "/seed?state=running&sort=-available&limit=50",
     "/batch/held?limit=8",
     "/queue?limit=200",
   ],
-  tick: ([, fastest]) => fastest?.status === 200 && sample(fastest.body.seeds),
-  show([summary, fastest, waiting, held, queues]) {
+  tick: ([fastest]) => fastest?.status === 200 && sample(fastest.body.seeds),
+  show([fastest, waiting, held, queues], query, summary) {
     if (summary?.status !== 200) return [absent(summary)];
     return [
       ...tiles(summary),

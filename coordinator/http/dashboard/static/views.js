@@ -8,7 +8,7 @@ import { seed, seeds } from "/dashboard/view-seeds.js";
 import { worker, workers } from "/dashboard/view-workers.js";
 
 /**
- * A view is `{title(query), reads(query), show(parts, query), tick?(parts), opened?(query)}`: what it watches, and what
+ * A view is `{title(query), reads(query), show(parts, query, summary), tick?(parts)}`: what it polls, and what
  * it makes of that. `show` is called with each change and once a second, and only what differs is touched.
  */
 export const VIEWS = { "": overview, seeds, seed, workers, worker, batches, queues, dead, letter, cluster, search };
