@@ -1,1 +1,1 @@
-"""The HTTP shim: it translates routes to what the node does."""
+"""The HTTP side: it translates requests into calls of the coordinator."""

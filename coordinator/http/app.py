@@ -1,4 +1,4 @@
-"""The shim's application: the route table, served under both prefixes behind the guard."""
+"""The HTTP application: the route table, served under both prefixes behind the guard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coordinator.http.dashboard.polling import Polls
 from coordinator.http.dashboard.static_files import FILES
 from coordinator.http.limits import Limits
 from coordinator.http.openapi import Endpoint
-from coordinator.http.requests import RawPaths
+from coordinator.http.paths import RawPaths
 from coordinator.http.responses import HANDLERS
 from coordinator.http.routes import DASHBOARD, ENDPOINTS, OTHERS, PREFIXES, description, openapi
 from coordinator.node.coordinator import Coordinator
@@ -24,14 +24,14 @@ from coordinator.tokens import Tokens
 
 
 def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
-    """The application that serves a node; it answers 503 while the node has no session.
+    """Make the application of a coordinator. It answers 503 while the coordinator has no session.
 
     Args:
-        node: the node.
-        tokens: who may do what; by default what the node's settings say.
+        node: the coordinator.
+        tokens: the tokens and their roles; by default those that the settings name.
 
     Raises:
-        CoordinatorError: the settings name tokens that cannot be read.
+        CoordinatorError: the tokens cannot be read.
     """
     settings = node.settings
     limits = Limits.of(settings)
@@ -53,7 +53,7 @@ def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
         middleware=[Middleware(RawPaths), guard],
         exception_handlers=HANDLERS,
     )
-    app.router.redirect_slashes = False  # an unknown route is 404 in JSON, not a way to another
+    app.router.redirect_slashes = False  # an unknown route is 404 in JSON, and never a redirect
     app.state.node = node
     app.state.limits = limits
     app.state.tokens = tokens
@@ -63,7 +63,10 @@ def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
 
 
 def _routes() -> list[BaseRoute]:
-    """One route for a path, whatever its methods: a second one would answer 404 to the methods of the first."""
+    """Make one route for each path, for all of its methods.
+
+    Of two routes with one path, the framework asks only the first, which would refuse the methods of the second.
+    """
     paths: dict[str, dict[str, Endpoint]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {}).update(dict.fromkeys(endpoint.methods, endpoint))
@@ -82,6 +85,6 @@ def _route(path: str, methods: Mapping[str, Endpoint]) -> Route:
         return await endpoint.handler(request)
 
     route = Route(path, serve, methods=list(methods))
-    # The framework lets HEAD in wherever GET is; here a GET may fetch, ack or release.
+    # The framework adds HEAD to every GET. Here a GET may fetch, ack or release, and a HEAD must not do that.
     route.methods = set(methods)
     return route

@@ -1,4 +1,4 @@
-"""What each request must pass before it is served: its site, its token, its rate."""
+"""The checks before a request is served: where it comes from, its token, its rate."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from coordinator.http.responses import Json
 from coordinator.tokens import ANYBODY, Caller, Roles, Tokens
 
 OPEN: Final = frozenset({"/health/live", "/health/ready"})
-"""What anybody may call at any rate: whoever restarts what does not answer must not be kept out."""
+"""Paths without a token and without a rate limit: a supervisor that gets no answer here restarts the process."""
 SCHEME: Final = "bearer"
 CHALLENGE: Final = 'Bearer realm="coordinator"'
 OWN_SITES: Final = frozenset({"same-origin", "none"})
 NOBODY: Final = Caller("", frozenset())
 LOCALHOST: Final = "localhost"
 KNOWN: Final = 1024
-"""Addresses of which it is kept what was found out: each request asks three times."""
+"""Parsed addresses to keep, since each request needs three."""
 IPV6, IPV6_NETWORK = 6, 64
 
 
@@ -36,12 +36,12 @@ class Guard:
     """Refuses requests from other sites (403), without a valid token (401), and too many of them (429).
 
     Args:
-        app: what serves the others; it finds the `Caller` in the request's state.
-        prefixes: below these a browser may come from its own site only.
+        app: serves all other requests; it finds the `Caller` in the request's state.
+        prefixes: below these, a request of a browser must come from a page of this server.
         files: paths of static files. They hold no data, so they need no token, but they count for the rate.
-        tokens: who may do what.
+        tokens: the tokens and their roles.
         rate: requests a second for each token, and for each address without one; 0 for any number.
-        bodies: counts what each request has of its body in memory.
+        bodies: counts the bytes of bodies in memory.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Guard:
             await (refusal or self._app)(scope, receive, send)
 
     def _admit(self, scope: Scope) -> Json | None:
-        """Note who calls, or say why not."""
+        """Store the caller in the request's state, or return the refusal."""
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
         if scope["path"].startswith(self._prefixes) and is_from_another_site(headers):
@@ -98,16 +98,16 @@ class Guard:
 
 
 def caller_of(request: Request) -> Caller:
-    """Who calls."""
+    """Return the caller."""
     caller: Caller = request.state.caller
     return caller
 
 
 def check_role(caller: Caller, allowed: Roles) -> None:
-    """Let the caller go on.
+    """Check that one of the caller's roles is allowed.
 
     Raises:
-        ForbiddenError: none of its roles may do this.
+        ForbiddenError: no role of the caller is allowed.
     """
     if not caller.may(allowed):
         has, takes = ", ".join(sorted(caller.roles)), " or ".join(sorted(allowed | {"administrator"}))
@@ -115,19 +115,19 @@ def check_role(caller: Caller, allowed: Roles) -> None:
 
 
 def check_worker(caller: Caller, worker: str) -> None:
-    """Let the caller act as this worker.
+    """Check that the caller may act as this worker.
 
     Raises:
-        ForbiddenError: its token is bound to another.
+        ForbiddenError: the token is bound to another worker.
     """
     if caller.worker not in {None, worker}:
         raise ForbiddenError(f"the token {caller.name} is bound to the worker {caller.worker}")
 
 
 def is_from_another_site(headers: Mapping[str, str]) -> bool:
-    """Whether a browser sent this on behalf of a page of another origin.
+    """Return whether a browser sent this for a page of another origin.
 
-    Browsers say so by `Sec-Fetch-Site`, and older ones, where it matters, by `Origin`; other clients send neither.
+    Browsers send `Sec-Fetch-Site`; older ones send `Origin` with a request that may act. Other clients send neither.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -137,9 +137,9 @@ def is_from_another_site(headers: Mapping[str, str]) -> bool:
 
 
 def _is_named_well(scope: Scope, headers: Mapping[str, str]) -> bool:
-    """Whether a server on loopback is called by a name of loopback, or by none.
+    """Return whether the request names this server as a server on loopback may be named.
 
-    Else a page could have its own name resolve to loopback, and would then be of the server's own site.
+    Otherwise the owner of a page could let its own name resolve to loopback, and the page would count as this server's.
     """
     server, host = scope.get("server"), headers.get("host", "")
     if server is None or not _is_loopback(server[0]) or not host:
@@ -160,14 +160,14 @@ def _is_loopback(text: str) -> bool:
 
 
 def _address(scope: Scope) -> str:
-    """Whom to count a request for that has no token."""
+    """Return what to count a request without a token for."""
     client = scope.get("client")
     return "unknown" if client is None else _household(str(client[0]))
 
 
 @lru_cache(maxsize=KNOWN)
 def _household(text: str) -> str:
-    """The client's address; of IPv6 its network, for a client has as many addresses there as it likes."""
+    """Return the client's address; for IPv6 its network, since a client there has as many addresses as it wants."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Routes of workers: fetch, ack, give back, results; and who holds what."""
+"""Routes of batches: fetch, ack, give back, results, and the list of held batches."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from coordinator.parsing import check_tags, check_worker_id
 
 MAX_WAIT = 60.0
 MOST_PATIENCE = 1.0
-"""Seconds that a worker waits which gets nothing because it was asked to drain: it should learn so soon."""
+"""Seconds that a draining worker waits for its empty answer, so that it learns soon that it drains."""
 
 
 async def fetch(request: Request) -> Response:
-    """Fetch batches, waiting for the first if asked to."""
+    """Fetch batches, and wait for the first if the caller wants to."""
     session = session_of(request)
     tags = check_tags(request.query_params.getlist("tags"))
     settings = settings_of(request)
@@ -53,8 +53,8 @@ async def fetch(request: Request) -> Response:
             if wait:
                 share.take(1)
             leases = await unless(gone, session.leases.fetch(worker, tags, most, wait)) or []
-        await asyncio.sleep(0)  # whoever went away just as they came is known to be gone by then
-        if leases and gone.done():  # nobody would ack them
+        await asyncio.sleep(0)  # lets a client that went away at this moment be noticed
+        if leases and gone.done():  # the client could not ack them
             await session.leases.give_back([lease.handle for lease in leases])
         leases = [lease for lease in leases if session.leases.is_held(lease)]  # a release may have come in between
         batches = [lease.batch.encode(handle=lease.handle, redelivered=lease.redelivered) for lease in leases]
@@ -67,21 +67,21 @@ async def fetch(request: Request) -> Response:
 
 
 async def ack(request: Request) -> Response:
-    """The worker has taken these batches; an alarm of the broker stops no ack."""
+    """Ack batches. This works even while the broker has an alarm."""
     session = session_of(request)
     ids = await ids_of(request)
     return _settled(ids, await session.leases.ack(ids, caller_of(request).worker), "acked")
 
 
 async def give_back(request: Request) -> Response:
-    """The worker gives these batches back without fault."""
+    """Give batches back, without counting a failure."""
     session = await acting_session(request)
     ids = await ids_of(request)
     return _settled(ids, await session.leases.give_back(ids, caller_of(request).worker), "given back")
 
 
 async def results(request: Request) -> Response:
-    """What an HTTP worker made of a batch, confirmed before the answer."""
+    """Publish the results of a batch; the response follows the broker's confirm."""
     session = await acting_session(request)
     made, body = await model_of(request, BatchResults)
     check_worker(caller_of(request), made.worker)
@@ -90,7 +90,7 @@ async def results(request: Request) -> Response:
 
 
 async def held(request: Request) -> Response:
-    """Which worker holds which batch, and since when."""
+    """List the held batches with their workers."""
     session: Session = session_of(request)
     sort = choice_of(request, "sort", both_ways(HELD_SORTS)) or "since"
     wanted = {name: one for name in ("worker", "seed", "batch") if (one := request.query_params.get(name))}
@@ -99,7 +99,7 @@ async def held(request: Request) -> Response:
 
 
 def _default_worker(request: Request) -> str:
-    """Who fetches without saying so: the worker that the token is bound to, else the client's address."""
+    """Return the worker of a fetch that names none: the one that the token is bound to, else the client's address."""
     address = request.client.host if request.client else "unknown"
     return caller_of(request).worker or address
 

@@ -1,4 +1,4 @@
-"""Routes of events: what happened, and what happens."""
+"""Routes of events: past ones as a list, new ones as a stream."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from coordinator.node.events import Events
 
 COMMENT_EVERY: Final = 15.0
 CAUGHT_UP: Final = 1000
-"""Events that one who comes back is told at most of what it has missed."""
+"""Missed events that a client gets at most when it reconnects."""
 
 
 async def events(request: Request) -> Response:
-    """Tell what happened, newest last."""
+    """List past events, the newest last."""
     most = settings_of(request).max_list
     limit = count_of(request, "limit", min(PAGE, most), 1, most)
     after = request.query_params.get("after")
@@ -33,7 +33,7 @@ async def events(request: Request) -> Response:
 
 
 async def stream(request: Request) -> Response:
-    """Tell what happens as it does, and first what has since the event that the caller had last."""
+    """Stream events as they happen, after those since the last one that the client got."""
     last = request.headers.get("last-event-id")
     after = Key.parse(last) if last else None
     wanted, known = _wanted(request), session_of(request).events
@@ -50,10 +50,10 @@ async def _stream(request: Request, events: Events, wanted: Wanted, after: Key |
         share.take(1)
         await follower.begun.wait()
         yield b": events as they happen\n\n"
-        told: set[str] = set()
+        sent: set[str] = set()
         if after is not None:
             for missed in (await events.read(wanted, after, CAUGHT_UP))[0]:
-                told.add(missed["id"])
+                sent.add(missed["id"])
                 yield _event(missed)
         while True:
             try:
@@ -67,7 +67,7 @@ async def _stream(request: Request, events: Events, wanted: Wanted, after: Key |
             if follower.left_out:
                 yield b": %d events left out\n\n" % follower.left_out
                 follower.left_out = 0
-            if new["id"] not in told:
+            if new["id"] not in sent:
                 yield _event(new)
 
 

@@ -1,4 +1,4 @@
-"""One example of each body, for the API's description; each validates as what it is an example of."""
+"""One valid example of each body, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ DEAD: Final = {
 }
 
 
-def _results(**told: object) -> dict[str, object]:
-    return {"message": "1 done", "results": [{"id": SEED, "status": 200, "message": "done", **told}]}
+def _results(**fields: object) -> dict[str, object]:
+    return {"message": "1 done", "results": [{"id": SEED, "status": 200, "message": "done", **fields}]}
 
 
 EXAMPLES: Final[dict[str, object]] = {

@@ -1,4 +1,4 @@
-"""Routes beside the API: health, metrics, and a page to begin with."""
+"""Routes of health and metrics."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from coordinator.node.coordinator import Coordinator
 
 
 async def live(_: Request) -> Response:
-    """The process runs."""
+    """Answer that the process runs."""
     return Json({"message": "alive"})
 
 
 async def ready(request: Request) -> Response:
-    """It can do its work: connected, caught up, and the broker takes messages."""
+    """Answer whether it can work: connected, the registry is read, and the broker accepts messages."""
     try:
         session = await acting_session(request)
     except BrokerUnavailableError as error:
@@ -28,6 +28,6 @@ async def ready(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus, as of now."""
+    """Return the metrics for Prometheus."""
     node: Coordinator = request.app.state.node
     return Response(await exposition(node), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,4 +1,4 @@
-"""Items that stream in over HTTP: a JSON array, or one item a line."""
+"""Adds the items of a request to a seed's queue as they arrive: a JSON array, or one item a line."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ OPEN_CONFIRMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a call that adds items may do.
+    """The limits of a call that adds items.
 
     Attributes:
         page: items in a page.
         line: bytes of a line.
         array: bytes of an array.
-        pause: seconds until the next bytes must be there.
-        bounds: of strings and nesting.
+        pause: seconds within which the next bytes must arrive.
+        bounds: limits of strings and nesting.
     """
 
     page: int
@@ -38,12 +38,12 @@ class Limits:
 
 
 class Ingest:
-    """One call's items on their way to a seed's queue; `confirmed` counts those that the broker has.
+    """Moves the items of one call to a seed's queue; `confirmed` counts those that the broker confirmed.
 
     Args:
-        session: the node's.
-        seed: where they go.
-        limits: how large they may be.
+        session: the coordinator's session.
+        seed: the seed.
+        limits: the limits of the call.
         memory: counts the bytes that are not confirmed yet.
         array: held while an array is decoded.
     """
@@ -60,18 +60,18 @@ class Ingest:
         self._is_seed_there = False
 
     async def run(self, body: AsyncIterator[bytes], *, is_one_value: bool = False) -> None:
-        """Take everything in, at the broker's pace.
+        """Add all items, as fast as the broker confirms them.
 
         Args:
             body: an array, or one item a line.
-            is_one_value: whether it is said to be one JSON value, which cannot be blank; no lines at all are no fault.
+            is_one_value: whether the media type is JSON. Then a blank body is an error; otherwise it has no lines.
 
         Raises:
-            InvalidInputError: an item does not validate. Of an array nothing is accepted then; of lines, all before.
-            OverLimitError: an array or a line is larger than it may be; of lines, all before are accepted.
-            TooSlowError: the body pauses too long; as above.
-            BusyError: all requests together are too much; as above.
-            BrokerUnavailableError: not all is confirmed.
+            InvalidInputError: an item does not validate. Nothing of an array is accepted then; of lines, all before it.
+            OverLimitError: an array or a line is too large; all lines before it are accepted.
+            TooSlowError: the body pauses too long; all lines before are accepted.
+            BusyError: all requests together are too large; all lines before are accepted.
+            BrokerUnavailableError: the broker did not confirm all items.
         """
         chunks = _in_time(body, self._limits.pause)
         first, lines = b"", 0
@@ -86,7 +86,7 @@ class Ingest:
                 await self._take_array(first, chunks)
             else:
                 await self._take_lines(first, chunks, lines)
-        except asyncio.CancelledError:  # there is no time left to wait for what is open
+        except asyncio.CancelledError:  # the process stops: there is no time to wait for open confirms
             for task in self._open:
                 task.cancel()
             raise
@@ -115,7 +115,7 @@ class Ingest:
                 await self._send(*page.take())
 
     async def _read_lines(self, page: _Page, chunks: AsyncIterator[bytes], number: int) -> None:
-        """Cut chunks into lines; of a line that is not whole yet, no more is kept than a line may have."""
+        """Cut chunks into lines. A line that is not whole yet is kept up to the limit of a line."""
         rest = bytearray()
         async for chunk in chunks:
             await self._make_room(len(chunk))
@@ -134,7 +134,7 @@ class Ingest:
             await self._send(*page.take())
 
     async def _send(self, inner: bytes, count: int, size: int = 0) -> None:
-        """Publish a page, once not too many others are open; `size` is what was counted of it."""
+        """Publish a page when fewer than `OPEN_CONFIRMS` are open; `size` is what the memory limit counts for it."""
         if not self._is_seed_there:
             await self._session.catalog.ensure(self._seed)
             self._is_seed_there = True
@@ -143,9 +143,9 @@ class Ingest:
         self._open.add(asyncio.create_task(self._put(inner, count, size), name="page"))
 
     async def _make_room(self, size: int) -> None:
-        """Wait until so many bytes fit beside the others, as long as pages of this call are what they wait for.
+        """Wait until this many bytes fit, while pages of this call are open.
 
-        A stream that is refused when the broker is slow would have to begin anew; one that waits goes on.
+        Otherwise a slow broker would make the call fail, and the client would have to send everything again.
         """
         while self._open and not self._memory.has_room(size):
             await self._confirm_one()
@@ -167,24 +167,24 @@ class Ingest:
             self._memory.give(size)
 
     async def _settle(self) -> None:
-        """Wait for all that is open, whatever becomes of any of it."""
+        """Wait for all open pages, even if one fails."""
         for outcome in await asyncio.gather(*self._open, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
 
 
 def check_line(line: bytes | bytearray, number: int, most: int) -> None:
-    """Refuse a line that is too long.
+    """Check the length of a line.
 
     Raises:
-        OverLimitError: it is; its number is named.
+        OverLimitError: the line is too long; the error has its number.
     """
     if len(line) > most:
         raise OverLimitError(f"line {number}", most, "bytes", "MAX_LINE")
 
 
 class _Page:
-    """Lines that make the next page, each validated when it comes."""
+    """Collects the lines of the next page, and validates each."""
 
     def __init__(self, limits: Limits, memory: Share) -> None:
         self._limits = limits
@@ -197,12 +197,12 @@ class _Page:
         return len(self._lines)
 
     def add(self, line: bytes, number: int) -> bool:
-        """Take a line in; whether the page is full.
+        """Add a line; return whether the page is full.
 
         Raises:
             OverLimitError: the line is too long.
-            InvalidInputError: the line is no item; its number is named.
-            BusyError: all requests together are too much.
+            InvalidInputError: the line is not an item; the error has its number.
+            BusyError: all requests together are too large.
         """
         check_line(line, number, self._limits.line)
         text = line.strip()
@@ -220,14 +220,14 @@ class _Page:
         return len(self._lines) >= self._limits.page or self._size >= PAGE_BYTES
 
     def take(self) -> tuple[bytes, int, int]:
-        """The page's text, how many items it holds, and what was counted of it; the next begins empty."""
+        """Return the page's text, the number of its items and its counted size, and begin the next page."""
         lines, size = self._lines, self._size
         self._lines, self._size = [], 0
         return b",".join(lines), len(lines), size
 
 
 def _check_array(body: bytes, limits: Limits) -> list[tuple[bytes, int]]:
-    """Validate an array of any length and cut it into pages, each item's text as it was."""
+    """Validate an array and cut it into pages. The text of each item stays the same."""
     try:
         items = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -242,7 +242,7 @@ def _check_array(body: bytes, limits: Limits) -> list[tuple[bytes, int]]:
 
 
 def _placed(fault: tuple[str, str], offset: int) -> tuple[str, str]:
-    """A fault's place within its page as its place in the whole array."""
+    """Turn the index of a fault in its page into its index in the array."""
     field, what = fault
     head, dot, rest = field.partition(".")
     return (f"{int(head) + offset}{dot}{rest}", what) if head.isdigit() else fault
@@ -255,10 +255,10 @@ async def _joined(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[b
 
 
 async def _in_time(body: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
-    """The chunks, none of which may let wait for itself too long.
+    """Give the chunks; each must arrive in time.
 
     Raises:
-        TooSlowError: one does.
+        TooSlowError: a chunk does not arrive in time.
     """
     while True:
         try:

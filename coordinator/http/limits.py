@@ -1,4 +1,4 @@
-"""How much at once: bytes of bodies in memory, calls that wait."""
+"""Limits over all requests: bytes of bodies in memory, calls that wait."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from coordinator.settings import Settings
 
 
 class Limit:
-    """Lets through so much at once, over all requests.
+    """Counts an amount over all requests, up to a limit.
 
     Args:
-        what: what is counted, for the error's sentence.
-        limit: how much.
-        setting: the setting that says so.
+        what: what is counted, for the error message.
+        limit: the largest amount.
+        setting: the setting that sets it.
     """
 
     def __init__(self, what: str, limit: int, setting: str) -> None:
@@ -30,7 +30,7 @@ class Limit:
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Share]:
-        """A share of one request's, which ends with the block."""
+        """Give one request its share, and give all of it back at the end of the block."""
         share = Share(self)
         try:
             yield share
@@ -38,55 +38,55 @@ class Limit:
             share.give(share.taken)
 
     def has_room(self, amount: int) -> bool:
-        """Whether this much may come in now."""
+        """Return whether this much more fits."""
         return self.used + amount <= self._limit
 
     def check(self, amount: int) -> None:
-        """See that this much may come in now.
+        """Check that this much more fits.
 
         Raises:
-            BusyError: it would be too much.
+            BusyError: it does not fit.
         """
         self.take(amount)
         self.give(amount)
 
     def take(self, amount: int) -> None:
-        """Let this much in.
+        """Count this much.
 
         Raises:
-            BusyError: it would be too much.
+            BusyError: it does not fit.
         """
         if not self.has_room(amount):
             raise BusyError(self._what, self._limit, self._setting)
         self.used += amount
 
     def give(self, amount: int) -> None:
-        """Let this much out."""
+        """Count this much less."""
         self.used -= amount
 
 
 class Share:
-    """What one request has of a limit."""
+    """What one request counts for."""
 
     def __init__(self, limit: Limit) -> None:
         self.taken = 0
         self._limit = limit
 
     def has_room(self, amount: int) -> bool:
-        """Whether there is this much more."""
+        """Return whether this much more fits."""
         return self._limit.has_room(amount)
 
     def take(self, amount: int) -> None:
-        """Take more.
+        """Count more.
 
         Raises:
-            BusyError: there is no more.
+            BusyError: it does not fit.
         """
         self._limit.take(amount)
         self.taken += amount
 
     def give(self, amount: int) -> None:
-        """Give some back."""
+        """Count less."""
         self._limit.give(amount)
         self.taken -= amount
 
@@ -98,11 +98,11 @@ class Limits:
     bodies: Limit
     polls: Limit
     array: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """One array of items is validated at a time: decoded it takes many times its text."""
+    """Held while an array of items is validated: decoded, it takes many times the memory of its text."""
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """As wide as the settings say."""
+        """Return the limits of the settings."""
         return cls(
             bodies=Limit("bytes of bodies", settings.max_buffered, "MAX_BUFFERED"),
             polls=Limit("calls that wait", settings.max_polls, "MAX_POLLS"),
@@ -110,6 +110,6 @@ class Limits:
 
 
 def limits_of(request: Request) -> Limits:
-    """The application's limits."""
+    """Return the application's limits."""
     limits: Limits = request.app.state.limits
     return limits

@@ -1,6 +1,6 @@
-"""Metrics for Prometheus. All of it is gathered when it is asked for; what works meanwhile adds integers at most.
+"""Metrics for Prometheus, collected for each request. Between requests, the other modules only count.
 
-Labels are bounded: never a seed's or a worker's id, and of work queues no more than `MOST_QUEUES`.
+Labels are bounded: they never hold the id of a seed or a worker, and at most `MOST_QUEUES` work queues.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from coordinator.node.releases.commands import RELEASE_SEED, RELEASE_WORKER
 from coordinator.node.wiring import Session
 
 MOST_QUEUES: Final = 50
-"""Work queues that are told apart; the emptier ones beyond are added up as `OTHER`."""
+"""Work queues with a label of their own; the emptier ones are added up as `OTHER`."""
 OTHER: Final = "other"
 DEAD_KINDS: Final = ("batch", "page", "return", "command", "presence")
-"""Told from the start: a counter that first shows as 1 has never increased, to Prometheus."""
+"""Kinds that are 0 from the start: for Prometheus, a counter that begins at 1 did not increase."""
 WATCHED: Final = (topology.DEAD, topology.RETURNS, topology.SUSPECTS, topology.COMMANDS, topology.NEW_SEEDS)
-"""Queues of fixed names, whose depth is told."""
+"""Queues with fixed names, whose depth is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A work queue as this coordinator sees it; `eligible` are the workers that may take from it."""
+    """A work queue as this coordinator sees it; `eligible` counts the workers that may take from it."""
 
     queue: str
     queued: int
@@ -45,7 +45,7 @@ class Lane:
 
 
 async def exposition(node: Coordinator) -> bytes:
-    """All metrics as of now, in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     metrics = [*_of_process(node), *_of_tally(node.counters)]
@@ -187,7 +187,7 @@ async def _depths(session: Session) -> dict[str, int]:
     for queue in WATCHED:
         try:
             depth = await session.reader.depth(queue)
-        except QueueSilentError:  # better no figure than a wrong one
+        except QueueSilentError:  # no figure is better than a wrong one
             continue
         if depth is not None:
             depths[queue] = depth.ready

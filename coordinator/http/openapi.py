@@ -1,4 +1,4 @@
-"""The API's description, made from the route table and the models themselves."""
+"""The OpenAPI document, made from the route table and the models."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ JSON: Final = "application/json"
 ABOUT: Final = """\
 Hands a crawl's items to workers in batches, and takes them back on command.
 
-The same routes stand below both prefixes. An id in a path is percent-encoded, or not where it is plain; a last segment
-`/items` or `/retry` is the route unless it is encoded. Every answer is JSON with an optional `message`, and none may be
-cached: even a `GET` may act. A call repeated is harmless.
+Both prefixes serve the same routes. An id in a path is percent-encoded; a plain one need not be. A last segment
+`/items` or `/retry` belongs to the route, unless it is encoded. Every response is JSON with an optional `message`.
+Caches must not keep a response, since even a `GET` may act. It does no harm to repeat a call.
 """
 GROUPS: Final = {
     "batch": "batches",
@@ -45,10 +45,10 @@ GUARDED: Final = {
     403: "a token that may not do this, or a browser on another site",
     429: "too many requests, or too much at once: nothing was done",
 }
-"""What whoever is not let in is answered."""
+"""The answers of the checks before each request."""
 FAILURE: Final = 300
 LATER: Final = {429, 503}
-"""Statuses that say when to try again."""
+"""Statuses with a Retry-After header."""
 SCHEME: Final = "bearer"
 ABOUT_TOKENS: Final = "A token that `coordinator token create` made; its roles say what it may do."
 
@@ -63,7 +63,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What may follow on an answer: another operation below the same prefix, and where its id comes from."""
+    """An operation that may follow: it is below the same prefix, and takes its id from this response."""
 
     method: str
     template: str
@@ -76,10 +76,9 @@ def _no_query(_: Settings) -> Mapping[str, Parameter]:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route: its path below the prefix, its methods, and what is said of it.
+    """One route: its path below the prefix, its methods, and its description.
 
-    `roles` are who may call it besides an administrator, None for anybody, without a token too; `links` are what may
-    follow on success.
+    `roles` may call it, and so may an administrator; None means that it needs no token. `links` may follow on success.
     """
 
     path: str
@@ -95,17 +94,17 @@ class Endpoint:
 
     @property
     def template(self) -> str:
-        """The path as OpenAPI writes it."""
+        """Return the path as OpenAPI writes it."""
         return re.sub(r":\w+}", "}", self.path)
 
     @property
     def all_statuses(self) -> dict[int, str]:
-        """What it answers, and what those are answered who are not let in."""
+        """Return its statuses, with those of the checks before it."""
         return dict(sorted((self.statuses | (GUARDED if self.roles is not None else {})).items()))
 
 
 IDS: Final = {"seed": "SeedId", "worker": "WorkerId", "batch": "Handle", "dead": "DeadId"}
-"""What an id in the path is one of, by the last word before it."""
+"""The schema of an id in the path, by the last word before it."""
 
 
 def describe(
@@ -116,13 +115,13 @@ def describe(
     *,
     asks_for_tokens: bool,
 ) -> Schema:
-    """The OpenAPI 3.1 document.
+    """Return the OpenAPI 3.1 document.
 
     Args:
         endpoints: the routes below each prefix.
         prefixes: where they are mounted.
-        others: the routes below none.
-        settings: the limits in force.
+        others: the routes below no prefix.
+        settings: hold the limits.
         asks_for_tokens: whether callers need one.
     """
     answers = [one.answer for one in (*endpoints, *others) if not isinstance(one.answer, str)]
@@ -149,7 +148,7 @@ def describe(
 
 
 def _security(endpoint: Endpoint) -> list[Schema]:
-    """Which roles are enough, each by itself."""
+    """Return the roles, of which one is enough."""
     return [] if endpoint.roles is None else [{SCHEME: [role]} for role in _roles(endpoint.roles)]
 
 
@@ -176,7 +175,7 @@ def _operation(endpoint: Endpoint, method: str, prefix: str, settings: Settings)
 
 
 def _operation_id(method: str, path: str) -> str:
-    """A name for an operation: its method, and the words of its path."""
+    """Return the name of an operation: its method and the words of its path."""
     return "_".join([method.lower(), *re.findall(r"\w+", path)])
 
 
@@ -217,7 +216,7 @@ def _text_header(about: str) -> Schema:
 
 
 def answer_name(endpoint: Endpoint, status: int) -> str:
-    """The schema of an endpoint's answer: calls on ids tell of each id also where one was not found."""
+    """Return the name of a response's schema. A call on several ids has a result for each, even if one is unknown."""
     if not isinstance(endpoint.answer, str) and (
         status < FAILURE or (status == HTTPStatus.NOT_FOUND and issubclass(endpoint.answer, Results))
     ):

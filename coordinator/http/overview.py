@@ -1,4 +1,4 @@
-"""Routes of what there is beside seeds and workers: work queues, coordinators, the broker."""
+"""Routes of work queues, coordinators and the broker."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ async def coordinators(request: Request) -> Response:
 
 
 async def broker(request: Request) -> Response:
-    """Tell of the broker."""
+    """Return the broker's version, nodes and alarms."""
     return Json(broker_view(await session_of(request).overview.broker()))

@@ -1,4 +1,4 @@
-"""Reading requests: ids in paths and bodies, bounded bodies, the session."""
+"""What handlers read from a request: ids, bodies within limits, numbers, and the session."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TypeVar
-from urllib.parse import quote, unquote
 
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
 from coordinator.http.limits import Share
@@ -27,71 +24,27 @@ JSON_TYPES = re.compile(
     r"|application/octet-stream|application/x-www-form-urlencoded"  # the last is what `curl -d` says of any body
 )
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-"""As JSON writes it, but for leading zeros; Python would also take `1_0`, `nan`, and digits of other scripts."""
+"""A number as in JSON, but with leading zeros. Python's own would accept `1_0`, `nan`, and digits of other scripts."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 
-class IdConvertor(Convertor[str]):
-    """An id in a path: it may hold slashes, encoded or not."""
-
-    regex = ".+"
-
-    def convert(self, value: str) -> str:
-        """Decode it; bytes that are no UTF-8 become what no id may hold."""
-        return unquote(value, errors="surrogateescape")
-
-    def to_string(self, value: str) -> str:
-        """Encode all of it, so that it is read as it was whatever it holds."""
-        return quote(value, safe="", errors="surrogateescape").replace(".", "%2E")
-
-
-class SeedIdConvertor(IdConvertor):
-    """A seed's id where a last segment `/items` is a route of its own; an id that ends so is sent encoded."""
-
-    regex = "items|.+(?<!/items)"
-
-
-class DeadIdConvertor(IdConvertor):
-    """A dead letter's id, with the same rule for a last segment `/retry`."""
-
-    regex = "retry|.+(?<!/retry)"
-
-
-register_url_convertor("ident", IdConvertor())
-register_url_convertor("seed", SeedIdConvertor())
-register_url_convertor("dead", DeadIdConvertor())
-
-
-class RawPaths:
-    """Routes by the path as it was sent: `/` and `%2F` in an id are told apart before they are decoded."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "http":
-            scope["path"] = scope["raw_path"].decode(errors="surrogateescape")
-        await self.app(scope, receive, send)
-
-
 def session_of(request: Request) -> Session:
-    """The node's session.
+    """Return the coordinator's session.
 
     Raises:
-        BrokerUnavailableError: there is none now.
+        BrokerUnavailableError: the coordinator has no session now.
     """
     node: Coordinator = request.app.state.node
     return node.session
 
 
 async def acting_session(request: Request) -> Session:
-    """The node's session, for a call that publishes.
+    """Return the coordinator's session, for a call that publishes.
 
     Raises:
-        BrokerUnavailableError: there is none now, or the broker has blocked publishers; nothing was done.
+        BrokerUnavailableError: the coordinator has no session now, or the broker blocks publishers.
     """
     session = session_of(request)
     if await session.writer.is_blocked():
@@ -100,31 +53,31 @@ async def acting_session(request: Request) -> Session:
 
 
 def settings_of(request: Request) -> Settings:
-    """The coordinator's settings."""
+    """Return the coordinator's settings."""
     node: Coordinator = request.app.state.node
     return node.settings
 
 
 def hold(request: Request, amount: int) -> None:
-    """Count bytes of a body that are in memory until the request ends.
+    """Count bytes of a body that stay in memory until the request ends.
 
     Raises:
-        BusyError: the bodies of all requests are too much.
+        BusyError: the bodies of all requests are too large.
     """
     share: Share = request.state.body
     share.take(amount)
 
 
 def media_type(request: Request) -> str:
-    """What the body is said to be, without parameters; empty when nothing is said."""
+    """Return the media type of the body without its parameters; empty if the request has none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def check_content(request: Request) -> None:
-    """Refuse what a body says of itself, unless it may be JSON as it is.
+    """Check that the headers describe a body that may be JSON.
 
     Raises:
-        InvalidInputError: it is something else, or compressed.
+        InvalidInputError: the body has another type, or is compressed.
     """
     kind = media_type(request)
     if kind and not JSON_TYPES.fullmatch(kind):
@@ -135,13 +88,13 @@ def check_content(request: Request) -> None:
 
 
 async def body_of(request: Request) -> bytes:
-    """The body, within its bounds.
+    """Read the body.
 
     Raises:
-        InvalidInputError: it is no JSON, as it says itself.
-        OverLimitError: it is larger than it may be.
-        TooSlowError: it does not come in time.
-        BusyError: the bodies of all requests are too much.
+        InvalidInputError: its headers say that it is not JSON.
+        OverLimitError: it is too large.
+        TooSlowError: it does not arrive in time.
+        BusyError: the bodies of all requests are too large.
     """
     settings = settings_of(request)
     too_large = OverLimitError("the body", settings.max_body, "bytes", "MAX_BODY")
@@ -163,10 +116,10 @@ async def body_of(request: Request) -> bytes:
 
 
 async def json_of(request: Request) -> tuple[object, bytes]:
-    """The body's JSON, decoded and as it came; an empty body is None.
+    """Read the body as JSON; return it decoded and as it was sent. An empty body is None.
 
     Raises:
-        InvalidInputError: it is none; and the errors of `body_of`.
+        InvalidInputError: it is not JSON; and the errors of `body_of`.
     """
     body = await body_of(request)
     if not body.strip():
@@ -178,13 +131,13 @@ async def json_of(request: Request) -> tuple[object, bytes]:
 
 
 def bounds_of(request: Request) -> Bounds:
-    """How large strings and levels may be."""
+    """Return how long strings and how deep levels may be."""
     settings = settings_of(request)
     return Bounds(settings.max_text, settings.max_depth)
 
 
 async def model_of(request: Request, model: type[M], *, ignored: frozenset[str] = frozenset()) -> tuple[M, bytes]:
-    """The body as a model, and as it came; an empty body is all defaults.
+    """Read the body as a model; return that, and the body as it was sent. An empty body gives all defaults.
 
     Args:
         request: the request.
@@ -192,7 +145,7 @@ async def model_of(request: Request, model: type[M], *, ignored: frozenset[str] 
         ignored: fields that a client may send back as it read them.
 
     Raises:
-        InvalidInputError: it is none, or holds strings or levels beyond their limits; and the errors of `json_of`.
+        InvalidInputError: it does not validate, or is over a limit of strings or nesting; and the errors of `json_of`.
     """
     value, body = await json_of(request)
     check_bounds([("body", value)], body, bounds_of(request))
@@ -207,10 +160,10 @@ async def model_of(request: Request, model: type[M], *, ignored: frozenset[str] 
 
 
 def id_of(request: Request) -> str:
-    """The id in the path.
+    """Return the id in the path.
 
     Raises:
-        InvalidInputError: its bytes are no UTF-8.
+        InvalidInputError: its bytes are not UTF-8.
     """
     ident = str(request.path_params["id"])
     if any("\udc80" <= character <= "\udcff" for character in ident):
@@ -219,10 +172,10 @@ def id_of(request: Request) -> str:
 
 
 async def ids_of(request: Request) -> list[str]:
-    """The ids that a call names: the one in its path, or those in its body.
+    """Return the id in the path, or the ids in the body.
 
     Raises:
-        InvalidInputError: the body has none of the three forms, or an id is longer than a string may be.
+        InvalidInputError: the body does not have one of the three forms, or an id is too long.
         OverLimitError: there are too many; and the errors of `json_of`.
     """
     if "id" in request.path_params:
@@ -237,10 +190,10 @@ async def ids_of(request: Request) -> list[str]:
 
 
 def number_of(request: Request, name: str, default: float, least: float, most: float) -> float:
-    """A number in the query.
+    """Return a number of the query.
 
     Raises:
-        InvalidInputError: it is none, or out of its bounds.
+        InvalidInputError: it is not a number, or out of its bounds.
     """
     text = request.query_params.get(name)
     if text is not None and not NUMBER.fullmatch(text):
@@ -252,10 +205,10 @@ def number_of(request: Request, name: str, default: float, least: float, most: f
 
 
 def count_of(request: Request, name: str, default: int, least: int, most: int) -> int:
-    """A whole number in the query.
+    """Return a whole number of the query.
 
     Raises:
-        InvalidInputError: it is none, or out of its bounds.
+        InvalidInputError: it is not a whole number, or out of its bounds.
     """
     value = number_of(request, name, default, least, most)
     if value != int(value):
@@ -264,10 +217,10 @@ def count_of(request: Request, name: str, default: int, least: int, most: int) -
 
 
 def choice_of(request: Request, name: str, among: Sequence[str]) -> str | None:
-    """One of several words in the query; None where it is left out.
+    """Return a word of the query, or None if the query does not have it.
 
     Raises:
-        InvalidInputError: it is none of them.
+        InvalidInputError: the word is not one of those that are allowed.
     """
     value = request.query_params.get(name)
     if value is not None and value not in among:
@@ -277,7 +230,7 @@ def choice_of(request: Request, name: str, among: Sequence[str]) -> str | None:
 
 @contextlib.asynccontextmanager
 async def watched(request: Request) -> AsyncIterator[asyncio.Task[None]]:
-    """Gives a task that ends when the client goes away. The body must have been read before."""
+    """Give a task that ends when the client goes away. Read the body first."""
     gone = asyncio.create_task(_gone(request), name="gone")
     try:
         yield gone
@@ -291,7 +244,7 @@ async def _gone(request: Request) -> None:
 
 
 async def unless(gone: asyncio.Task[None], work: Coroutine[object, object, T]) -> T | None:
-    """Do the work, but stop when the client goes away; then None."""
+    """Do the work; stop and return None when the client goes away."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)

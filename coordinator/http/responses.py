@@ -1,4 +1,4 @@
-"""What the shim answers with: JSON always, and one table from errors to statuses."""
+"""Responses: always JSON, with one table that maps errors to statuses."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ STATUSES: dict[type[CoordinatorError], tuple[int, dict[str, str]]] = {
     BrokerRefusedError: (UNAVAILABLE, LATER),
     ManagementError: (UNAVAILABLE, LATER),
 }
-"""Status and headers by the kind of error."""
+"""Status and headers for each kind of error."""
 
 
 class Json(Response):
-    """A JSON answer; nothing of this API may be kept by a cache, since even a GET may act."""
+    """A JSON response. It forbids caches to keep it, since even a GET may act."""
 
     media_type = "application/json"
 
@@ -52,29 +52,29 @@ class Json(Response):
 
 
 async def on_http_error(_: Request, error: Exception) -> Response:
-    """The framework's own errors: an unknown route, a wrong method."""
+    """Answer an error of the framework: an unknown route, or a wrong method."""
     if not isinstance(error, HTTPException):
         raise error
     return Json({"message": error.detail}, error.status_code, error.headers)
 
 
 async def on_our_error(_: Request, error: Exception) -> Response:
-    """An error of ours."""
+    """Answer an error of ours."""
     if not isinstance(error, CoordinatorError):
         raise error
     return answer_to(error)
 
 
 async def on_gone(_: Request, __: Exception) -> Response:
-    """The client went away while its body was read: nobody hears this."""
+    """Answer a client that went away while its body was read. It does not get this."""
     return Json({"message": "the client went away"}, 400)
 
 
 def answer_to(error: CoordinatorError, **more: object) -> Json:
-    """What an error of ours is answered with; `more` stands beside its message.
+    """Return the response to an error of ours; `more` are fields beside its message.
 
     Raises:
-        CoordinatorError: it is none that a request may cause.
+        CoordinatorError: no request may cause this error.
     """
     found = next((STATUSES[kind] for kind in STATUSES if isinstance(error, kind)), None)
     if found is None:
@@ -82,14 +82,14 @@ def answer_to(error: CoordinatorError, **more: object) -> Json:
     status, headers = found
     if status == UNAVAILABLE:
         log.warning("http.unavailable", problem=str(error))
-    told: dict[str, object] = {"message": str(error), **more}
+    body: dict[str, object] = {"message": str(error), **more}
     if isinstance(error, InvalidInputError):
-        told["errors"] = [{"field": field, "message": what} for field, what in error.problems]
-    return Json(told, status, headers)
+        body["errors"] = [{"field": field, "message": what} for field, what in error.problems]
+    return Json(body, status, headers)
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
-    """Anything else is a fault of this program: logged whole, told in general."""
+    """Answer any other error. It is a fault of this program: the log has all of it, the client learns no details."""
     log.error("http.fault", path=request.url.path, exc_info=error)
     return Json({"message": "internal error; the log has the details"}, 500)
 

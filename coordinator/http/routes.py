@@ -32,14 +32,14 @@ MANAGER: Roles = frozenset({"manager"})
 PRODUCER: Roles = frozenset({"producer"})
 OPERATOR: Roles = frozenset({"operator"})
 READ_SEED = OPERATOR | WORKER
-"""A worker learns from it that the seed of its batches was released."""
+"""A worker reads here that the seed of its batches was released."""
 
 OK = {200: "done"}
 INVALID = {406: "the input does not validate"}
 UNKNOWN = {404: "an id is not known"}
 BUSY = {429: "too many requests"}
 AWAY = {503: "the broker is away or blocked: nothing was done"}
-LARGE = {408: "a body that did not come in time", 413: "over a limit, which is named"}
+LARGE = {408: "a body that did not arrive in time", 413: "over a limit, which the message names"}
 ONE_ID = OK | UNKNOWN | INVALID | AWAY
 ALL_IDS = ONE_ID | LARGE
 READ = OK | INVALID | AWAY
@@ -47,66 +47,68 @@ DONE = {202: "confirmed by the broker"} | INVALID | LARGE | AWAY
 
 
 def list_query(settings: Settings) -> dict[str, Parameter]:
-    """Which part of a list."""
+    """Return the parameters of a part of a list."""
     most = settings.max_list
     limit = {"type": "integer", "minimum": 1, "maximum": most, "default": min(PAGE, most)}
     return {
-        "offset": Parameter("how many to leave out", {"type": "integer", "minimum": 0, "maximum": FAR, "default": 0}),
+        "offset": Parameter("how many to skip", {"type": "integer", "minimum": 0, "maximum": FAR, "default": 0}),
         "limit": Parameter("how many at most", limit),
     }
 
 
 def _sorted(sorts: Sequence[str]) -> Parameter:
-    return Parameter("what to sort by; a leading `-` turns it round", {"type": "string", "enum": both_ways(sorts)})
+    return Parameter(
+        "the field to sort by; a leading `-` reverses the order", {"type": "string", "enum": both_ways(sorts)}
+    )
 
 
-PART = Parameter("a part of the id, in whatever case", {"type": "string"})
+PART = Parameter("a part of the id, in upper or lower case", {"type": "string"})
 
 
 def seed_query(settings: Settings) -> dict[str, Parameter]:
-    """Which seeds, and in which order."""
+    """Return the parameters of a list of seeds."""
     state = Parameter("only those in this state", {"type": "string", "enum": list(seeds.STATES)})
     return {"state": state, "q": PART, "sort": _sorted(SEED_SORTS), **list_query(settings)}
 
 
 def worker_query(settings: Settings) -> dict[str, Parameter]:
-    """Which workers, and in which order."""
+    """Return the parameters of a list of workers."""
     return {"q": PART, "sort": _sorted(WORKER_SORTS), **list_query(settings)}
 
 
 def _event_filter(_: Settings) -> dict[str, Parameter]:
-    """Which events."""
+    """Return the parameters that filter events."""
     only = {name: Parameter(f"only of this {name}", {"type": "string"}) for name in ("seed", "worker", "batch")}
     words = "|".join(re.escape(word) for word in (*GROUPS, *KINDS))
     kind = Parameter(
-        "only of these kinds, with commas between; `batch` stands for all that begin so",
+        "only these kinds, separated by commas; `batch` stands for all kinds that begin with it",
         {"type": "string", "pattern": f"^(({words})(,({words}))*)?$"},
     )
     return {**only, "kind": kind}
 
 
 def event_query(settings: Settings) -> dict[str, Parameter]:
-    """Which events, and how many."""
+    """Return the parameters of a list of events."""
     after = Parameter(
-        "only what came after the event with this id, and then the first ones",
+        "only events after the one with this id, the first of them",
         {"type": "string", "pattern": "^([0-9a-f]{1,16}-[0-9a-z]{1,16}-[0-9a-f]{1,16})?$"},
     )
     return {**_event_filter(settings), "after": after, "limit": list_query(settings)["limit"]}
 
 
 def held_query(settings: Settings) -> dict[str, Parameter]:
-    """Which held batches, and in which order."""
+    """Return the parameters of a list of held batches."""
     only = {name: Parameter(f"only of this {name}", {"type": "string"}) for name in ("worker", "seed", "batch")}
     return {**only, "sort": _sorted(HELD_SORTS), **list_query(settings)}
 
 
 def fetch_query(settings: Settings) -> dict[str, Parameter]:
-    """Who fetches, and how many."""
+    """Return the parameters of a fetch."""
     most, longest = settings.max_batches, batches.MAX_WAIT
     return {
-        "tags": Parameter("what the worker can do; repeats, or stands between commas", TAGS),
+        "tags": Parameter("the worker's tags; may be repeated, or separated by commas", TAGS),
         "batches": Parameter("how many at most", {"type": "integer", "minimum": 1, "maximum": most, "default": 1}),
-        "worker": Parameter("the caller's id; by default that of its token, else its address", CALLER),
+        "worker": Parameter("the caller's id; by default the worker of its token, else its address", CALLER),
         "wait": Parameter(
             "seconds to wait for the first", {"type": "number", "minimum": 0, "maximum": longest, "default": 0}
         ),
@@ -140,11 +142,11 @@ resume_seed = seeds.command(RESUME_SEED)
 
 ENDPOINTS = [
     Endpoint("/batch", ("GET",), WORKER, batches.fetch, "fetch batches", ONE_ID, answers.Fetched, query=fetch_query, links=OF_FETCH),
-    Endpoint("/batch/held", ("GET",), OPERATOR, batches.held, "who holds what", READ, answers.HoldingList, query=held_query),
+    Endpoint("/batch/held", ("GET",), OPERATOR, batches.held, "list the held batches", READ, answers.HoldingList, query=held_query),
     Endpoint("/batch/ack/{id:ident}", BY_ID, WORKER, batches.ack, "ack a batch by its handle", ONE_ID, answers.Settled),
     Endpoint("/batch/ack", BY_BODY, WORKER, batches.ack, "ack batches by handle", ALL_IDS, answers.Settled, body="Handles"),
     Endpoint("/batch/return", ("POST",), WORKER, batches.give_back, "give batches back without fault", ALL_IDS, answers.Settled, body="Handles"),
-    Endpoint("/results", ("POST",), WORKER, batches.results, "tell what became of a batch", DONE, answers.Accepted, body="BatchResults"),
+    Endpoint("/results", ("POST",), WORKER, batches.results, "send the results of a batch", DONE, answers.Accepted, body="BatchResults"),
     Endpoint("/release/worker/{id:ident}", BY_ID, MANAGER, release_worker, "release a worker", ONE_ID, answers.WorkersReleased),
     Endpoint("/release/worker", BY_BODY, MANAGER, release_worker, "release workers", ALL_IDS, answers.WorkersReleased, body="WorkerIds"),
     Endpoint("/release/seed/{id:ident}", BY_ID, MANAGER, release_seed, "release a seed", ONE_ID, answers.SeedsReleased, links=OF_RELEASE),
@@ -161,13 +163,13 @@ ENDPOINTS = [
     Endpoint("/worker/{id:ident}", ("DELETE",), MANAGER, workers.remove, "remove a worker", ONE_ID, answers.Said),
     Endpoint("/worker", ("GET",), OPERATOR, workers.all_workers, "list workers", READ, answers.WorkerList, query=worker_query),
     Endpoint("/dead/{id:ident}/retry", ("POST",), MANAGER, workers.retry_dead, "send a dead batch again", ONE_ID, answers.Said),
-    Endpoint("/drain/worker/{id:ident}", ("POST",), MANAGER, drain_worker, "have a worker finish what it holds and take no more", ONE_ID, answers.WorkersDraining, links=OF_WORKER),
-    Endpoint("/event", ("GET",), OPERATOR, events.events, "tell what happened, newest last", READ, answers.EventList, query=event_query),
-    Endpoint("/event/stream", ("GET",), OPERATOR, events.stream, "tell what happens, as server-sent events", READ, "text/event-stream", query=_event_filter),
+    Endpoint("/drain/worker/{id:ident}", ("POST",), MANAGER, drain_worker, "let a worker finish what it holds and take no more", ONE_ID, answers.WorkersDraining, links=OF_WORKER),
+    Endpoint("/event", ("GET",), OPERATOR, events.events, "list events, the newest last", READ, answers.EventList, query=event_query),
+    Endpoint("/event/stream", ("GET",), OPERATOR, events.stream, "stream events, as server-sent events", READ, "text/event-stream", query=_event_filter),
     Endpoint("/queue", ("GET",), OPERATOR, overview.queues, "list work queues", READ, answers.QueueList, query=list_query),
     Endpoint("/coordinator", ("GET",), OPERATOR, overview.coordinators, "list coordinators", READ, answers.CoordinatorList, query=list_query),
-    Endpoint("/broker", ("GET",), OPERATOR, overview.broker, "tell of the broker", OK | AWAY, answers.BrokerAnswer),
-    Endpoint("/dead/{id:dead}", ("GET",), OPERATOR, workers.read_dead, "read a dead letter whole", ONE_ID, answers.DeadWhole),
+    Endpoint("/broker", ("GET",), OPERATOR, overview.broker, "read the broker's state", OK | AWAY, answers.BrokerAnswer),
+    Endpoint("/dead/{id:dead}", ("GET",), OPERATOR, workers.read_dead, "read a dead letter with its body", ONE_ID, answers.DeadWhole),
     Endpoint("/dead/{id:dead}", ("DELETE",), MANAGER, workers.drop_dead, "drop a dead letter", ONE_ID, answers.Said),
     Endpoint("/dead", ("GET",), OPERATOR, workers.all_dead, "list dead letters", READ, answers.DeadList, query=list_query, links=OF_DEAD),
 ]  # fmt: skip
@@ -183,11 +185,11 @@ async def openapi(request: Request) -> Response:
 OTHERS = [
     Endpoint("/health/live", ("GET",), None, health.live, "whether the process runs", OK, answers.Said),
     Endpoint("/health/ready", ("GET",), None, health.ready, "whether it can do its work", OK | AWAY, answers.Ready),
-    Endpoint("/metrics", ("GET",), OPERATOR, health.metrics, "figures for Prometheus", OK, "text/plain"),
+    Endpoint("/metrics", ("GET",), OPERATOR, health.metrics, "metrics for Prometheus", OK, "text/plain"),
     Endpoint("/docs", ("GET",), None, serve_file, "the page that shows this description", OK | BUSY, "text/html"),
     Endpoint("/", ("GET",), None, serve_file, "the dashboard, without its data", OK | BUSY, "text/html"),
 ]
-"""The routes below none."""
+"""The routes below no prefix."""
 
 
 def _polled(endpoint: Endpoint) -> Endpoint:

@@ -1,4 +1,4 @@
-"""The schemas of the API's description: what is sent, from the models that read it, and what is answered."""
+"""The schemas of the OpenAPI document, made from the models of requests and responses."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ REF: Final = "#/components/schemas/{model}"
 
 
 class _Schemas(GenerateJsonSchema):
-    """Schemas without titles that only repeat the fields' names."""
+    """Makes schemas without titles, which would only repeat the fields' names."""
 
     def field_title_should_be_set(self, schema: CoreSchema) -> bool:
-        """Never."""
+        """Return False."""
         del schema
         return False
 
 
 def _ids(name: str, most: int) -> Schema:
-    """The three forms in which a body names ids, and how many."""
+    """Return the schema of a body that names ids, in one of three forms."""
     ident = ref_to(name)
     bounds = {"minItems": 1, "maxItems": most}
     return {
@@ -52,7 +52,7 @@ def _ids(name: str, most: int) -> Schema:
 
 
 def ref_to(name: str) -> Schema:
-    """A reference to the schema of this name."""
+    """Return a reference to the schema of this name."""
     return {"$ref": REF.format(model=name)}
 
 
@@ -62,7 +62,7 @@ SEED_ID: Final[Schema] = {
 }
 WORKER_ID: Final[Schema] = TypeAdapter(WorkerId).json_schema()
 CALLER: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{0,100}$"}
-HANDLE: Final[Schema] = {"type": "string", "description": "from a fetch; new at every delivery"}
+HANDLE: Final[Schema] = {"type": "string", "description": "from a fetch; each delivery has a new one"}
 DEAD_ID: Final[Schema] = {"type": "string"}
 TAGS: Final[Schema] = {
     "type": "array",
@@ -78,24 +78,24 @@ BODIES: Final[dict[str, Schema]] = {
     "Handle": HANDLE,
     "DeadId": DEAD_ID,
     "Items": {
-        "description": "All or nothing of an array; one item by itself stands on one line.",
+        "description": "An array, of which all or nothing is accepted; or one item, on one line.",
         "anyOf": [{"type": "array", "items": ref_to("Item")}, ref_to("Item")],
     },
     "ItemLines": {
         "type": "string",
         "format": "item-lines",
-        "description": "One item a line, streamed; the answer tells how many of those before a broken line were taken.",
+        "description": "One item a line, accepted as they arrive; an error response has the number of accepted items.",
     },
 }
 LISTS: Final = {"SeedIds": "SeedId", "WorkerIds": "WorkerId", "Handles": "Handle"}
-"""Bodies that name ids, and what each id is."""
+"""Bodies that name ids, with the schema of an id."""
 MODELS: Final[tuple[type[BaseModel], ...]] = (SeedSpec, WorkerSpec, BatchResults)
 SENT_BACK: Final = {"SeedSpec": SEED_READ_ONLY, "WorkerSpec": WORKER_READ_ONLY}
-"""Fields that a client may send back as it read them; they are ignored."""
+"""Fields that a client may send back as it read them. They are ignored."""
 
 
 def schemas_of(answers: Iterable[type[BaseModel]], settings: Settings) -> dict[str, Schema]:
-    """All schemas by name: the bodies', these answers', and what these refer to."""
+    """Return all schemas by name: those of bodies, of these responses, and those that they refer to."""
     models: list[type[BaseModel]] = list(dict.fromkeys([*MODELS, *answers, Said, Stopped, Invalid]))
     _, made = models_json_schema(
         [(model, "validation") for model in models], ref_template=REF, schema_generator=_Schemas
@@ -109,14 +109,16 @@ def schemas_of(answers: Iterable[type[BaseModel]], settings: Settings) -> dict[s
     for name, ignored in SENT_BACK.items():
         properties = schemas[name]["properties"]
         if isinstance(properties, dict):
-            properties |= {one: {"description": "ignored: may be sent back as it was read"} for one in sorted(ignored)}
+            properties |= {
+                one: {"description": "ignored; a client may send it back as it read it"} for one in sorted(ignored)
+            }
     for name, example in EXAMPLES.items():
         schemas[name]["examples"] = [example]
     return schemas
 
 
 def _shortened(schema: Schema, most: int) -> Schema:
-    """The schema, with no text in it longer than so many characters."""
+    """Return the schema with no maxLength above this."""
 
     def shorten(value: object) -> object:
         if isinstance(value, dict):

@@ -33,13 +33,13 @@ from coordinator.parsing import check_seed_id
 
 STATES = ("running", "released")
 READ_ONLY = frozenset({"id", "state", "epoch", "owner", "counts", "since", "rate", "progress", "why", "message"})
-"""What a client may send back as it read it."""
+"""Fields that a client may send back as it read them. They are ignored."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 def command(name: str) -> Handler:
-    """The route of a command on the ids in the path or the body."""
+    """Make the handler of a command on the ids in the path or the body."""
 
     async def carry_out(request: Request) -> Response:
         ids = await ids_of(request)
@@ -70,14 +70,14 @@ async def put(request: Request) -> Response:
 
 
 async def purge(request: Request) -> Response:
-    """Discard a seed's available and unsent items and forget it."""
+    """Delete a seed with its available and unsent items."""
     session = await acting_session(request)
     status, answer = await session.commands.carry_out(PURGE_SEED, [id_of(request)])
     return Json(answer, status)
 
 
 async def add_items(request: Request) -> Response:
-    """Add items, streamed."""
+    """Add items as they arrive."""
     ident = check_seed_id(id_of(request))
     session = await acting_session(request)
     check_content(request)
@@ -94,7 +94,7 @@ async def add_items(request: Request) -> Response:
         await ingest.run(request.stream(), is_one_value=media_type(request) == "application/json")
     except CoordinatorError as error:
         return answer_to(error, accepted=ingest.confirmed, unconfirmed=ingest.unconfirmed)
-    except asyncio.CancelledError:  # this coordinator stops; without the counts the answer would say: none was added
+    except asyncio.CancelledError:  # this coordinator stops: the client must learn how many items were added
         stopping = BrokerUnavailableError("this coordinator is stopping")
         return answer_to(stopping, accepted=ingest.confirmed, unconfirmed=ingest.unconfirmed)
     return Json({"message": f"{ingest.confirmed} items accepted", "accepted": ingest.confirmed}, 202)
@@ -108,7 +108,7 @@ async def all_seeds(request: Request) -> Response:
     state, part = choice_of(request, "state", STATES), request.query_params.get("q", "")
     seeds = [seed for seed in session.catalog.all() if state in {None, seed.state} and named(seed.id, part)]
     key, is_reverse = sort.removeprefix("-"), sort.startswith("-")
-    if key == "id":  # then only the part that is shown need be counted
+    if key == "id":  # then only the seeds of this page need counts
         seeds = seeds[::-1] if is_reverse else seeds
         views = await seed_views(session, seeds[offset : offset + limit])
     elif len(seeds) <= figures.COUNTED:

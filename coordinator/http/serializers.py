@@ -26,19 +26,19 @@ View = dict[str, object]
 
 
 def page_bounds(request: Request) -> tuple[int, int]:
-    """Which part of a list is asked for: offset and limit."""
+    """Return offset and limit of the requested part of a list."""
     largest = settings_of(request).max_list
     return count_of(request, "offset", 0, 0, FAR), count_of(request, "limit", min(PAGE, largest), 1, largest)
 
 
 def page_of(request: Request, name: str, entries: Sequence[View]) -> View:
-    """A part of a list, and how many there are."""
+    """Return the requested part of a list, and how many entries there are."""
     offset, limit = page_bounds(request)
     return {name: entries[offset : offset + limit], "count": {"totalItems": len(entries)}}
 
 
 async def seed_views(session: Session, seeds: Sequence[Seed]) -> list[View]:
-    """Seeds, with their counts."""
+    """Return seeds with their counts."""
     return [_seed_view(session, view) for view in await session.seed_stats.views(seeds)]
 
 
@@ -61,7 +61,7 @@ def _seed_view(session: Session, view: SeedView) -> View:
 
 
 def worker_view(view: WorkerView) -> View:
-    """A worker."""
+    """Return a worker."""
     worker = view.worker
     return {
         "id": worker.id,
@@ -78,12 +78,12 @@ def worker_view(view: WorkerView) -> View:
 
 
 async def held_batches(session: Session) -> list[View]:
-    """Who holds which batch: `worker` is None for what a client holds that does not say."""
+    """Return all held batches; `worker` is None if the client does not identify itself."""
     return [{"worker": one.worker, **one.held.model_dump()} for one in await session.held_batches.held()]
 
 
 async def dead_view(session: Session, ident: str) -> View:
-    """A dead letter whole."""
+    """Return a dead letter with its body."""
     letter, body = await session.dead_letters.get(ident)
     items: list[Item] | None = None
     try:
@@ -95,12 +95,12 @@ async def dead_view(session: Session, ident: str) -> View:
 
 
 def queue_view(queue: WorkQueue) -> View:
-    """A work queue."""
+    """Return a work queue."""
     return dataclasses.asdict(queue)
 
 
 def broker_view(broker: Broker) -> View:
-    """The broker."""
+    """Return the broker."""
     nodes = [
         {
             "name": node.name,
@@ -116,6 +116,6 @@ def broker_view(broker: Broker) -> View:
 
 
 async def dead_views(session: Session, offset: int, limit: int) -> View:
-    """A part of the dead letters."""
+    """Return a part of the dead letters."""
     found, total = await session.dead_letters.list(offset, limit)
     return {"dead": [dataclasses.asdict(one) for one in found], "count": {"totalItems": total}}

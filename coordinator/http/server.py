@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with a deadline for each head, a bound on connections, and JSON where it refuses."""
+"""The HTTP server: uvicorn, with a deadline for each head, a limit of connections, and refusals in JSON."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ BACKLOG: Final = 2048
 MAX_HEAD: Final = 32 * 1024
 """Bytes of a request's line and headers."""
 KEEP_ALIVE: Final = 30
-"""Seconds that a connection may rest between two requests."""
+"""Seconds that a connection may be idle between two requests."""
 
 
 class Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs it."""
+    """A server that leaves signals to the program that runs it."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Leave all signals as they are."""
         yield
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """How an application is served."""
+    """Return uvicorn's configuration for an application."""
     protocol = type("_Protocol", (_Protocol,), {"settings": settings})
     return uvicorn.Config(
         app,
@@ -48,8 +48,8 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         h11_max_incomplete_event_size=MAX_HEAD,
         timeout_keep_alive=KEEP_ALIVE,
         server_header=False,
-        proxy_headers=False,  # else whoever is on this machine could take any address for its own
-        # What strangers send wrong must not fill the log.
+        proxy_headers=False,  # otherwise any process on this machine could claim any address
+        # Malformed requests from outside must not fill the log.
         log_config=None,
         log_level="error",
         access_log=False,
@@ -59,10 +59,10 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def check_certificate(settings: Settings) -> None:
-    """See that what the settings say of TLS can be used.
+    """Check that the certificate and the key of the settings can be used.
 
     Raises:
-        CoordinatorError: it cannot.
+        CoordinatorError: they cannot be used.
     """
     if settings.tls_certificate is None:
         if settings.tls_key is not None:
@@ -70,21 +70,21 @@ def check_certificate(settings: Settings) -> None:
         return
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except OSError as error:  # an SSLError is one too
+    except OSError as error:  # SSLError is a kind of it
         what = error.strerror or str(error)
         raise CoordinatorError(f"COORDINATOR_TLS_CERTIFICATE, COORDINATOR_TLS_KEY: {what}") from error
 
 
 def scheme_of(settings: Settings) -> str:
-    """What the server's URL begins with."""
+    """Return the scheme of the server's URL."""
     return "https" if settings.tls_certificate else "http"
 
 
 class _Protocol(H11Protocol):
     """One connection.
 
-    uvicorn waits without end for a head, for the rest of a body whose request is answered already, and for a client
-    that does not read. Here each has a deadline, so a connection that is held open by a byte now and then ends.
+    uvicorn has no deadline for a head, for the rest of a body after the response, or for a client that does not read.
+    Here each has one, so that a client that sends a byte now and then cannot keep a connection open.
     """
 
     settings: Settings
@@ -93,7 +93,7 @@ class _Protocol(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, unless there are too many already."""
+        """Begin, or refuse if there are too many connections."""
         super().connection_made(transport)
         if len(self.connections) > self.settings.max_connections:
             busy = BusyError("connections", self.settings.max_connections, "MAX_CONNECTIONS")
@@ -116,7 +116,7 @@ class _Protocol(H11Protocol):
             self._unwatch()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request; what is left of this one's body is read to nowhere, but not for long."""
+        """Go on to the next request. The rest of this body is read and dropped, until a deadline."""
         super().on_response_complete()
         if not self.transport.is_closing() and self.conn.their_state is h11.SEND_BODY:
             self._watch()
@@ -128,12 +128,12 @@ class _Protocol(H11Protocol):
         self._unread = self.loop.call_later(self.settings.body_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on, since it has read."""
+        """Go on, since the client has read."""
         super().resume_writing()
         self._stop_unread()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request, in JSON. uvicorn calls this while it handles h11's error."""
+        """Refuse a malformed request, in JSON. uvicorn calls this while it handles h11's error."""
         error = sys.exception()
         status = HTTPStatus.BAD_REQUEST
         if isinstance(error, h11.RemoteProtocolError):
@@ -142,7 +142,7 @@ class _Protocol(H11Protocol):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether no request is under way, though a part of its head may be here."""
+        """Return whether there is no request yet; a part of its head may have arrived."""
         return self.conn.their_state is h11.IDLE
 
     def _watch(self) -> None:
@@ -170,7 +170,7 @@ class _Protocol(H11Protocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer by ourselves, and close."""
+        """Send a response without the application, and close."""
         body = orjson.dumps({"message": message})
         headers = [
             ("content-type", "application/json"),
@@ -184,6 +184,6 @@ class _Protocol(H11Protocol):
             response = h11.Response(status_code=status, headers=headers, reason=status.phrase.encode())
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
-        except h11.LocalProtocolError:  # an answer is under way already
+        except h11.LocalProtocolError:  # a response has begun already
             pass
         self.transport.close()

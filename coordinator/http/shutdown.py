@@ -1,4 +1,4 @@
-"""The end of requests that would outlast the server: fetches that wait, streams."""
+"""Ends the requests that would keep the server from stopping: fetches that wait, and streams."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from coordinator.http.responses import RETRY_AFTER, Json
 
 
 class Requests:
-    """Wraps an application, so that its requests under way can be ended: with 503, or where they are."""
+    """Wraps an application, and ends its open requests: with 503, or in the middle if the response has begun."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._under_way: set[asyncio.Task[object]] = set()
 
     def end(self) -> None:
-        """End all requests under way."""
+        """End all open requests."""
         for task in self._under_way:
             task.cancel()
 
@@ -37,7 +37,7 @@ class Requests:
         self._under_way.add(task)
         try:
             await self._app(scope, receive, note)
-        except asyncio.CancelledError:  # goes no further: the server takes it for a crash of the application
+        except asyncio.CancelledError:  # must not go further: the server would log it as a crash of the application
             if has_begun:
                 await send({"type": "http.response.body"})
             else:

@@ -1,4 +1,4 @@
-"""Routes of workers' registration, and of dead letters."""
+"""Routes of workers and of dead letters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def read(request: Request) -> Response:
 
 
 async def register(request: Request) -> Response:
-    """Register a worker; its AMQP URL is told this once."""
+    """Register a worker. Only this response holds its AMQP URL."""
     ident = check_worker_id(id_of(request))
     check_worker(caller_of(request), ident)
     spec, _ = await model_of(request, WorkerSpec, ignored=READ_ONLY)
@@ -55,7 +55,7 @@ async def all_dead(request: Request) -> Response:
 
 
 async def read_dead(request: Request) -> Response:
-    """Read a dead letter whole."""
+    """Read a dead letter with its body."""
     return Json(await dead_view(session_of(request), id_of(request)))
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from coordinator.http.requests import DeadIdConvertor, IdConvertor, SeedIdConvertor
+from coordinator.http.paths import DeadIdConvertor, IdConvertor, SeedIdConvertor
 
 
 @pytest.mark.parametrize("convertor", [IdConvertor(), SeedIdConvertor(), DeadIdConvertor()])
