@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     max_polls: Annotated[int, Field(ge=0)] = 4000
     """Fetches that wait."""
     max_watches: Annotated[int, Field(ge=1)] = 500
-    """Different reads that all open dashboards together keep up to date."""
+    """Different reads that all open dashboards poll."""
     max_connections: Annotated[int, Field(ge=1)] = 5000
     """Connections over HTTP."""
     rate_limit: Annotated[float, Field(ge=0)] = 2000.0

@@ -130,7 +130,7 @@ async def test_dead_letters_are_retried_and_dropped(site: Site, page: Page) -> N
     await confirm(page, "Drop for good", "1 page is deleted for good")
     await said(page, "Dropped: 1 page of odd.")
     assert (await site.api.get("/dead")).json()["count"]["totalItems"] == 0
-    await expect(page.get_by_text("Nothing is dead.")).to_be_visible()
+    await expect(page.get_by_text("There are no dead letters.")).to_be_visible()
 
 
 async def test_cancel_does_nothing(site: Site, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 const OTHER_PREFIX = "/aspire/"; // both prefixes serve the same routes: one of them is enough to read
 const place = document.getElementById("ui");
+document.documentElement.classList.toggle("dark-mode", matchMedia("(prefers-color-scheme: dark)").matches);
 
 function note(...children) {
   const line = document.createElement("p");

@@ -1,7 +1,7 @@
-// Everything that acts: each reads how things are now, asks with what it will do in numbers, does it, says what was done.
+// Actions: each reads the current state, says in numbers what it will do and asks, does it, and says what it did.
 
 import { call, id as quoted, path } from "/dashboard/api.js";
-import { ask, say, told } from "/dashboard/ask.js";
+import { ask, say, asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import { many, number } from "/dashboard/format.js";
 import * as forecast from "/dashboard/forecast.js";
@@ -13,7 +13,7 @@ const MOST_WORKERS = 50;
 const getSeed = (id) => call("GET", `/seed/${quoted(id)}`);
 const getWorker = (id) => call("GET", `/worker/${quoted(id)}`);
 
-/** What of a seed is held unacked, by whom, and how those workers speak. */
+/** Return the held batches of a seed, and the transports of their workers. */
 export async function heldOf(seed) {
   const { batches } = await call("GET", path("/batch/held", { seed, limit: MOST_HELD }));
   const held = batches.filter((batch) => batch.seed === seed);
@@ -24,7 +24,7 @@ export async function heldOf(seed) {
 
 async function releaseSeed(id) {
   const [seed, [held, transports]] = await Promise.all([getSeed(id), heldOf(id)]);
-  const body = [h("p", {}, "As of now:"), told(forecast.releaseSeed(seed, held, transports))];
+  const body = [h("p", {}, "As of now:"), asList(forecast.releaseSeed(seed, held, transports))];
   if (!(await ask({ title: `Release seed ${id}?`, body, confirm: "Release seed" }))) return;
   const [result] = (await call("POST", `/release/seed/${quoted(id)}`)).results;
   const unanswered = result.unanswered?.length
@@ -39,7 +39,7 @@ async function releaseSeed(id) {
 
 async function resumeSeed(id) {
   const seed = await getSeed(id);
-  if (!(await ask({ title: `Resume seed ${id}?`, body: told(forecast.resumeSeed(seed)), confirm: "Resume seed" })))
+  if (!(await ask({ title: `Resume seed ${id}?`, body: asList(forecast.resumeSeed(seed)), confirm: "Resume seed" })))
     return;
   await call("POST", `/resume/seed/${quoted(id)}`);
   say(`Resumed ${id}: ${many(seed.counts.available, "item")} may be handed out again.`);
@@ -52,13 +52,13 @@ async function setSeed(id) {
   const wanted = readPolicies(form);
   const changes = forecast.changeSeed(seed, wanted);
   if (!changes.length) {
-    say("Nothing was changed.", "plain");
+    say("You changed nothing.", "plain");
     return;
   }
   const queued = seed.counts.queued;
   const body = [
-    told(changes),
-    queued > 0 && h("p", { class: "faint" }, `${many(queued, "item")} in unsent batches go out under the old ones.`),
+    asList(changes),
+    queued > 0 && h("p", { class: "faint" }, `${many(queued, "item")} in unsent batches go out with the old policies.`),
   ].filter(Boolean);
   if (!(await ask({ title: `Change seed ${id}?`, body, confirm: `Make ${many(changes.length, "change")}` }))) return;
   await call("PUT", `/seed/${quoted(id)}`, wanted);
@@ -67,7 +67,7 @@ async function setSeed(id) {
 
 async function releaseWorker(id) {
   const worker = await getWorker(id);
-  const body = [h("p", {}, "As of now:"), told(forecast.releaseWorker(worker))];
+  const body = [h("p", {}, "As of now:"), asList(forecast.releaseWorker(worker))];
   if (!(await ask({ title: `Release worker ${id}?`, body, confirm: "Release worker", danger: true }))) return;
   const [result] = (await call("POST", `/release/worker/${quoted(id)}`)).results;
   say(`Released ${id}: ${many(result.batches, "batch", "batches")} it held go to others.`);
@@ -75,7 +75,7 @@ async function releaseWorker(id) {
 
 async function drainWorker(id) {
   const worker = await getWorker(id);
-  if (!(await ask({ title: `Drain worker ${id}?`, body: told(forecast.drainWorker(worker)), confirm: "Drain worker" })))
+  if (!(await ask({ title: `Drain worker ${id}?`, body: asList(forecast.drainWorker(worker)), confirm: "Drain worker" })))
     return;
   const [result] = (await call("POST", `/drain/worker/${quoted(id)}`)).results;
   say(`${id} was asked to drain: it finishes ${many(result.batches, "batch", "batches")} and takes no more.`);
@@ -83,15 +83,15 @@ async function drainWorker(id) {
 
 const letters = new Map();
 
-/** Keep what a list of dead letters says, for a dialog that is opened from it. */
-export function noteLetters(list) {
+/** Keep the listed dead letters for the dialogs of their buttons. */
+export function keepLetters(list) {
   letters.clear();
   for (const letter of list) letters.set(letter.id, letter);
 }
 
 async function retryDead(id) {
   const letter = letters.get(id);
-  if (!(await ask({ title: "Try this dead letter again?", body: told(forecast.retryDead(letter)), confirm: "Retry" })))
+  if (!(await ask({ title: "Try this dead letter again?", body: asList(forecast.retryDead(letter)), confirm: "Retry" })))
     return;
   await call("POST", `/dead/${quoted(id)}/retry`);
   say(
@@ -104,7 +104,7 @@ async function dropDead(id) {
   if (
     !(await ask({
       title: "Drop this dead letter?",
-      body: told(forecast.dropDead(letter)),
+      body: asList(forecast.dropDead(letter)),
       confirm: "Drop for good",
       danger: true,
     }))
@@ -126,7 +126,7 @@ const ACTIONS = {
   "drop-dead": dropDead,
 };
 
-/** Carry out what a button says; `after` is called once it is done, or refused. */
+/** Carry out the action of a button, then call `after`, even if the action failed. */
 export async function carryOut(button, after) {
   if (button.getAttribute("aria-disabled") === "true") {
     say(`Not done: ${button.title}.`, "bad");

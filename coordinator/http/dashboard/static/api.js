@@ -1,4 +1,4 @@
-// Calls of the API. The token is kept for this tab alone, and goes out in a header: a browser adds none by itself.
+// Calls of the API. The token is kept for this tab only, and sent in a header, which no browser adds by itself.
 
 const PREFIX = "/aspire_api/manager";
 const KEPT = "coordinator-token";
@@ -8,7 +8,7 @@ export const keepToken = (secret) => sessionStorage.setItem(KEPT, secret);
 export const forgetToken = () => sessionStorage.removeItem(KEPT);
 export const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 
-/** An answer that is no success. */
+/** A response that is not a success. */
 class Refusal extends Error {
   constructor(status, message) {
     super(message);
@@ -16,7 +16,7 @@ class Refusal extends Error {
   }
 }
 
-/** Call a path of the API, or one of the dashboard's own; gives the JSON of its answer, also where ids were not found. */
+/** Call a path of the API or of the dashboard; return the JSON of a success, or throw a Refusal. */
 export async function call(method, path, body) {
   const place = path.startsWith("/dashboard/") ? path : PREFIX + path;
   const options = { method, headers: headers(), signal: AbortSignal.timeout(30_000) };
@@ -28,19 +28,19 @@ export async function call(method, path, body) {
   try {
     answer = await fetch(place, options);
   } catch {
-    throw new Refusal(0, "the coordinator does not answer: it may have been done or not");
+    throw new Refusal(0, "the coordinator does not answer, so this may be done all the same");
   }
-  const told = await answer.json();
+  const content = await answer.json();
   if (!answer.ok) {
-    const reason = told.results?.find((one) => one.status !== 200)?.message;
-    throw new Refusal(answer.status, reason ?? told.message ?? `status ${answer.status}`);
+    const reason = content.results?.find((one) => one.status !== 200)?.message;
+    throw new Refusal(answer.status, reason ?? content.message ?? `status ${answer.status}`);
   }
-  return told;
+  return content;
 }
 
 export const id = (text) => encodeURIComponent(text).replaceAll(".", "%2E");
 
-/** A path with those of the parameters that say something. */
+/** Return a path with all parameters that are not empty. */
 export function path(place, parameters = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {

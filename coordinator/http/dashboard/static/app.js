@@ -1,4 +1,4 @@
-// The page: which view is shown, what it watches, and what keys and buttons do.
+// The page: which view it shows, what it polls, and what keys and buttons do.
 
 import { carryOut } from "/dashboard/actions.js";
 import { call, forgetToken, keepToken, token } from "/dashboard/api.js";
@@ -40,7 +40,7 @@ const poller = new Poller({
   onUnauthorized: () => askForToken("This token is not valid any more."),
 });
 
-/** `#/seed/a%2Fb?x=1` as a view's name, its id and its query. */
+/** Parse `#/seed/a%2Fb?x=1` into a view's name and its query, with the id in it. */
 function readPlace() {
   const [place, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = place.split("/");
@@ -66,7 +66,7 @@ function open() {
     for (const field of main.querySelectorAll("[data-filter]")) {
       if (field !== document.activeElement) field.value = state.query[field.dataset.filter] ?? "";
     }
-    return; // what is shown stays until the new part comes
+    return; // keep what is shown until the new part arrives
   }
   state.isOpen = true;
   show();
@@ -106,7 +106,7 @@ function filterBy(name, value) {
 
 function askForToken(why) {
   poller.watch([]);
-  state.isOpen = false; // else the next tick would put the view back in place of the form
+  state.isOpen = false; // otherwise the next tick would replace the form by the view
   state.parts = [];
   const form = h(
     "form",
@@ -122,7 +122,7 @@ function askForToken(why) {
     h(
       "p",
       { class: "faint" },
-      "Reading takes the role operator, acting the role manager. It is kept in this tab until that is closed.",
+      "To read, the token needs the role operator; to act, the role manager. It is kept in this tab until you close the tab.",
     ),
     h("button", { type: "submit", class: "primary" }, "Continue"),
   );
@@ -142,7 +142,7 @@ async function begin() {
     const may = (role) => who.roles.includes(role) || who.roles.includes("administrator");
     document.body.dataset.manager = may("manager") ? "yes" : "no";
     document.getElementById("leave").hidden = !token();
-    if (!may("operator")) askForToken(`The token ${who.name} may not read: it has the role ${who.roles.join(", ")}.`);
+    if (!may("operator")) askForToken(`The token ${who.name} cannot read: it has the role ${who.roles.join(", ")}.`);
     else {
       state.isOpen = false;
       state.name = null;

@@ -1,11 +1,11 @@
-// The dialog that asks first, and the words that say afterwards what was done.
+// The dialog before an action, and the message after it.
 
 import { h } from "/dashboard/dom.js";
 
 const SHOWN_FOR = 12_000;
 
-/** The sentences of a forecast as a list. */
-export const told = (sentences) =>
+/** Make a list of the sentences of a forecast. */
+export const asList = (sentences) =>
   h(
     "ul",
     { class: "forecast" },
@@ -13,9 +13,9 @@ export const told = (sentences) =>
   );
 
 /**
- * Ask; gives the dialog's form once it is confirmed, or null.
+ * Ask; return the dialog's form if the user confirms, or null.
  *
- * `body` are nodes; `confirm` is what the button says; `danger` is set for what cannot be undone or repeats work.
+ * `body` are nodes; `confirm` is the label of the button; set `danger` for an action that cannot be undone or repeats work.
  */
 export function ask({ title, body, confirm, danger = false }) {
   const dialog = document.getElementById("ask");
@@ -45,7 +45,7 @@ export function ask({ title, body, confirm, danger = false }) {
   });
 }
 
-/** Say what was done, or why not; it stays long enough to be read, and can be sent away. */
+/** Say what was done, or why it was not. The message stays long enough to read it, and can be dismissed. */
 export function say(text, tone = "good") {
   const place = document.getElementById("said");
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Dismiss" }, "×");

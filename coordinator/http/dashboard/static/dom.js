@@ -1,9 +1,9 @@
-// Elements, and bringing what is on the page in line with what should be. Nothing here makes markup out of text.
+// Makes elements, and changes the page to what it should show. No text becomes markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "path", "polyline", "rect", "title"]);
 
-/** An element. `attributes` that are null, undefined or false are left out; children may be nested lists. */
+/** Make an element. `attributes` that are null, undefined or false are left out; children may be nested lists. */
 export function h(tag, attributes = {}, ...children) {
   const isSvg = SVG_TAGS.has(tag);
   const element = isSvg ? document.createElementNS(SVG, tag) : document.createElement(tag);
@@ -23,9 +23,9 @@ function append(element, children) {
 }
 
 /**
- * Make the children of `element` what those of `wanted` are, touching only what differs.
+ * Make the children of `element` equal to those of `wanted`, and change only what differs.
  *
- * Nodes stay where they are, so focus, selection and scrolling do too. Children with `data-key` are matched by it.
+ * Nodes stay where they are, and so do focus, selection and scroll position. Children with `data-key` are matched by it.
  */
 export function morph(element, wanted) {
   const keyed = new Map();

@@ -1,16 +1,16 @@
-// What an action will do, in numbers: pure functions of what the API says, so that a dialog can tell before it is done.
+// Says in numbers what an action will do: pure functions of what the API returned.
 
 import { many, number, secondsSince } from "/dashboard/format.js";
 
-const UNTOLD = 5;
+const REPORTED_AFTER = 5;
 
-/** Whether nobody has had the time yet to say that it holds this: workers tell every two seconds. */
-export const isFresh = (batch) => batch.worker === null && secondsSince(batch.since) < UNTOLD;
+/** Whether a worker may hold this and had no time to report it yet: workers report every two seconds. */
+export const isFresh = (batch) => batch.worker === null && secondsSince(batch.since) < REPORTED_AFTER;
 
 const total = (batches) => batches.reduce((sum, batch) => sum + batch.count, 0);
 const both = (batches) => `${many(batches.length, "batch", "batches")} (${many(total(batches), "item")})`;
 
-/** What a release of a seed finds: its held batches by what will become of them. */
+/** Sort the held batches of a seed by what a release does with them. */
 function sortHeld(held, transports) {
   const sorted = { overHttp: [], waiting: [], inHand: [], fresh: [], strangers: [] };
   for (const batch of held) {
@@ -23,25 +23,25 @@ function sortHeld(held, transports) {
   return sorted;
 }
 
-/** Sentences on what a release of a seed will do; the first part of each is what counts. */
+/** Return sentences about what a release of a seed will do; the first part of each is shown in bold. */
 export function releaseSeed(seed, held, transports) {
   const { overHttp, waiting, inHand, fresh, strangers } = sortHeld(held, transports);
   const { available, queued } = seed.counts;
   return [
     available
-      ? [many(available, "available item"), "stay where they are, and are handed to nobody until you resume the seed."]
-      : ["Nothing", "is available now. What comes is handed to nobody until you resume the seed."],
+      ? [many(available, "available item"), "stay where they are until you resume the seed."]
+      : ["Nothing", "is available now. New items wait until you resume the seed."],
     queued && [`${many(queued, "item")} in unsent batches`, "go back to available, with no attempt counted."],
     overHttp.length && [
       `${both(overHttp)} held over HTTP`,
       "are taken back from their workers; a late ack is refused, so work already done on them may be done again.",
     ],
-    waiting.length && [`${both(waiting)} waiting at AMQP workers`, "are given back, since nobody has begun them."],
+    waiting.length && [`${both(waiting)} waiting at AMQP workers`, "are given back: no worker has begun them."],
     inHand.length && [
       `${both(inHand)} in hand at AMQP workers`,
-      "the item in hand is finished, the rest of the batch is given back.",
+      "finish their current item, and the rest of the batch is given back.",
     ],
-    fresh.length && [`${both(fresh)} handed out just now`, "are with workers that have not told yet whether they have begun."],
+    fresh.length && [`${both(fresh)} handed out just now`, "are with workers that have not reported yet whether they have begun."],
     strangers.length && [
       `${both(strangers)} with other AMQP clients`,
       "stay with them: a client without our library keeps what it holds.",
@@ -64,7 +64,7 @@ export function resumeSeed(seed) {
   ].filter(Boolean);
 }
 
-/** Sentences on what a release of a worker will do. */
+/** Return sentences about what a release of a worker will do. */
 export function releaseWorker(worker) {
   const { held } = worker;
   const seeds = new Set(held.map((batch) => batch.seed)).size;
@@ -72,12 +72,12 @@ export function releaseWorker(worker) {
   const cut =
     worker.transport === "http"
       ? "its handles end: a late ack is refused. Its next fetch is served again."
-      : "its connections are closed and its own broker user is deleted. It comes back by registering again.";
+      : "its connections are closed and its own broker user is deleted. It can register again.";
   return [
     held.length
       ? [`${both(held)} of ${many(seeds, "seed")}`, "go to other workers at once, each with one attempt more."]
-      : ["No batch", "is known to be held by it. What it holds without saying so goes to others too."],
-    begunOnes.length && [both(begunOnes), "may be begun already: what was done of them is done again."],
+      : ["No batch", "is reported by it. Batches that it holds without reporting them go to others too."],
+    begunOnes.length && [both(begunOnes), "may have begun: work on them is done again."],
     [worker.transport === "http" ? "It speaks HTTP:" : "It speaks AMQP:", cut],
   ].filter(Boolean);
 }
@@ -86,8 +86,8 @@ export function drainWorker(worker) {
   return [
     worker.held.length
       ? [both(worker.held), "are finished and acked by it."]
-      : ["It holds nothing,", "so it is done at once."],
-    ["No new batch", "is taken by it from then on. Nothing is done twice."],
+      : ["It holds nothing,", "so it is drained at once."],
+    ["No new batch", "goes to it from then on. No work is done twice."],
   ];
 }
 
@@ -100,17 +100,17 @@ export function retryDead(letter) {
       what(letter),
       `goes back to where it came from${letter.seed ? `, the seed ${letter.seed},` : ""} and is tried again.`,
     ],
-    letter.attempt !== null && [`Attempt ${number(letter.attempt)} becomes 1,`, "and its history begins anew."],
+    letter.attempt !== null && [`Attempt ${number(letter.attempt)} becomes 1,`, "and its history starts again."],
   ].filter(Boolean);
 }
 
 export function dropDead(letter) {
-  return [[what(letter), "is deleted for good. Nobody can bring it back."]];
+  return [[what(letter), "is deleted for good. It cannot be restored."]];
 }
 
 const SHARES = { low: 1, medium: 4, high: 16 };
 
-/** What differs between two sets of policies. */
+/** Return sentences about what differs between two sets of policies. */
 export function changeSeed(seed, wanted) {
   const changes = [];
   if (seed.priority !== wanted.priority) {
@@ -129,7 +129,7 @@ export function changeSeed(seed, wanted) {
   return changes;
 }
 
-/** A policy in a few words. */
+/** Describe a policy in a few words. */
 export function describe(policy) {
   return policy.type === "throttle"
     ? `at most ${many(policy.value, "item")} a ${policy.period}`

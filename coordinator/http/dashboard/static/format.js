@@ -1,4 +1,4 @@
-// Figures as people read them.
+// Formats figures for people.
 
 const NUMBER = new Intl.NumberFormat("en");
 
@@ -12,7 +12,7 @@ export function rate(perSecond) {
   return perSecond >= 10 || perSecond === 0 ? number(Math.round(perSecond)) : perSecond.toFixed(1);
 }
 
-/** Seconds in the two largest units that say something. */
+/** Format seconds in their two largest units. */
 export function duration(seconds) {
   if (!Number.isFinite(seconds)) return "–";
   const whole = Math.max(0, Math.floor(seconds));
@@ -24,7 +24,7 @@ export function duration(seconds) {
 
 let offset = 0;
 
-/** The server's clock counts: durations are right even where the browser's clock is not. */
+/** Use the server's clock, so that durations are right even if the browser's clock is wrong. */
 export function setClock(serverSeconds) {
   offset = serverSeconds - Date.now() / 1000;
 }
@@ -33,7 +33,7 @@ export const now = () => Date.now() / 1000 + offset;
 export const ago = (moment) => duration(now() - Date.parse(moment) / 1000);
 export const secondsSince = (moment) => now() - Date.parse(moment) / 1000;
 
-/** The time of day, with the date where that is not today. */
+/** Format the time of day, with the date if it is not today. */
 export function clock(moment) {
   const date = new Date(moment);
   if (Number.isNaN(date.valueOf())) return "–";
@@ -42,7 +42,7 @@ export function clock(moment) {
   return day(date) === day(new Date(now() * 1000)) ? time : `${day(date)} ${time}`;
 }
 
-/** A sentence of the coordinator with its moments as people read them. */
+/** Return a sentence of the coordinator with its times in local format. */
 export const inWords = (text) => text.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)/g, clock);
 
 export function bytes(value) {
@@ -56,5 +56,5 @@ export function bytes(value) {
   return `${value >= 10 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
-/** The beginning of a long id; the whole of it stands in the title beside it. */
+/** Shorten a long id; the title of its element has all of it. */
 export const brief = (id) => (id.length > 22 ? `${id.slice(0, 14)}…${id.slice(-5)}` : id);

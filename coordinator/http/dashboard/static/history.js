@@ -7,7 +7,7 @@ const OVER = 10;
 const rates = new Map();
 const totals = new Map();
 
-/** Note the seeds that are on the page now; called once a second. */
+/** Add the current rates of the shown seeds; called once a second. */
 export function sample(seeds) {
   for (const seed of seeds) {
     push(totals, seed.id, seed.counts.taken, OVER + 1);
@@ -15,7 +15,7 @@ export function sample(seeds) {
   }
 }
 
-/** Items a second, as the coordinator tells, or as the page has seen itself. */
+/** Return items a second: the coordinator's figure, or what the page has seen. */
 export function rateOf(seed) {
   if (typeof seed.rate === "number") return seed.rate;
   const seen = totals.get(seed.id);

@@ -1,4 +1,4 @@
-// What several views are made of: pills, tables, pages, sparklines, lists of held batches.
+// Parts of several views: pills, tables, pages, sparklines, lists of held batches.
 
 import { path } from "/dashboard/api.js";
 import { h } from "/dashboard/dom.js";
@@ -11,7 +11,7 @@ const link = (kind, id, text) => h("a", { href: `#/${kind}/${encodeURIComponent(
 export const seedLink = (id, text) => link("seed", id, text);
 export const workerLink = (id, text) => link("worker", id, text);
 
-/** A batch, which leads to who holds it and what happened to it. */
+/** Make a link to who holds a batch and what happened to it. */
 const batchLink = (batch) =>
   h("a", { href: `#${path("/search", { q: batch })}`, title: batch }, h("code", {}, brief(batch)));
 
@@ -20,7 +20,7 @@ export const tags = (list) =>
   list.length ? list.map((tag) => h("span", { class: "tag" }, tag)) : h("span", { class: "faint" }, "any worker");
 export const note = (tone, ...children) => h("p", { class: `note ${tone}` }, ...children);
 
-/** A button that asks before it acts; `disabled` says why it may not. */
+/** Make a button that asks before it acts; `disabled` says why it may not act. */
 export function act(what, id, label, { disabled = "", tone = "", about = "" } = {}) {
   const mayNot = disabled || (document.body.dataset.manager === "no" ? "your token has no role manager" : "");
   return h(
@@ -38,22 +38,22 @@ export function act(what, id, label, { disabled = "", tone = "", about = "" } = 
   );
 }
 
-/** A card with a heading; children that are null are left out. */
+/** Make a card with a heading; children that are null are left out. */
 export function card(title, ...children) {
   return h("section", { class: "card" }, h("h2", {}, title), ...children);
 }
 
-/** What stands in place of data that is not there: still loading, an error, nothing found. */
+/** Say why there is no data: still loading, an error, or nothing found. */
 export function absent(part, nothing = "") {
   if (part === undefined) return h("p", { class: "faint", role: "status" }, "Loading…");
   if (part.status === 404)
-    return note("plain", part.body.message === "Not Found" ? "This coordinator does not tell." : part.body.message);
+    return note("plain", part.body.message === "Not Found" ? "This coordinator does not have this." : part.body.message);
   if (part.status !== 200) return note("bad", part.body.message);
   return h("p", { class: "empty" }, nothing);
 }
 
 /**
- * A table, one row for each of `rows`.
+ * Make a table with one row for each of `rows`.
  *
  * A column is `{label, cell(row), sort?, kind?}`: `sort` is the API's name to sort by, `kind` a class of its cells.
  */
@@ -93,7 +93,7 @@ export function table(
   );
 }
 
-/** Which part of a list is shown, and the ways to its other parts, where it has any. */
+/** Say which part of a list is shown, with links to the other parts; null if there is only one. */
 export function pages(view, query, total) {
   const offset = Number(query.offset ?? 0);
   if (total <= PAGE && !offset) return null;
@@ -129,7 +129,7 @@ export function choice(name, label, options, value) {
   );
 }
 
-/** The last values as a line; a reader of screens hears the last one from the cell beside it. */
+/** Draw the last values as a line. Screen readers get the last value from the cell beside it. */
 export function spark(values, width = 80, height = 22) {
   const most = Math.max(1, ...values);
   const step = width / Math.max(1, values.length - 1);
@@ -154,13 +154,13 @@ const AGES = [
 ];
 const ageOf = (moment) => AGES.find(([, least]) => secondsSince(moment) >= least)?.[0] ?? "fresh";
 
-/** How long something has been held, louder the longer. */
+/** Say how long something has been held, in a stronger colour the longer. */
 export const held = (moment) =>
   h("span", { class: `age ${ageOf(moment)}`, title: `since ${clock(moment)}` }, ago(moment));
 
 export const begun = (value) =>
   value === null || value === undefined
-    ? pill("not told", "plain")
+    ? pill("not reported", "plain")
     : value
       ? pill("begun", "info")
       : pill("waits at the worker", "plain");
@@ -168,7 +168,7 @@ export const begun = (value) =>
 const holder = (row) =>
   row.worker
     ? workerLink(row.worker)
-    : h("span", { class: "faint" }, isFresh(row) ? "not told yet" : "a client that does not say");
+    : h("span", { class: "faint" }, isFresh(row) ? "not reported yet" : "an unknown client");
 
 /** The columns of held batches. */
 export const HELD = [
@@ -202,10 +202,10 @@ const KINDS = {
   "batch.dead": ["Batch dead", "bad"],
 };
 
-/** What happened, newest first; `own` is what need not be said again of each event: `seed`, `worker` or `batch`. */
+/** List events, newest first; `own` is what they all share, and is not repeated: `seed`, `worker` or `batch`. */
 export function timeline(part, about, own) {
   const events = part?.status === 200 ? part.body.events : [];
-  if (!events.length) return absent(part, "Nothing is on record.");
+  if (!events.length) return absent(part, "No event is recorded.");
   return h(
     "ol",
     { class: "timeline", "aria-label": `What happened to ${about}` },

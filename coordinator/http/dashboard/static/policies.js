@@ -58,7 +58,7 @@ function adder(label, rows, make) {
   return button;
 }
 
-/** The form's fields, filled with what the seed has. */
+/** Make the form's fields, filled with the seed's values. */
 export function policyForm(seed) {
   const throttles = h("div", {}, seed.policies.filter((one) => one.type === "throttle").map(throttleRow));
   const routes = h(
@@ -100,12 +100,12 @@ export function policyForm(seed) {
     h(
       "p",
       { class: "faint" },
-      "What you change applies to what is dispatched from then on. You are shown it once more before it is done.",
+      "Your changes apply to what is dispatched from then on. You confirm them in the next step.",
     ),
   ];
 }
 
-/** What a filled form says, as the API takes it. */
+/** Read the form as the API takes it. */
 export function readPolicies(form) {
   const throttles = [...form.querySelectorAll("[data-throttle]")].map((row) => ({
     type: "throttle",

@@ -1,4 +1,4 @@
-// Who holds which batch, and the search that finds one.
+// The held batches, and the search.
 
 import { path } from "/dashboard/api.js";
 import { h } from "/dashboard/dom.js";
@@ -34,7 +34,7 @@ export const batches = {
           view: "batches",
           query,
         })
-      : absent(list, "Nobody holds a batch."),
+      : absent(list, "No batch is held."),
   ],
 };
 
@@ -89,13 +89,13 @@ export const search = {
   },
 };
 
-/** The answer in a sentence: who holds the batch, if it is one. */
+/** Answer in a sentence; if one batch was found, say who holds it. */
 function answer(found, known, there) {
   if (found.length === 1) {
     const [{ worker, batch }] = found;
     return [
       h("code", {}, batch),
-      worker ? " is held by the worker " : " is held by a client that does not say who it is",
+      worker ? " is held by the worker " : " is held by an unknown client",
       worker && workerLink(worker),
     ]
       .filter(Boolean)
@@ -103,5 +103,5 @@ function answer(found, known, there) {
   }
   if (found.length + known.length + there.length)
     return `${many(found.length, "batch", "batches")} in hand, ${many(known.length, "seed")}, ${many(there.length, "worker")}.`;
-  return "Nobody holds such a batch now, and no seed or worker is called so.";
+  return "No such batch is held now, and no seed or worker has this in its id.";
 }

@@ -10,7 +10,7 @@ const QUEUES = [
   { label: "Ready", kind: "number", cell: (queue) => number(queue.ready) },
   { label: "Unacked", kind: "number", cell: (queue) => number(queue.unacked) },
   { label: "Consumers", kind: "number", cell: (queue) => number(queue.consumers) },
-  { label: "Workers that may", kind: "number", cell: (queue) => number(queue.eligible) },
+  { label: "Workers with the tags", kind: "number", cell: (queue) => number(queue.eligible) },
   {
     label: "Warning",
     kind: "wide",
@@ -19,7 +19,7 @@ const QUEUES = [
   },
 ];
 
-/** The warnings of work queues as notes, the loudest thing on the page. */
+/** Make notes of the warnings of work queues. */
 export const queueWarnings = (part) =>
   part?.status === 200
     ? part.body.queues
@@ -90,7 +90,7 @@ export const cluster = {
         note(
           "bad",
           h("strong", {}, "The broker is blocked. "),
-          "It has an alarm and takes no messages: nothing is dispatched, and what acts is refused.",
+          "It has an alarm and takes no messages: nothing is dispatched, and actions are refused.",
         ),
       coordinators?.status === 200 && versions(coordinators.body.coordinators),
       card(

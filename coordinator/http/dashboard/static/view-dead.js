@@ -1,6 +1,6 @@
-// Dead letters, and one of them whole.
+// The dead letters, and the page of one.
 
-import { noteLetters } from "/dashboard/actions.js";
+import { keepLetters } from "/dashboard/actions.js";
 import { id as quoted, path } from "/dashboard/api.js";
 import { h } from "/dashboard/dom.js";
 import { brief, inWords, many, number } from "/dashboard/format.js";
@@ -30,17 +30,17 @@ export const dead = {
   title: () => "Dead letters",
   reads: (query) => [path("/dead", { offset: query.offset, limit: PAGE })],
   show([list], query) {
-    if (list?.status === 200) noteLetters(list.body.dead);
+    if (list?.status === 200) keepLetters(list.body.dead);
     return [
       h(
         "p",
         { class: "lead" },
-        "Batches that failed as often as they may, and messages that nobody can read. Each is kept whole until you retry or drop it.",
+        "Batches that failed too often, and messages that are not readable. Each is kept until you retry or drop it.",
       ),
       h("div", { class: "tools" }, list?.status === 200 && pages("dead", query, list.body.count.totalItems)),
       list?.status === 200 && list.body.dead.length
         ? table("Dead letters, the oldest first", COLUMNS, list.body.dead)
-        : absent(list, "Nothing is dead."),
+        : absent(list, "There are no dead letters."),
     ];
   },
 };
@@ -64,7 +64,7 @@ export const letter = {
       return [note("plain", "It is no longer here: it was tried again or dropped. ", h("a", { href: "#/dead" }, "All dead letters"))];
     if (one?.status !== 200) return [absent(one)];
     const found = one.body;
-    noteLetters([found]);
+    keepLetters([found]);
     const items = found.items ?? [];
     return [
       h(

@@ -1,4 +1,4 @@
-// What needs a look now: problems first, then what moves, then what is held longest.
+// The overview: problems first, then the batches that are held the longest, then the fastest seeds.
 
 import { h } from "/dashboard/dom.js";
 import { inWords, many, number, rate } from "/dashboard/format.js";
@@ -77,7 +77,7 @@ export const overview = {
         "Held the longest",
         held?.status === 200 && held.body.batches.length
           ? table("Batches held the longest", HELD, held.body.batches, { key: (row) => `${row.batch} ${row.worker}` })
-          : absent(held, "Nobody holds a batch."),
+          : absent(held, "No batch is held."),
       ),
       card(
         "Seeds that move the fastest",

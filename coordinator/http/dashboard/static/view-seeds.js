@@ -1,8 +1,8 @@
-// The seeds, and one of them.
+// The seeds, and the page of one.
 
 import { heldOf } from "/dashboard/actions.js";
 import { id as quoted, path } from "/dashboard/api.js";
-import { told } from "/dashboard/ask.js";
+import { asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import * as forecast from "/dashboard/forecast.js";
 import { duration, inWords, many, number, rate, secondsSince } from "/dashboard/format.js";
@@ -26,13 +26,13 @@ import {
 
 const STATES = { "": "All states", running: "Running", released: "Released" };
 
-/** Whether nobody is there to take a seed's items, or to hand them out: it will not move by itself. */
+/** Whether no worker can take a seed's items, or no coordinator hands them out: it does not move by itself. */
 const isBlocked = (seed) => Boolean(seed.why?.startsWith("no "));
 
-/** Whether something is in its way and nothing of it moves; a seed at its throttle, or before a full queue, may well move. */
+/** Whether a seed has an obstacle and does not move; a seed at its throttle or with a full queue may move. */
 export const isStuck = (seed) => seed.state === "running" && Boolean(seed.why) && (isBlocked(seed) || !rateOf(seed));
 
-/** The state in a word, with a tone: released, drained, held up by something, or running. */
+/** Show the state in a word: released, drained, held up, waiting, or running. */
 export function stateOf(seed) {
   if (seed.state === "released") return pill("released", "warn");
   if (seed.progress?.drained) return pill("drained", "plain");
@@ -40,7 +40,7 @@ export function stateOf(seed) {
   return isStuck(seed) ? pill("waits", "warn") : pill("running", "good");
 }
 
-/** For how long it has been running or released; how long it has been drained is in its history. */
+/** Say for how long it has been running or released; its events say since when it is drained. */
 const since = (seed, tag) =>
   seed.since &&
   !seed.progress?.drained &&
@@ -113,7 +113,7 @@ export const seeds = {
       : absent(
           list,
           query.q || query.state
-            ? "No seed is like that."
+            ? "No seed matches."
             : "There is no seed yet. Add items: coordinator submit my-seed items.jsonl",
         ),
   ],
@@ -192,7 +192,7 @@ export const seed = {
           spark(history(found.id), 480, 56),
           facts(found),
         ),
-        found.state === "running" && card("If you release it now", told(forecast.releaseSeed(found, held, transports))),
+        found.state === "running" && card("If you release it now", asList(forecast.releaseSeed(found, held, transports))),
       ),
       card(
         "Who holds its batches",
@@ -203,14 +203,14 @@ export const seed = {
               held,
               { key: (row) => row.batch + row.worker },
             )
-          : absent(holdings, "Nobody holds a batch of it."),
+          : absent(holdings, "No batch of it is held."),
       ),
       card("What happened", timeline(events, `the seed ${query.id}`, "seed")),
     ];
   },
 };
 
-/** How the workers that hold something speak, asked for once for each set of them. */
+/** Read the transports of the workers that hold something, once for each set of them. */
 function learnTransports(id, held) {
   const names = [...new Set(held.map((batch) => batch.worker))].sort().join(" ");
   if (names === asked || !names) return;

@@ -1,7 +1,7 @@
-// The workers, and one of them.
+// The workers, and the page of one.
 
 import { id as quoted, path } from "/dashboard/api.js";
-import { told } from "/dashboard/ask.js";
+import { asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import * as forecast from "/dashboard/forecast.js";
 import { clock, many, number, secondsSince } from "/dashboard/format.js";
@@ -27,13 +27,13 @@ const SHOWN = 4;
 const LATE = 15;
 const TONES = { live: "good", silent: "bad", fenced: "bad", draining: "warn" };
 
-/** The state, as told, or as it follows from what is. */
+/** Show the worker's state. */
 function stateOf(worker) {
   const state = worker.state ?? (worker.connected ? "live" : "not connected");
   return pill(state, TONES[state] ?? "plain");
 }
 
-/** How much of what a worker can hold it holds: a bar, with the figures beside it. */
+/** Draw a bar of how full a worker is, with the figures beside it. */
 function load(worker) {
   const count = worker.held.length;
   if (worker.capacity === null) return h("span", {}, number(count));
@@ -53,7 +53,7 @@ function load(worker) {
   );
 }
 
-/** What a worker holds, the longest held first. */
+/** List what a worker holds, the longest held first. */
 function holdings(worker) {
   if (!worker.held.length) return h("span", { class: "faint" }, "nothing");
   const sorted = worker.held.toSorted((one, other) => (one.since < other.since ? -1 : 1));
@@ -77,13 +77,13 @@ function holdings(worker) {
   ];
 }
 
-/** Whether presence is overdue: a worker over HTTP sends none, and is heard when it fetches. */
+/** Whether a heartbeat is overdue. A worker over HTTP sends none; its fetches count. */
 const isLate = (worker) => worker.transport === "amqp" && secondsSince(worker.lastSeen) > LATE;
 
 const buttons = (worker) => [
   act("release-worker", worker.id, "Release"),
   act("drain-worker", worker.id, "Drain", {
-    disabled: worker.transport === "http" && worker.state === "silent" ? "it is not there" : "",
+    disabled: worker.transport === "http" && worker.state === "silent" ? "it is not connected" : "",
   }),
 ];
 
@@ -116,14 +116,14 @@ export const workers = {
     ),
     list?.status === 200 && list.body.workers.length
       ? table("Workers: what each holds, and for how long", COLUMNS, list.body.workers, { view: "workers", query })
-      : absent(list, query.q ? "No worker is like that." : "No worker is known yet. Run one: worker-stub --id w1"),
+      : absent(list, query.q ? "No worker matches." : "No worker is known yet. Run one: worker-stub --id w1"),
   ],
 };
 
 function facts(worker) {
   const rows = [
     ["Speaks", worker.transport.toUpperCase()],
-    ["Tags", worker.tags.length ? tags(worker.tags) : "none: it gets untagged batches alone"],
+    ["Tags", worker.tags.length ? tags(worker.tags) : "none: it gets only untagged batches"],
     ["Load", load(worker)],
     ["Last heard", age(worker.lastSeen)],
     ["Registered", worker.registered ? "yes" : "no: seen, but it never registered"],
@@ -151,8 +151,8 @@ export const worker = {
         "div",
         { class: "columns" },
         card("What it is", facts(found)),
-        card("If you release it now", told(forecast.releaseWorker(found))),
-        card("If you drain it", told(forecast.drainWorker(found))),
+        card("If you release it now", asList(forecast.releaseWorker(found))),
+        card("If you drain it", asList(forecast.drainWorker(found))),
       ),
       card(
         "What it holds",
@@ -163,7 +163,7 @@ export const worker = {
               rows,
               { key: (row) => row.batch },
             )
-          : h("p", { class: "empty" }, "It holds nothing, as far as it says."),
+          : h("p", { class: "empty" }, "It reports no batch."),
       ),
       card("What happened", timeline(events, `the worker ${query.id}`, "worker")),
     ];

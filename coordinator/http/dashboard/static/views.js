@@ -9,6 +9,6 @@ import { worker, workers } from "/dashboard/view-workers.js";
 
 /**
  * A view is `{title(query), reads(query), show(parts, query, summary), tick?(parts)}`: what it polls, and what
- * it makes of that. `show` is called with each change and once a second, and only what differs is touched.
+ * it makes of that. `show` is called with each change and once a second; the page changes only where it differs.
  */
 export const VIEWS = { "": overview, seeds, seed, workers, worker, batches, queues, dead, letter, cluster, search };
