@@ -47,22 +47,8 @@ class Limit:
         Raises:
             BusyError: it does not fit.
         """
-        self.take(amount)
-        self.give(amount)
-
-    def take(self, amount: int) -> None:
-        """Count this much.
-
-        Raises:
-            BusyError: it does not fit.
-        """
         if not self.has_room(amount):
             raise BusyError(self._what, self._limit, self._setting)
-        self.used += amount
-
-    def give(self, amount: int) -> None:
-        """Count this much less."""
-        self.used -= amount
 
 
 class Share:
@@ -71,10 +57,7 @@ class Share:
     def __init__(self, limit: Limit) -> None:
         self.taken = 0
         self._limit = limit
-
-    def has_room(self, amount: int) -> bool:
-        """Return whether this much more fits."""
-        return self._limit.has_room(amount)
+        self.has_room = limit.has_room
 
     def take(self, amount: int) -> None:
         """Count more.
@@ -82,12 +65,12 @@ class Share:
         Raises:
             BusyError: it does not fit.
         """
-        self._limit.take(amount)
-        self.taken += amount
+        self._limit.check(amount)
+        self.give(-amount)
 
     def give(self, amount: int) -> None:
         """Count less."""
-        self._limit.give(amount)
+        self._limit.used -= amount
         self.taken -= amount
 
 

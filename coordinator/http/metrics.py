@@ -53,7 +53,7 @@ async def exposition(node: Coordinator) -> bytes:
         try:
             metrics += await _of_session(node.session)
         except BrokerUnavailableError:  # the session ended meanwhile
-            metrics[0] = _gauge("coordinator_ready", "1 while connected to the broker", 0)
+            metrics[0] = GaugeMetricFamily("coordinator_ready", "1 while connected to the broker", 0)
     registry.register(_Gathered(metrics))
     return generate_latest(registry)
 
@@ -69,7 +69,7 @@ class _Gathered(Collector):
 def _of_process(node: Coordinator) -> list[Metric]:
     build = GaugeMetricFamily("coordinator_build_info", "Always 1; the version is a label", labels=["version"])
     build.add_metric([version("batch-coordinator")], 1)
-    return [_gauge("coordinator_ready", "1 while connected to the broker", int(node.is_ready)), build]
+    return [GaugeMetricFamily("coordinator_ready", "1 while connected to the broker", int(node.is_ready)), build]
 
 
 def _of_tally(tally: Counters) -> list[Metric]:
@@ -112,12 +112,18 @@ async def _of_session(session: Session) -> list[Metric]:
     workers = Counter(view.state for view in await session.workers.views(session.workers.known()))
     lanes = bounded(await _lanes(session))
     return [
-        _gauge("coordinator_blocked", "1 while the broker blocks publishers", int(await session.writer.is_blocked())),
-        _gauge("coordinator_coordinators", "Coordinators that share the seeds", len(session.replicas.members)),
+        GaugeMetricFamily(
+            "coordinator_blocked", "1 while the broker blocks publishers", int(await session.writer.is_blocked())
+        ),
+        GaugeMetricFamily(
+            "coordinator_coordinators", "Coordinators that share the seeds", len(session.replicas.members)
+        ),
         _labelled(
             "coordinator_seeds", "Known seeds", "state", {one: states.count(one) for one in ("running", "released")}
         ),
-        _gauge("coordinator_seeds_owned", "Seeds that this coordinator dispatches", len(session.dispatcher.lines)),
+        GaugeMetricFamily(
+            "coordinator_seeds_owned", "Seeds that this coordinator dispatches", len(session.dispatcher.lines)
+        ),
         _labelled(
             "coordinator_items",
             "Items in batches that this coordinator published",
@@ -130,7 +136,7 @@ async def _of_session(session: Session) -> list[Metric]:
             "state",
             {state: workers[state] for state in get_args(WorkerState)},
         ),
-        _gauge("coordinator_leases", "Batches held for HTTP workers", len(session.leases.held())),
+        GaugeMetricFamily("coordinator_leases", "Batches held for HTTP workers", len(session.leases.held())),
         *_of_lanes(lanes),
         _labelled("coordinator_queue_messages", "Messages that wait", "queue", await _depths(session)),
     ]
@@ -192,10 +198,6 @@ async def _depths(session: Session) -> dict[str, int]:
         if depth is not None:
             depths[queue] = depth.ready
     return depths
-
-
-def _gauge(name: str, what: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, what, value)
 
 
 def _labelled(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:

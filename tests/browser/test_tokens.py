@@ -61,4 +61,4 @@ async def test_a_token_that_may_not_read_is_told_so(guarded: str, page: Page, gr
     """A worker's token opens no dashboard."""
     await page.goto(guarded)
     await show_token(page, grant("w", "worker"))
-    await expect(page.get_by_text("The token w may not read: it has the role worker.")).to_be_visible()
+    await expect(page.get_by_text("The token w cannot read: it has the role worker.")).to_be_visible()

@@ -89,14 +89,15 @@ export function keepLetters(list) {
   for (const letter of list) letters.set(letter.id, letter);
 }
 
+const nameOf = (letter) =>
+  `${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}`;
+
 async function retryDead(id) {
   const letter = letters.get(id);
   if (!(await ask({ title: "Try this dead letter again?", body: asList(forecast.retryDead(letter)), confirm: "Retry" })))
     return;
   await call("POST", `/dead/${quoted(id)}/retry`);
-  say(
-    `Sent again: ${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}.`,
-  );
+  say(`Sent again: ${nameOf(letter)}.`);
 }
 
 async function dropDead(id) {
@@ -111,9 +112,7 @@ async function dropDead(id) {
   )
     return;
   await call("DELETE", `/dead/${quoted(id)}`);
-  say(
-    `Dropped: ${letter.count ? many(letter.count, "item") : `1 ${letter.kind}`}${letter.seed ? ` of ${letter.seed}` : ""}.`,
-  );
+  say(`Dropped: ${nameOf(letter)}.`);
 }
 
 const ACTIONS = {

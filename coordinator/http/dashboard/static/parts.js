@@ -43,6 +43,24 @@ export function card(title, ...children) {
   return h("section", { class: "card" }, h("h2", {}, title), ...children);
 }
 
+/** Make a list of names and values; values that are null are left out. */
+export const facts = (rows) =>
+  h(
+    "dl",
+    { class: "facts" },
+    rows
+      .filter(([, value]) => value !== null)
+      .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
+
+/** Make a list with one entry for each of `rows`. */
+export const hits = (rows, show) =>
+  h(
+    "ul",
+    { class: "hits" },
+    rows.map((one) => h("li", { "data-key": one.id }, show(one))),
+  );
+
 /** Say why there is no data: still loading, an error, or nothing found. */
 export function absent(part, nothing = "") {
   if (part === undefined) return h("p", { class: "faint", role: "status" }, "Loading…");

@@ -3,7 +3,7 @@
 import { path } from "/dashboard/api.js";
 import { h } from "/dashboard/dom.js";
 import { many } from "/dashboard/format.js";
-import { HELD, PAGE, absent, card, filterBox, pages, seedLink, table, timeline, workerLink } from "/dashboard/parts.js";
+import { HELD, PAGE, absent, card, filterBox, hits, pages, seedLink, table, timeline, workerLink } from "/dashboard/parts.js";
 
 const key = (row) => `${row.batch} ${row.worker}`;
 
@@ -62,27 +62,12 @@ export const search = {
       known.length > 0 &&
         card(
           "Seeds",
-          h(
-            "ul",
-            { class: "hits" },
-            known.map((one) => h("li", { "data-key": one.id }, seedLink(one.id, one.id))),
-          ),
+          hits(known, (one) => seedLink(one.id, one.id)),
         ),
       there.length > 0 &&
         card(
           "Workers",
-          h(
-            "ul",
-            { class: "hits" },
-            there.map((one) =>
-              h(
-                "li",
-                { "data-key": one.id },
-                workerLink(one.id, one.id),
-                ` holds ${many(one.held.length, "batch", "batches")}`,
-              ),
-            ),
-          ),
+          hits(there, (one) => [workerLink(one.id, one.id), ` holds ${many(one.held.length, "batch", "batches")}`]),
         ),
       past && card("What happened to this batch", timeline(events, "this batch", "batch")),
     ].filter(Boolean);

@@ -3,7 +3,7 @@
 import { h } from "/dashboard/dom.js";
 import { inWords, many, number, rate } from "/dashboard/format.js";
 import { history, rateOf, sample } from "/dashboard/history.js";
-import { HELD, absent, card, note, seedLink, spark, table } from "/dashboard/parts.js";
+import { HELD, absent, card, hits, note, seedLink, spark, table } from "/dashboard/parts.js";
 import { queueWarnings } from "/dashboard/view-cluster.js";
 import { isStuck, stateOf } from "/dashboard/view-seeds.js";
 
@@ -43,20 +43,15 @@ function tiles(part) {
 function troubles(summary, queues, waiting) {
   const blocked = summary?.status === 200 && summary.body.blocked;
   const stuck = waiting?.status === 200 ? waiting.body.seeds.filter(isStuck) : [];
-  const found = [
+  return [
     blocked && note("bad", h("strong", {}, "The broker is blocked. "), "It has an alarm and takes no messages."),
     ...queueWarnings(queues),
     stuck.length > 0 &&
       card(
         `${many(stuck.length, "seed")} with items that do not move`,
-        h(
-          "ul",
-          { class: "hits" },
-          stuck.slice(0, 8).map((seed) => h("li", { "data-key": seed.id }, seedLink(seed.id), `: ${inWords(seed.why)}`)),
-        ),
+        hits(stuck.slice(0, 8), (seed) => [seedLink(seed.id), `: ${inWords(seed.why)}`]),
       ),
   ].filter(Boolean);
-  return found;
 }
 
 export const overview = {

@@ -14,6 +14,7 @@ import {
   act,
   card,
   choice,
+  facts,
   filterBox,
   note,
   pages,
@@ -128,8 +129,8 @@ const stages = (seed) =>
     ),
   );
 
-function facts(seed) {
-  const rows = [
+const factsOf = (seed) =>
+  facts([
     ["Owner", seed.owner ? h("code", {}, seed.owner) : "none while it is released"],
     ["Epoch", number(seed.epoch)],
     ["Priority", `${seed.priority}, share ${{ low: 1, medium: 4, high: 16 }[seed.priority]}`],
@@ -141,15 +142,7 @@ function facts(seed) {
         : "none: any worker, at any rate",
     ],
     ["Taken, not done", seed.progress.inHand ? many(seed.progress.inHand, "item") : null],
-  ];
-  return h(
-    "dl",
-    { class: "facts" },
-    rows
-      .filter(([, value]) => value !== null)
-      .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
-  );
-}
+  ]);
 
 const transports = new Map();
 let asked = "";
@@ -190,7 +183,7 @@ export const seed = {
           "Now",
           h("p", { class: "big" }, rate(rateOf(found)), h("small", {}, " items/s taken")),
           spark(history(found.id), 480, 56),
-          facts(found),
+          factsOf(found),
         ),
         found.state === "running" && card("If you release it now", asList(forecast.releaseSeed(found, held, transports))),
       ),

@@ -12,6 +12,7 @@ import {
   act,
   age,
   card,
+  facts,
   filterBox,
   held,
   pages,
@@ -120,23 +121,15 @@ export const workers = {
   ],
 };
 
-function facts(worker) {
-  const rows = [
+const factsOf = (worker) =>
+  facts([
     ["Speaks", worker.transport.toUpperCase()],
     ["Tags", worker.tags.length ? tags(worker.tags) : "none: it gets only untagged batches"],
     ["Load", load(worker)],
     ["Last heard", age(worker.lastSeen)],
     ["Registered", worker.registered ? "yes" : "no: seen, but it never registered"],
     ["Callback", worker.callback ? h("code", {}, worker.callback) : null],
-  ];
-  return h(
-    "dl",
-    { class: "facts" },
-    rows
-      .filter(([, value]) => value !== null)
-      .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
-  );
-}
+  ]);
 
 export const worker = {
   title: (query) => `Worker ${query.id}`,
@@ -150,7 +143,7 @@ export const worker = {
       h(
         "div",
         { class: "columns" },
-        card("What it is", facts(found)),
+        card("What it is", factsOf(found)),
         card("If you release it now", asList(forecast.releaseWorker(found))),
         card("If you drain it", asList(forecast.drainWorker(found))),
       ),
