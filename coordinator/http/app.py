@@ -47,7 +47,7 @@ def create_app(node: Coordinator, tokens: Tokens | None = None) -> Starlette:
     app = Starlette(
         routes=[
             *(Mount(prefix, app=Router(_routes(), redirect_slashes=False)) for prefix in PREFIXES),
-            *map(_beside, (*OTHERS, *DASHBOARD)),
+            *map(_get_route, (*OTHERS, *DASHBOARD)),
             Route("/openapi.json", openapi),
         ],
         middleware=[Middleware(RawPaths), guard],
@@ -73,7 +73,7 @@ def _routes() -> list[BaseRoute]:
     return [_route(path, methods) for path, methods in paths.items()]
 
 
-def _beside(endpoint: Endpoint) -> Route:
+def _get_route(endpoint: Endpoint) -> Route:
     return _route(endpoint.path, dict.fromkeys(("GET", "HEAD"), endpoint))
 
 

@@ -77,7 +77,7 @@ class Guard:
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
         if scope["path"].startswith(self._prefixes) and is_from_another_site(headers):
-            return Json({"message": "a browser sent this from another site: that is refused"}, 403)
+            return Json({"message": "refused: a browser sent this from another site"}, 403)
         caller: Caller | None = ANYBODY
         if scope["path"] in self._files:
             caller = NOBODY
@@ -86,7 +86,7 @@ class Guard:
             caller = self._tokens.caller(secret.strip()) if scheme.lower() == SCHEME else None
         elif not _is_named_well(scope, headers):
             name = headers.get("host", "")
-            return Json({"message": f"without tokens this coordinator answers to localhost, and not to {name!r}"}, 403)
+            return Json({"message": f"without tokens, call this coordinator as localhost, not as {name!r}"}, 403)
         wait = self._rates.take(f"token {caller.name}" if caller and caller.name else _address(scope), time.monotonic())
         if wait:
             busy = BusyError("requests a second from one caller", self._rate, "RATE_LIMIT")
@@ -110,8 +110,8 @@ def check_role(caller: Caller, allowed: Roles) -> None:
         ForbiddenError: no role of the caller is allowed.
     """
     if not caller.may(allowed):
-        has, takes = ", ".join(sorted(caller.roles)), " or ".join(sorted(allowed | {"administrator"}))
-        raise ForbiddenError(f"this takes the role {takes}; the token {caller.name} has {has}")
+        has, needed = ", ".join(sorted(caller.roles)), " or ".join(sorted(allowed | {"administrator"}))
+        raise ForbiddenError(f"this needs the role {needed}; the token {caller.name} has {has}")
 
 
 def check_worker(caller: Caller, worker: str) -> None:
@@ -182,4 +182,4 @@ def _unauthorized(*, is_given: bool) -> Json:
         return Json(
             {"message": "the token is not valid"}, 401, {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
         )
-    return Json({"message": "this takes a token: Authorization: Bearer …"}, 401, {"WWW-Authenticate": CHALLENGE})
+    return Json({"message": "this needs a token: Authorization: Bearer …"}, 401, {"WWW-Authenticate": CHALLENGE})

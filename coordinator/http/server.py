@@ -137,7 +137,7 @@ class _Protocol(H11Protocol):
         error = sys.exception()
         status = HTTPStatus.BAD_REQUEST
         if isinstance(error, h11.RemoteProtocolError):
-            status, msg = HTTPStatus(error.error_status_hint), f"this is no HTTP request: {error}"
+            status, msg = HTTPStatus(error.error_status_hint), f"this is not an HTTP request: {error}"
         self._refuse(status, msg)
 
     @property
@@ -165,7 +165,7 @@ class _Protocol(H11Protocol):
             return
         if self._is_idle and self.conn.trailing_data[0]:
             seconds = f"{self.settings.head_timeout:g} s (COORDINATOR_HEAD_TIMEOUT)"
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request's head did not come within {seconds}")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request's head did not arrive within {seconds}")
         else:
             self.transport.close()
 

@@ -211,4 +211,4 @@ async def test_tokens_open_a_public_address(shell: Shell) -> None:
         assert (await api.get(f"{PREFIX}/seed", headers=operator)).status_code == 401
         url = str(api.base_url)
         code, _, errors = await shell.run("seeds", "--http-url", url)
-        assert (code, errors) == (1, "error: this takes a token: Authorization: Bearer … (401)\n")
+        assert (code, errors) == (1, "error: this needs a token: Authorization: Bearer … (401)\n")
