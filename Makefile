@@ -2,12 +2,13 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-stock setup-browser lock format test test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-each chaos-prove clean test-brokers bench
+.PHONY: help setup setup-stock setup-browser lock format test test-unit test-repeat test-compose fuzz bench-http bench-releases bench-dashboard lint coverage check demo chaos chaos-each chaos-prove clean test-brokers bench
 
 UV ?= uv
 BIN := .venv/bin
 # One more than there are cores: many tests wait for the broker.
 AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+IN_PARALLEL = -n $(AT_ONCE) --maxprocesses=4 --durations=20
 UV_COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
@@ -34,17 +35,21 @@ format: setup ## format the code, and fix what the linter can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-# Files in their order, else those of few tests would come last, which are the longest; unit tests fill what is left.
-test: setup ## run all tests, or some: make test TESTS=tests/unit
-	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(AT_ONCE) --maxprocesses=4 --dist loadfile --no-loadscope-reorder \
-		$(or $(TESTS),tests) $(PYTEST_ARGS)
+test: setup ## all tests but the composed system and the long runs, or some: make test TESTS=tests/integration
+	$(BIN)/python -m pytest -q $(IN_PARALLEL) $(or $(TESTS),tests) $(PYTEST_ARGS)
+
+test-unit: setup ## the tests that need neither a broker nor a browser
+	$(BIN)/python -m pytest -q $(IN_PARALLEL) tests/unit $(PYTEST_ARGS)
+
+test-repeat: setup ## the tests N times (20) with one core kept busy, and a table of all that failed (N, TESTS, PYTEST_ARGS)
+	@$(BIN)/python -m tests.helpers.repeat --runs $(or $(N),20) -- \
+		$(IN_PARALLEL) $(or $(TESTS),tests) $(PYTEST_ARGS)
 
 test-brokers: setup ## the integration tests, or some (TESTS=…), with RabbitMQ in containers: each of IMAGES in turn (needs a Docker engine)
 	@set -e; for image in $(or $(IMAGES),rabbitmq:3-management rabbitmq:4-management); do \
 		echo "test-brokers: $$image"; \
 		CI=true COORDINATOR_TEST_BROKER=container COORDINATOR_TEST_IMAGE=$$image \
-			$(BIN)/python -m pytest -q -n $(AT_ONCE) --maxprocesses=4 --dist loadfile $(or $(TESTS),tests/integration) $(PYTEST_ARGS); \
+			$(BIN)/python -m pytest -q $(IN_PARALLEL) $(or $(TESTS),tests/integration) $(PYTEST_ARGS); \
 	done
 
 test-compose: setup ## build the image, bring compose.yaml up, use it, break it, take it down (needs a Docker engine)
@@ -71,11 +76,13 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-coverage: setup ## report what the last `make test` covered
-	@$(BIN)/coverage combine -q --keep
+coverage: setup ## the same tests as `make test`, measured: what they cover, with branches (TESTS, PYTEST_ARGS)
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q $(IN_PARALLEL) $(or $(TESTS),tests) $(PYTEST_ARGS)
+	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-check: lint test coverage ## everything: style, types, tests and their coverage
+check: lint coverage ## everything: style, types, tests and their coverage
 
 demo: setup ## run the whole system on this machine (DEMO_ARGS=--help tells the options)
 	$(BIN)/coordinator demo $(DEMO_ARGS)

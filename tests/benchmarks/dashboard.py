@@ -15,7 +15,7 @@ from rich.console import Console
 from coordinator import logs
 from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.node.coordinator import Coordinator
-from tests.browser.conftest import find_chromium
+from tests.helpers.browser import find_chromium
 from tests.helpers.crowd import gather_crowd, tell_of_workers
 from tests.helpers.support import own_vhost, running_coordinator, serving
 

@@ -6,9 +6,7 @@ All of it lives in one event loop, for a browser belongs to the loop that starte
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -19,28 +17,13 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 from coordinator.domain.registry_events import SeedSet
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import SeedSpec
-from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Role, Token, add_token, digest, new_secret
+from tests.helpers.browser import Site, find_chromium
 from tests.helpers.support import DEADLINE, PREFIX, in_ci, own_vhost, running_coordinator, serving
 
 WIDTH, HEIGHT = 1440, 900
 Grant = Callable[..., str]
 expect.set_options(timeout=DEADLINE * 1000)
-
-
-@dataclass(frozen=True)
-class Site:
-    """A coordinator without tokens, served: where, what runs it, and a client of its API."""
-
-    url: str
-    node: Coordinator
-    api: httpx.AsyncClient
-
-
-def find_chromium() -> str | None:
-    """The system's Chromium, or the one that is named."""
-    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    return next(filter(None, map(shutil.which, names)), None)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

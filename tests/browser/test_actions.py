@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Site
+from tests.helpers.browser import Site
 from tests.helpers.steps import counts_settle, dead_letters, fetch, put_seed, seed_of, submit, until
 from tests.helpers.support import publish_items
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from coordinator.local_rabbitmq.node import BrokerUrls
-from tests.browser.conftest import Site
+from tests.helpers.browser import Site
 from tests.helpers.steps import ack, fetch, put_seed, submit
 from tests.helpers.support import PREFIX, StockWorker, eventually, own_vhost, running_coordinator, serving
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Site
+from tests.helpers.browser import Site
 from tests.helpers.crowd import gather_crowd
 from tests.helpers.steps import dead_letters, fetch, put_seed, submit
 from tests.helpers.support import publish_items

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.containers import broker_in_container, has_engine
+from tests.helpers.shell import Shell
 from tests.helpers.support import PREFIX, in_ci, own_vhost, running_coordinator, serving
 
 
@@ -55,3 +57,9 @@ async def api(node: Coordinator) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the coordinator's shim, its base the API's first prefix."""
     async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def shell(tmp_path: Path, settings: Settings) -> Shell:
+    """A shell with an empty home folder."""
+    return Shell(tmp_path, settings)

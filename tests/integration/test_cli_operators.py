@@ -15,24 +15,17 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coordinator.settings import Settings
+from tests.helpers.shell import Shell
 from tests.helpers.steps import channel_of, fetch, put_seed, submit
 from tests.helpers.support import PREFIX
-from tests.integration.test_cli import Shell
 
 SEQUENCE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 ON_SCREEN, OFF_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
-
-
-@pytest.fixture
-def shell(tmp_path: Path, settings: Settings) -> Shell:
-    """A shell with an empty home folder."""
-    return Shell(tmp_path, settings)
 
 
 async def rows(shell: Shell, *arguments: str) -> list[dict[str, Any]]:

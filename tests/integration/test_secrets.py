@@ -17,9 +17,9 @@ import pytest
 from coordinator.broker.connection import Connection
 from coordinator.errors import BrokerUnavailableError
 from coordinator.settings import Settings
+from tests.helpers.shell import Shell
 from tests.helpers.steps import until
 from tests.helpers.support import PREFIX
-from tests.integration.test_cli import Shell
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads the list of processes in /proc")
 
