@@ -9,7 +9,6 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
@@ -19,7 +18,7 @@ from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import SeedSpec
 from coordinator.tokens import Role, Token, add_token, digest, new_secret
 from tests.helpers.browser import Site, find_chromium
-from tests.helpers.support import DEADLINE, PREFIX, in_ci, own_vhost, running_coordinator, serving
+from tests.helpers.support import DEADLINE, PREFIX, client_of, in_ci, own_vhost, running_coordinator, serving
 
 WIDTH, HEIGHT = 1440, 900
 Grant = Callable[..., str]
@@ -47,7 +46,7 @@ async def site(broker: BrokerUrls) -> AsyncIterator[Site]:
         own_vhost(broker) as settings,
         running_coordinator(settings) as node,
         serving(node) as url,
-        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api,
+        client_of(url + PREFIX) as api,
     ):
         yield Site(url, node, api)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
@@ -12,7 +11,7 @@ from playwright.async_api import Page, expect
 from coordinator.local_rabbitmq.node import BrokerUrls
 from tests.helpers.browser import Site
 from tests.helpers.steps import ack, fetch, put_seed, submit
-from tests.helpers.support import PREFIX, StockWorker, eventually, own_vhost, running_coordinator, serving
+from tests.helpers.support import PREFIX, StockWorker, client_of, eventually, own_vhost, running_coordinator, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,7 +23,7 @@ async def strict(broker: BrokerUrls) -> AsyncIterator[Site]:
         own_vhost(broker, attempt_limit=1) as settings,
         running_coordinator(settings) as node,
         serving(node) as url,
-        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api,
+        client_of(url + PREFIX) as api,
     ):
         yield Site(url, node, api)
 

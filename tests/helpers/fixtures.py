@@ -17,7 +17,7 @@ from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from tests.helpers.containers import broker_in_container, has_engine
 from tests.helpers.shell import Shell
-from tests.helpers.support import PREFIX, in_ci, own_vhost, running_coordinator, serving
+from tests.helpers.support import PREFIX, client_of, in_ci, own_vhost, running_coordinator, serving
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -55,7 +55,7 @@ async def node(settings: Settings) -> AsyncIterator[Coordinator]:
 @pytest.fixture
 async def api(node: Coordinator) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the coordinator's shim, its base the API's first prefix."""
-    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client:
+    async with serving(node) as url, client_of(url + PREFIX) as client:
         yield client
 
 

@@ -15,7 +15,7 @@ import httpx
 
 import coordinator
 from coordinator.settings import Settings
-from tests.helpers.support import eventually
+from tests.helpers.support import client_of, eventually
 
 
 class Shell:
@@ -61,7 +61,7 @@ class Shell:
         try:
             await eventually(lambda: file.exists() or process.returncode is not None, "the connection file")
             url = json.loads(file.read_text())["http_url"]
-            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as api:
+            async with client_of(url) as api:
                 async with asyncio.timeout(20):
                     while (await api.get("/health/ready")).status_code != 200:
                         pass

@@ -15,7 +15,7 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.types import Delivery, Message
 from coordinator.settings import Settings
-from tests.helpers.support import DEADLINE, PREFIX, eventually, items, running_coordinator, serving
+from tests.helpers.support import DEADLINE, PREFIX, client_of, eventually, items, running_coordinator, serving
 
 Json = dict[str, Any]
 
@@ -150,6 +150,6 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         running_coordinator(settings) as node,
         serving(node) as url,
-        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client,
+        client_of(url + PREFIX) as client,
     ):
         yield client

@@ -17,7 +17,7 @@ from coordinator.http.app import create_app
 from coordinator.http.limits import Limits
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
-from tests.helpers.support import DEADLINE, PREFIX, eventually, serving_app
+from tests.helpers.support import DEADLINE, PREFIX, client_of, eventually, serving_app
 
 HEAD = f"POST {PREFIX}/release/seed HTTP/1.1\r\nHost: localhost\r\n".encode()
 
@@ -195,7 +195,7 @@ async def test_an_answer_that_is_not_read() -> None:
     settings = Settings(body_timeout=0.3)
     async with (
         serving_app(large, settings) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        client_of(url) as client,
         connected(client) as (reader, writer),
     ):
         writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")

@@ -35,6 +35,7 @@ from tests.helpers.support import (
     DEADLINE,
     PREFIX,
     StockWorker,
+    client_of,
     eventually,
     items,
     own_vhost,
@@ -118,7 +119,7 @@ async def test_a_call_given_up_keeps_nothing(api: httpx.AsyncClient) -> None:
 async def test_calls_that_wait_cost_nothing(node: Coordinator) -> None:
     """Calls that wait hold no consumer on the broker, and give up their places when their clients go away."""
     leases = node.session.leases
-    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
+    async with serving(node) as url, client_of(url + PREFIX) as api:
         calls = [asyncio.create_task(api.get(f"/batch?wait=60&worker=w{number}", timeout=70)) for number in range(50)]
         await eventually(lambda: len(node.session.workers.known()) == 50, "all calls")
         await eventually(lambda: leases.is_awaited, "calls that wait")
@@ -151,7 +152,7 @@ async def test_a_client_that_vanishes_before_its_answer(node: Coordinator, monke
         del message
 
     monkeypatch.setattr(leases, "fetch", take_and_lose)
-    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
+    async with serving(node) as url, client_of(url + PREFIX) as api:
         await submit(api, "s", 4)
         await counts_settle(api, "s", queued=4)
         path = f"{PREFIX}/batch".encode()
@@ -330,7 +331,7 @@ async def test_a_fetch_makes_room_at_once(node: Coordinator, monkeypatch: pytest
     """What is fetched over HTTP is followed by more without a look at the broker, however seldom these are."""
     monkeypatch.setattr("coordinator.domain.publish_window.SHORTEST_LOOK", 10 * DEADLINE)
     monkeypatch.setattr("coordinator.domain.publish_window.LONGEST_LOOK", 10 * DEADLINE)
-    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api:
+    async with serving(node) as url, client_of(url + PREFIX) as api:
         await put_seed(api, "s", batchSize=1)
         sent = await submit(api, "s", 60)
         got: list[str] = []

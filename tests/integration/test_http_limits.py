@@ -18,7 +18,16 @@ from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.tokens import Token, add_token, digest
 from tests.helpers.steps import ack, counts_settle, fetch, seed_of, submit, until
-from tests.helpers.support import DEADLINE, PREFIX, eventually, items, own_vhost, running_coordinator, serving_app
+from tests.helpers.support import (
+    DEADLINE,
+    PREFIX,
+    client_of,
+    eventually,
+    items,
+    own_vhost,
+    running_coordinator,
+    serving_app,
+)
 
 MIB = 1024 * 1024
 
@@ -30,7 +39,7 @@ async def limited(broker: BrokerUrls, **limits: Any) -> AsyncIterator[tuple[http
         app = create_app(node)
         async with (
             serving_app(app, settings) as url,
-            httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client,
+            client_of(url + PREFIX) as client,
         ):
             yield client, node, app.state.limits
 

@@ -14,7 +14,7 @@ from coordinator.http.routes import DASHBOARD, ENDPOINTS, OTHERS, PREFIXES
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.tokens import ROLES, Role, Token, add_token, digest, new_secret, revoke_tokens
 from tests.helpers.steps import Json, fetch, submit
-from tests.helpers.support import own_vhost, running_coordinator, serving
+from tests.helpers.support import client_of, own_vhost, running_coordinator, serving
 
 MATRIX: list[tuple[str, str, set[Role]]] = [
     ("GET", "/batch", {"worker"}),
@@ -87,7 +87,7 @@ class Site:
 
     def __init__(self, url: str, path: Path) -> None:
         self.path = path
-        self.client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
+        self.client = client_of(url)
         self.secrets: dict[str, str] = {}
         self.clients = [self.client]
 
@@ -110,7 +110,7 @@ class Site:
         """A client below the first prefix that shows this token."""
         headers = {"Authorization": f"Bearer {self.secrets[name]}"}
         base = str(self.client.base_url).rstrip("/") + PREFIXES[0]
-        client = httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=30)
+        client = client_of(base, headers=headers)
         self.clients.append(client)
         return client
 

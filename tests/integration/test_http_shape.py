@@ -9,7 +9,7 @@ import pytest
 
 from coordinator.node.coordinator import Coordinator
 from tests.helpers.steps import fetch, seed_of, submit
-from tests.helpers.support import PREFIX, serving
+from tests.helpers.support import PREFIX, client_of, serving
 
 PREFIXES = ("/aspire_api/manager", "/aspire/_api/manager")
 METHODS = {"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"}
@@ -135,7 +135,7 @@ UNKNOWN_ROUTES = [
 
 def bare(node_url: str) -> httpx.AsyncClient:
     """A client without the prefix."""
-    return httpx.AsyncClient(base_url=node_url, trust_env=False, timeout=30)
+    return client_of(node_url)
 
 
 def assert_json(answer: httpx.Response) -> None:

@@ -7,14 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 from prometheus_client.parser import text_string_to_metric_families
 
 from coordinator.node.coordinator import Coordinator
 from tests.helpers.steps import ack, fetch, submit
-from tests.helpers.support import PREFIX, eventually, serving
+from tests.helpers.support import PREFIX, client_of, eventually, serving
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "monitoring"
@@ -27,7 +26,7 @@ BOUNDED = {"cause", "kind", "place", "queue", "state", "target", "to", "version"
 
 async def scrape(node: Coordinator) -> dict[str, dict[str, Any]]:
     """The samples of a scrape: for each name its type, its labels and its values."""
-    async with serving(node) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with serving(node) as url, client_of(url) as client:
         answer = await client.get("/metrics")
     assert answer.status_code == 200
     found: dict[str, dict[str, Any]] = {}
@@ -88,7 +87,7 @@ async def test_names_and_labels_keep_the_conventions(node: Coordinator) -> None:
 
 async def test_counters_follow_the_batches(node: Coordinator) -> None:
     """What is sent, fetched, acked and released over HTTP is counted."""
-    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as api:
+    async with serving(node) as url, client_of(url + PREFIX) as api:
         await submit(api, "s", 250)
         batches = await fetch(api, 3, worker="w1")
         await ack(api, batches[:1])

@@ -11,7 +11,7 @@ from coordinator.broker.management import BrokerConnection, Management
 from coordinator.errors import BrokerUnavailableError
 from coordinator.models import Item
 from coordinator.settings import Settings
-from tests.helpers.support import eventually, items, publish_items
+from tests.helpers.support import client_of, eventually, items, publish_items
 from tests.helpers.workers import TRANSPORTS, Hand, told, until, working
 from worker_stub.handlers import Context, RejectBatch, Result
 from worker_stub.jobs import Results
@@ -121,7 +121,7 @@ async def test_confirm_that_does_not_come_brings_the_batch_back(
 
 async def test_refused_discoveries_bring_the_batch_back(settings: Settings, api: httpx.AsyncClient) -> None:
     """When the broker refuses what was discovered, the batch fails, and the worker goes on with a new connection."""
-    async with httpx.AsyncClient(base_url=settings.management(), trust_env=False) as http:
+    async with client_of(settings.management()) as http:
         user = f"worker%3A{settings.vhost()}%3Aw"
         path = f"/api/permissions/{settings.vhost()}/{user}"
         allowed: dict[str, str] = {}

@@ -17,6 +17,7 @@ from coordinator.settings import Settings
 from tests.helpers.support import (
     PREFIX,
     StockWorker,
+    client_of,
     eventually,
     items,
     own_vhost,
@@ -39,7 +40,7 @@ async def test_rejected_batch_comes_back_when_its_time_is_over(broker: BrokerUrl
         own_vhost(broker, ack_timeout=0.5) as settings,
         running_coordinator(settings) as node,
         serving(node) as url,
-        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api,
+        client_of(url + PREFIX) as api,
         told(settings) as results,
         working(api, "w", handle, transport="http"),
     ):
@@ -96,7 +97,7 @@ async def test_ack_whose_answer_is_lost_loses_nothing(
     hand = Hand.open()
     async with (
         serving(node) as url,
-        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api,
+        client_of(url + PREFIX) as api,
         told(settings) as results,
         working(api, "w", hand.handle, transport="http", spool=tmp_path),
     ):
@@ -113,7 +114,7 @@ async def test_worker_that_was_removed_registers_anew(broker: BrokerUrls) -> Non
         own_vhost(broker, require_registration=True) as settings,
         running_coordinator(settings) as node,
         serving(node) as url,
-        httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api,
+        client_of(url + PREFIX) as api,
         told(settings) as results,
         working(api, "w", hand.handle, transport="http") as running,
     ):

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from coordinator.settings import Settings
-from tests.helpers.support import StockWorker, eventually, items, publish_items, running_coordinator, serving
+from tests.helpers.support import StockWorker, client_of, eventually, items, publish_items, running_coordinator, serving
 from tests.helpers.workers import TRANSPORTS, Hand, told, working
 
 
@@ -43,7 +43,7 @@ async def test_every_queue_that_the_tags_allow_is_served(
 
 async def test_tagged_queues_are_asked_for_until_a_coordinator_answers(settings: Settings) -> None:
     """A worker that came while no coordinator was there learns of tagged queues from the next one."""
-    async with running_coordinator(settings) as node, serving(node) as url, httpx.AsyncClient(base_url=url) as api:
+    async with running_coordinator(settings) as node, serving(node) as url, client_of(url) as api:
         await api.put("/aspire_api/manager/seed/s", json=route("t"))
     hand = Hand.open()
     async with (

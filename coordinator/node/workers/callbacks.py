@@ -76,6 +76,9 @@ class Callbacks:
 
     async def run(self) -> None:
         """Send what there is to send until cancelled."""
+        notice = (
+            await self._inbox.get()
+        )  # only then: to read all known authorities holds up everything else for a while
         limits, trusted = httpx.Limits(max_connections=CONNECTIONS), client_context(self._ca_file)
         async with (
             httpx.AsyncClient(
@@ -88,8 +91,8 @@ class Callbacks:
             asyncio.TaskGroup() as group,
         ):
             while True:
-                notice = await self._inbox.get()
                 group.create_task(self._tell(http, notice), name=f"callback of {notice.worker}")
+                notice = await self._inbox.get()
 
     async def check(self, url: str, address: str | None) -> None:
         """Refuse a callback that would not be called.
