@@ -110,7 +110,7 @@ async def test_a_call_given_up_keeps_nothing(api: httpx.AsyncClient) -> None:
     """A client that goes away while it waits leaves no batch stuck with it."""
     for _ in range(3):
         with pytest.raises(httpx.ReadTimeout):
-            await api.get("/batch", params={"wait": 60}, timeout=0.2)
+            await api.get("/batch", params={"wait": 60}, timeout=httpx.Timeout(DEADLINE, read=0.2))
     await submit(api, "s", 3)
     batch = (await fetch(api))[0]
     assert (batch["attempt"], len(batch["items"])) == (1, 3)
@@ -166,7 +166,7 @@ async def test_a_client_that_vanishes_before_its_answer(node: Coordinator, monke
 
 async def test_rude_clients_lose_nothing(broker: BrokerUrls) -> None:
     """Clients that ask and hang up at once: every item is acked by another in the end."""
-    async with own_vhost(broker, ack_timeout=0.6) as settings, served(settings) as api:
+    async with own_vhost(broker, ack_timeout=2) as settings, served(settings) as api:
         await put_seed(api, "s", batchSize=1)
         sent = await submit(api, "s", 30)
         host, port = api.base_url.host, api.base_url.port
@@ -255,7 +255,7 @@ async def test_an_ack_after_a_release_of_the_seed(api: httpx.AsyncClient) -> Non
 
 async def test_what_is_not_acked_in_time_goes_to_another(broker: BrokerUrls) -> None:
     """A batch that an HTTP worker does not ack within the ack timeout goes to another with attempt 2."""
-    async with own_vhost(broker, ack_timeout=0.6) as settings, served(settings) as client:
+    async with own_vhost(broker, ack_timeout=2) as settings, served(settings) as client:
         await submit(client, "s", 4)
         old = (await fetch(client, worker="dead"))[0]
         new = (await fetch(client, worker="alive"))[0]

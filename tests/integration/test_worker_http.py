@@ -37,7 +37,7 @@ async def test_rejected_batch_comes_back_when_its_time_is_over(broker: BrokerUrl
             raise RejectBatch("not now")
 
     async with (
-        own_vhost(broker, ack_timeout=0.5) as settings,
+        own_vhost(broker, ack_timeout=2) as settings,
         running_coordinator(settings) as node,
         serving(node) as url,
         client_of(url + PREFIX) as api,
