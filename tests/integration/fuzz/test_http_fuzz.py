@@ -17,9 +17,9 @@ from tests.helpers.support import items, publish_items, serving
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 IS_LONG = os.environ.get("FUZZ") == "long"
-CASES = 20_000 if IS_LONG else 800
+CASES = 20_000 if IS_LONG else 1_500
 SKIPPED = "/event/stream$" if IS_LONG else f"^{PREFIXES[1]}|/event/stream$"
-BOUNDS = ["--max-examples=300"] if IS_LONG else ["--max-examples=4", "--seed=1"]
+BOUNDS = ["--max-examples=300"] if IS_LONG else ["--max-examples=2", "--seed=1"]
 
 
 @pytest.mark.timeout(3600 if IS_LONG else 300)
