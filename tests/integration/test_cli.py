@@ -52,9 +52,9 @@ async def test_waiting_for_a_seed(shell: Shell) -> None:
     """
     async with shell.serving() as (_, api):
         assert (await shell.run("submit", "s", stdin=b'{"id": "a"}'))[0] == 0
-        code, output, errors = await shell.run("wait", "s", "--timeout", "1")
+        code, output, errors = await shell.run("wait", "s", "--timeout", "5")
         assert (code, output) == (1, "")
-        assert "not drained within 1 s: s: 1 items left" in errors
+        assert "not drained within 5 s: s: 1 items left" in errors
         assert "no worker is there" in errors
         waiting = await shell.start("wait", "s")
         [batch] = (await api.get(f"{PREFIX}/batch", params={"worker": "w1", "wait": 20})).json()["batches"]
