@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from coordinator.errors import CoordinatorError
 from coordinator.files import replace_file
 from coordinator.models import WorkerId
-from coordinator.parsing import invalid
 from coordinator.settings import Settings
+from coordinator.validation import invalid
 
 log = structlog.get_logger(__name__)
 

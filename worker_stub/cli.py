@@ -19,12 +19,12 @@ from coordinator import event_loop, logs
 from coordinator.client.http_worker import HttpWorker
 from coordinator.discovery import read_connection
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, InvalidInputError
-from coordinator.parsing import check_tags, check_worker_id, invalid
 from coordinator.settings import Settings
-from worker_stub.amqp import Addresses, AmqpTransport
+from coordinator.validation import check_tags, check_worker_id, invalid
+from worker_stub.amqp_transport import Addresses, AmqpTransport
 from worker_stub.handlers import load_handler
-from worker_stub.http import HttpTransport
-from worker_stub.jobs import Transport
+from worker_stub.http_transport import HttpTransport
+from worker_stub.job import Transport
 from worker_stub.spool import Spool
 from worker_stub.worker import Identity, Worker
 

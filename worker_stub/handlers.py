@@ -20,7 +20,7 @@ import structlog
 
 from coordinator.errors import CoordinatorError, InvalidInputError
 from coordinator.models import MAX_ITEMS, Item
-from coordinator.parsing import parse_items
+from coordinator.validation import parse_items
 
 BUILT_IN = {"filesystem": "worker_stub.filesystem:handle", "null": "worker_stub.handlers:null"}
 

@@ -14,7 +14,7 @@ import structlog
 
 from coordinator.errors import CoordinatorError, InvalidInputError
 from coordinator.models import Batch
-from coordinator.parsing import decode_batch
+from coordinator.validation import decode_batch
 
 RESUMED = ".resumed"
 

@@ -17,9 +17,9 @@ from coordinator.errors import (
     InvalidInputError,
 )
 from coordinator.models import Presence
-from worker_stub.execution import Execution
 from worker_stub.handlers import Handler
-from worker_stub.jobs import Job, Transport
+from worker_stub.job import Job, Transport
+from worker_stub.job_runner import Execution
 from worker_stub.spool import Spool
 
 log = structlog.get_logger(__name__)

@@ -9,8 +9,8 @@ import orjson
 from coordinator.broker.types import Delivery, Message
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
-from coordinator.parsing import decode_batch, peek_batch
 from coordinator.topology import Header, work_queue_name
+from coordinator.validation import decode_batch, peek_batch
 
 MAX_HISTORY = 50
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from coordinator.cli.common import examples
-from coordinator.cli.stopping import run_until_told
+from coordinator.cli.signals import run_until_told
 from coordinator.errors import PrivateBrokerError
 from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.local_rabbitmq.cluster import PrivateCluster

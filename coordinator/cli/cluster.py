@@ -8,9 +8,9 @@ from typing import Final
 
 import typer
 
+from coordinator.cli.columns import Part, Row, age, size
 from coordinator.cli.common import AsJson, HttpUrl, examples, known_http, print_json, shown
 from coordinator.cli.lists import Listing, show
-from coordinator.cli.rows import Part, Row, age, size
 from coordinator.client.reader import Reader
 
 COORDINATOR: Final = ("instance", "host", "version", "seeds", "lag", "up", "you")

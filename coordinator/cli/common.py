@@ -17,8 +17,8 @@ from coordinator.client.http_manager import HttpManager
 from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
 from coordinator.errors import CoordinatorError
-from coordinator.parsing import invalid
 from coordinator.settings import Settings
+from coordinator.validation import invalid
 
 NOT_FOUND_CODE: Final = 4
 UNLIMITED_WIDTH: Final = 1_000_000

@@ -8,7 +8,7 @@ from typing import Final
 
 import typer
 
-from coordinator.answers import DeadAnswer, SeedAnswer, WorkerAnswer
+from coordinator.api_models import DeadAnswer, SeedAnswer, WorkerAnswer
 from coordinator.cli.common import known_http
 from coordinator.client.reader import Reader
 from coordinator.errors import CoordinatorError

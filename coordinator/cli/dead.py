@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from coordinator.cli.columns import Limit, Match, Offset, Part, Sort, is_one, matches
 from coordinator.cli.common import (
     NOT_FOUND_CODE,
     AsJson,
@@ -23,7 +24,6 @@ from coordinator.cli.common import (
 )
 from coordinator.cli.completion import dead_ids
 from coordinator.cli.lists import Listing, OfSeed, fetch, plain_cell, show
-from coordinator.cli.rows import Limit, Match, Offset, Part, Sort, is_one, matches
 from coordinator.client.http_manager import HttpManager
 from coordinator.client.reader import Reader
 from coordinator.errors import NotFoundError

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
+from coordinator.cli.columns import age
 from coordinator.cli.common import AmqpUrl, AsJson, HttpUrl, examples, known_http, load_settings, print_json, shown
-from coordinator.cli.rows import age
 from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
 from coordinator.domain.broker_checks import CHECKS, Facts, Finding, Level, examine, faults

@@ -10,10 +10,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.answers import Answer
-from coordinator.cli.common import AsJson, HttpUrl, examples, known_http, print_json, print_table
-from coordinator.cli.completion import seed_ids, worker_ids
-from coordinator.cli.rows import (
+from coordinator.api_models import Answer
+from coordinator.cli.columns import (
     Limit,
     Match,
     Offset,
@@ -28,6 +26,8 @@ from coordinator.cli.rows import (
     matches,
     routes,
 )
+from coordinator.cli.common import AsJson, HttpUrl, examples, known_http, print_json, print_table
+from coordinator.cli.completion import seed_ids, worker_ids
 from coordinator.client.reader import Reader
 
 SEED: Final = (

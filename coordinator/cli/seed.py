@@ -10,17 +10,16 @@ from typing import Annotated, Final, Literal
 import typer
 from pydantic import ValidationError
 
-from coordinator.answers import SeedAnswer, WorkerDraining
-from coordinator.cli import forecast
-from coordinator.cli.commands import WorkerIds
+from coordinator.api_models import SeedAnswer, WorkerDraining
+from coordinator.cli.columns import routes, throttles
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, HttpUrl, examples, known_http, print_json, shown
 from coordinator.cli.completion import seed_ids
-from coordinator.cli.forecast import DryRun
-from coordinator.cli.rows import routes, throttles
+from coordinator.cli.dry_run import DryRun, print_effects
+from coordinator.cli.release import WorkerIds
 from coordinator.client.http_manager import HttpManager
 from coordinator.errors import NotFoundError
 from coordinator.models import Policy, Route, SeedSpec, Throttle
-from coordinator.parsing import check_seed_id, invalid
+from coordinator.validation import check_seed_id, invalid
 
 NONE: Final = "none"
 RATE: Final = re.compile(r"(\d+)/(second|minute|hour|day|s|m|h|d)")
@@ -142,7 +141,7 @@ def drain_worker(
 ) -> None:
     """Ask workers to finish what they hold and take no more. Nothing fails, and nothing is repeated."""
     if dry_run:
-        forecast.tell_workers(ids, forecast.drain_worker, http_url)
+        print_effects("drain/worker", ids, http_url)
         return
 
     async def drain() -> list[WorkerDraining]:

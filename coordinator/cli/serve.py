@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from coordinator import discovery, event_loop, logs
 from coordinator.cli.broker import ended
 from coordinator.cli.common import AmqpUrl, examples, load_settings, without_password
-from coordinator.cli.stopping import run_until_told
+from coordinator.cli.signals import run_until_told
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
 from coordinator.http.server import BACKLOG, Server, check_certificate, scheme_of, server_config

@@ -17,10 +17,10 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from coordinator.answers import Answer
+from coordinator.api_models import Answer
+from coordinator.cli.columns import Match, Row, Sort, matches
 from coordinator.cli.common import UNLIMITED_WIDTH, AsJson, HttpUrl, examples, known_http, print_json
-from coordinator.cli.rows import Match, Row, Sort, matches
-from coordinator.cli.screen import Snapshot, render
+from coordinator.cli.status_view import Snapshot, render
 from coordinator.client.reader import Reader
 from coordinator.errors import BrokerUnavailableError
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from coordinator.answers import Event
+from coordinator.api_models import Event
 from coordinator.cli.common import HttpUrl, examples, known_http, shown
 from coordinator.client.reader import Reader
 

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, examples, load_settings, print_json, print_table, shown
 from coordinator.errors import CoordinatorError
-from coordinator.parsing import invalid
 from coordinator.tokens import (
     Token,
     add_token,
@@ -21,6 +20,7 @@ from coordinator.tokens import (
     revoke_tokens,
     tokens_path,
 )
+from coordinator.validation import invalid
 
 COLUMNS = ("name", "roles", "worker", "created")
 

@@ -13,7 +13,7 @@ import httpx
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from coordinator.answers import Invalid, Results, Said
+from coordinator.api_models import Invalid, Results, Said
 from coordinator.errors import (
     BrokerUnavailableError,
     HttpError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from coordinator.answers import (
+from coordinator.api_models import (
     Registered,
     Resumed,
     Said,

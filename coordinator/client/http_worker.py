@@ -8,10 +8,10 @@ from typing import Final
 
 import orjson
 
-from coordinator.answers import Accepted, Fetched, FetchedBatch, Registered, Settled
+from coordinator.api_models import Accepted, Fetched, FetchedBatch, Registered, Settled
 from coordinator.client.http import NOT_FOUND, TIMEOUT, HttpClient, path_of
 from coordinator.models import BatchResults, Item, ItemResult, Transport, WorkerSpec
-from coordinator.parsing import check_worker_id
+from coordinator.validation import check_worker_id
 
 LONG_POLL: Final = 30.0
 CHUNK: Final = 64 * 1024

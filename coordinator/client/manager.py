@@ -16,7 +16,7 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.types import Delivery, Message
 from coordinator.errors import BrokerUnavailableError, NoReplyError, QueueMissingError
-from coordinator.parsing import check_seed_id, check_worker_id
+from coordinator.validation import check_seed_id, check_worker_id
 
 PATIENCE: Final = 30.0
 UNLIMITED: Final = 0

@@ -18,7 +18,7 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueMissingError, RejectedItemError
 from coordinator.models import Item
-from coordinator.parsing import are_sound, check_seed_id, parse_items
+from coordinator.validation import are_sound, check_seed_id, parse_items
 
 PAGE_ITEMS: Final = 100
 PAGE_BYTES: Final = 1_000_000

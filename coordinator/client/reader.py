@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from coordinator.answers import (
+from prometheus_client.parser import text_string_to_metric_families
+
+from coordinator.api_models import (
     Answer,
     BrokerAnswer,
     CoordinatorAnswer,
@@ -14,6 +17,7 @@ from coordinator.answers import (
     DeadAnswer,
     DeadList,
     DeadWhole,
+    DryRun,
     Event,
     EventList,
     Holding,
@@ -26,14 +30,17 @@ from coordinator.answers import (
     WorkerAnswer,
     WorkerList,
 )
+from coordinator.backoff import pause
 from coordinator.client.http import HttpClient, path_of
 from coordinator.errors import BrokerUnavailableError
-from coordinator.retry import pause
 
 PAGE: Final = 500
 DATA: Final = "data: "
 SILENCE: Final = 45.0
 """Seconds without a word from a stream, where a comment comes every 15 s."""
+
+Dry = Literal["release/seed", "release/worker", "drain/worker"]
+"""A command that a dry run is of."""
 
 L = TypeVar("L", SeedList, WorkerList, HoldingList, DeadList, QueueList, CoordinatorList)
 R = TypeVar("R", bound=Answer)
@@ -93,6 +100,10 @@ class Reader(HttpClient):
     async def dead_letter(self, ident: str) -> DeadWhole:
         """A dead letter whole."""
         return await self.call("GET", path_of("/dead", ident), DeadWhole, about=("dead", ident))
+
+    async def dry_run(self, command: Dry, ident: str) -> DryRun:
+        """What a command would do now; nothing is done."""
+        return await self.call("GET", path_of(f"/dry-run/{command}", ident), DryRun, about=(command, ident))
 
     async def events(
         self,

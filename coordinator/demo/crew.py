@@ -16,6 +16,7 @@ from typing import TypeVar
 import uvicorn
 
 from coordinator import topology
+from coordinator.backoff import pause as pause_after
 from coordinator.broker.connection import Connection
 from coordinator.broker.types import Delivery
 from coordinator.demo import pace
@@ -30,8 +31,7 @@ from coordinator.errors import (
 from coordinator.http.app import create_app
 from coordinator.models import BatchResults
 from coordinator.node.coordinator import Coordinator
-from coordinator.parsing import parse_model
-from coordinator.retry import pause as pause_after
+from coordinator.validation import parse_model
 
 POLL = 0.05
 PATIENCE = 60.0

@@ -29,7 +29,7 @@ from coordinator.http.responses import Json
 from coordinator.http.serializers import held_batches, page_of
 from coordinator.models import BatchResults
 from coordinator.node.wiring import Session
-from coordinator.parsing import check_tags, check_worker_id
+from coordinator.validation import check_tags, check_worker_id
 
 MAX_WAIT = 60.0
 MOST_PATIENCE = 1.0

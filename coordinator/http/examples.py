@@ -179,5 +179,9 @@ EXAMPLES: Final[dict[str, object]] = {
         "results": [{"id": WORKER, "status": 200, "message": "asked to finish what it holds", "batches": 1}],
     },
     "SeedsPurged": _results(purged=1600),
+    "DryRun": {
+        "id": SEED,
+        "effects": [{"what": "Epoch 1 becomes 2:", "then": "no worker gets a batch of an older epoch again."}],
+    },
     "Ready": {"message": "ready", "instance": "1f2e3d4c", "seeds": 3},
 }

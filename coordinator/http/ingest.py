@@ -12,7 +12,7 @@ from coordinator.domain.packing import array_inner, split_array
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLimitError, TooSlowError
 from coordinator.http.limits import Share
 from coordinator.node.wiring import Session
-from coordinator.parsing import Bounds, parse_items
+from coordinator.validation import Bounds, parse_items
 
 PAGE_BYTES = 1024 * 1024
 OPEN_CONFIRMS = 20

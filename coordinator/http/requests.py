@@ -16,8 +16,8 @@ from coordinator.errors import BrokerUnavailableError, InvalidInputError, OverLi
 from coordinator.http.limits import Share
 from coordinator.node.coordinator import Coordinator
 from coordinator.node.wiring import Session
-from coordinator.parsing import Bounds, check_bounds, invalid, listed_ids, parse_ids
 from coordinator.settings import Settings
+from coordinator.validation import Bounds, check_bounds, invalid, listed_ids, parse_ids
 
 JSON_TYPES = re.compile(
     r"application/(.+\+)?json|application/(x-)?(ndjson|jsonl|jsonlines|json-lines)|text/plain"

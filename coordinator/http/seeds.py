@@ -29,7 +29,7 @@ from coordinator.http.serializers import page_bounds, seed_views
 from coordinator.models import SeedSpec
 from coordinator.node.observe import seed_stats as figures
 from coordinator.node.releases.commands import PURGE_SEED
-from coordinator.parsing import check_seed_id
+from coordinator.validation import check_seed_id
 
 STATES = ("running", "released")
 READ_ONLY = frozenset({"id", "state", "epoch", "owner", "counts", "since", "rate", "progress", "why", "message"})

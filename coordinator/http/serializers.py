@@ -17,7 +17,7 @@ from coordinator.node.observe.overview import Broker, WorkQueue
 from coordinator.node.observe.seed_stats import SeedView
 from coordinator.node.wiring import Session
 from coordinator.node.workers.workers import WorkerView
-from coordinator.parsing import decode_batch, parse_items
+from coordinator.validation import decode_batch, parse_items
 
 PAGE = 100
 FAR = 10**9

@@ -11,7 +11,7 @@ from coordinator.http.requests import acting_session, choice_of, id_of, model_of
 from coordinator.http.responses import Json
 from coordinator.http.serializers import dead_view, dead_views, page_bounds, page_of, worker_view
 from coordinator.models import WorkerSpec
-from coordinator.parsing import check_worker_id
+from coordinator.validation import check_worker_id
 
 READ_ONLY = frozenset({"id", "registered", "connected", "capacity", "lastSeen", "held", "state", "message", "amqpUrl"})
 

@@ -7,12 +7,12 @@ from secrets import token_hex
 
 import structlog
 
+from coordinator.backoff import pause
 from coordinator.domain.counters import Counters
 from coordinator.domain.event_ring import EventRing
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.node.session import open_session
 from coordinator.node.wiring import ProcessState, Session
-from coordinator.retry import pause
 from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)

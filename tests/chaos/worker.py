@@ -24,9 +24,9 @@ from coordinator.models import Batch, Item, Presence
 from tests.chaos.handler import Work
 from tests.chaos.hands import Hands, hands_beside
 from tests.chaos.history import SPOOL, Delivered, How, Produced, Recorder, Settled
-from worker_stub.amqp import AmqpTransport
-from worker_stub.http import HttpTransport
-from worker_stub.jobs import Inbox, Job, Results, Transport
+from worker_stub.amqp_transport import AmqpTransport
+from worker_stub.http_transport import HttpTransport
+from worker_stub.job import Inbox, Job, Results, Transport
 from worker_stub.spool import Spool
 from worker_stub.worker import Identity, Worker
 

@@ -19,10 +19,10 @@ from coordinator.client import HttpWorker
 from coordinator.models import BatchResults, Item
 from coordinator.settings import Settings
 from tests.helpers.support import DEADLINE, PREFIX
-from worker_stub.amqp import AmqpTransport
+from worker_stub.amqp_transport import AmqpTransport
 from worker_stub.handlers import Context, Handler
-from worker_stub.http import HttpTransport
-from worker_stub.jobs import Transport
+from worker_stub.http_transport import HttpTransport
+from worker_stub.job import Transport
 from worker_stub.spool import Spool
 from worker_stub.worker import Identity, Worker
 

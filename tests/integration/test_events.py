@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from coordinator.answers import Event
+from coordinator.api_models import Event
 from coordinator.client import HttpManager, Reader
 from coordinator.errors import BrokerUnavailableError, InvalidInputError
 from coordinator.node.coordinator import Coordinator

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from coordinator.answers import SeedAnswer
+from coordinator.api_models import SeedAnswer
 from coordinator.client import HttpManager, HttpProducer, HttpWorker, Reader
 from coordinator.errors import (
     BrokerUnavailableError,

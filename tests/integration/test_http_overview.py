@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from coordinator.answers import BrokerAnswer
+from coordinator.api_models import BrokerAnswer
 from coordinator.broker.types import Message
 from coordinator.client import HttpManager
 from coordinator.errors import NotFoundError

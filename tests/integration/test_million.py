@@ -13,7 +13,7 @@ from coordinator.broker.connection import Connection
 from coordinator.models import Item
 from coordinator.settings import Settings
 from tests.helpers.support import Drain, StockWorker, eventually, items, publish_items
-from worker_stub.amqp import AmqpTransport
+from worker_stub.amqp_transport import AmqpTransport
 from worker_stub.handlers import Context
 from worker_stub.worker import Identity, Worker
 

@@ -14,7 +14,7 @@ from coordinator.settings import Settings
 from tests.helpers.support import client_of, eventually, items, publish_items
 from tests.helpers.workers import TRANSPORTS, Hand, told, until, working
 from worker_stub.handlers import Context, RejectBatch, Result
-from worker_stub.jobs import Results
+from worker_stub.job import Results
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

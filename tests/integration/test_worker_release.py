@@ -16,7 +16,7 @@ from coordinator.settings import Settings
 from tests.helpers.steps import fetch
 from tests.helpers.support import StockWorker, eventually, items, publish_items
 from tests.helpers.workers import TRANSPORTS, Hand, spooled, told, working
-from worker_stub.jobs import Job
+from worker_stub.job import Job
 
 
 async def test_released_worker_drops_what_it_held_and_goes_on(settings: Settings, api: httpx.AsyncClient) -> None:

@@ -18,7 +18,7 @@ from coordinator.topology import Queue
 from tests.helpers.steps import channel_of, dead_letters
 from tests.helpers.support import Drain, StockWorker, eventually, items, publish_items
 from tests.helpers.workers import TRANSPORTS, Hand, spooled, told, until, working
-from worker_stub.jobs import Job
+from worker_stub.job import Job
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from coordinator.errors import InvalidInputError
 from coordinator.models import Item
-from coordinator.parsing import parse_items
+from coordinator.validation import parse_items
 from worker_stub.filesystem import CHUNK, handle, item_of, list_tree, path_of
 from worker_stub.handlers import Context, Result, result_of
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from coordinator.errors import InvalidInputError
 from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, Batch, Item, Presence, SeedSpec, Throttle, WorkerSpec
-from coordinator.parsing import (
+from coordinator.validation import (
     are_sound,
     check_bounds,
     check_seed_id,

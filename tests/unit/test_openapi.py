@@ -13,15 +13,15 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from starlette.applications import Starlette
 
-from coordinator import answers
+from coordinator import api_models
 from coordinator.http.app import create_app
 from coordinator.http.auth import OPEN
 from coordinator.http.examples import EXAMPLES
 from coordinator.http.routes import DASHBOARD, PREFIXES, description
 from coordinator.models import BatchResults, SeedSpec, WorkerSpec
 from coordinator.node.coordinator import Coordinator
-from coordinator.parsing import parse_ids, parse_items
 from coordinator.settings import Settings
+from coordinator.validation import parse_ids, parse_items
 
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH")
 
@@ -158,6 +158,6 @@ def test_examples_hold(name: str) -> None:
     elif name in models:
         models[name].model_validate(example)
     else:
-        model = getattr(answers, name)
+        model = getattr(api_models, name)
         known = model.model_validate(example)
         assert orjson.loads(known.model_dump_json(by_alias=True, exclude_unset=True)) == example

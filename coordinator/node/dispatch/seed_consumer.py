@@ -18,8 +18,8 @@ from coordinator.domain.registry import Seed
 from coordinator.domain.throttle import Meter, ages
 from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueMissingError, QueueSilentError
 from coordinator.models import MAX_ITEMS, Batch
-from coordinator.parsing import parse_items
 from coordinator.topology import Header
+from coordinator.validation import parse_items
 
 SEEDS_A_CHANNEL: Final = 50
 FEW_PAGES, MANY_PAGES = 2, 250

@@ -35,7 +35,7 @@ from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.workers.callbacks import Callbacks
 from coordinator.node.workers.heartbeats import Heartbeats
 from coordinator.node.workers.workers import Workers
-from coordinator.parsing import check_seed_id, check_worker_id, parse_ids
+from coordinator.validation import check_seed_id, check_worker_id, parse_ids
 
 log = structlog.get_logger(__name__)
 

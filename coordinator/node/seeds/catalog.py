@@ -23,8 +23,8 @@ from coordinator.node.replicas.membership import Replicas
 from coordinator.node.replicas.messages import Body
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
-from coordinator.parsing import check_seed_id, parse_items
 from coordinator.topology import Header
+from coordinator.validation import check_seed_id, parse_items
 
 log = structlog.get_logger(__name__)
 

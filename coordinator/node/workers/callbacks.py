@@ -15,10 +15,10 @@ import httpx
 import orjson
 import structlog
 
+from coordinator.backoff import pause
 from coordinator.domain.callback_url import is_same_host, parse_callback, refused
 from coordinator.errors import InvalidInputError
 from coordinator.node.registry import Registry
-from coordinator.retry import pause
 from coordinator.tls import client_context, close_unfinished
 
 log = structlog.get_logger(__name__)

@@ -26,7 +26,7 @@ from coordinator.node.events import Events
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
 from coordinator.node.seeds.dead_letters import DeadLetters
-from coordinator.parsing import check_worker_id, invalid
+from coordinator.validation import check_worker_id, invalid
 
 log = structlog.get_logger(__name__)
 

@@ -33,8 +33,8 @@ from coordinator.node.workers.broker_users import permissions, worker_user
 from coordinator.node.workers.callbacks import Callbacks
 from coordinator.node.workers.heartbeats import Heartbeats, drain_notice, read_worker_name
 from coordinator.node.workers.held_batches import HeldBatches
-from coordinator.parsing import check_worker_id
 from coordinator.settings import Settings
+from coordinator.validation import check_worker_id
 
 log = structlog.get_logger(__name__)
 

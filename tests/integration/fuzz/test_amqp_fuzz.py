@@ -26,8 +26,8 @@ from coordinator.client import Reader
 from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence
 from coordinator.node.coordinator import Coordinator
-from coordinator.parsing import check_seed_id, check_worker_id, decode_batch, parse_ids, parse_items, parse_model
 from coordinator.settings import Settings
+from coordinator.validation import check_seed_id, check_worker_id, decode_batch, parse_ids, parse_items, parse_model
 from tests.helpers.support import Drain, eventually, items, publish_items, serving
 
 IS_LONG = os.environ.get("FUZZ") == "long"

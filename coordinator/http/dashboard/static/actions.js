@@ -7,24 +7,13 @@ import { many, number } from "/dashboard/format.js";
 import * as forecast from "/dashboard/forecast.js";
 import { policyForm, readPolicies } from "/dashboard/policies.js";
 
-const MOST_HELD = 1000;
-const MOST_WORKERS = 50;
-
 const getSeed = (id) => call("GET", `/seed/${quoted(id)}`);
-const getWorker = (id) => call("GET", `/worker/${quoted(id)}`);
 
-/** Return the held batches of a seed, and the transports of their workers. */
-export async function heldOf(seed) {
-  const { batches } = await call("GET", path("/batch/held", { seed, limit: MOST_HELD }));
-  const held = batches.filter((batch) => batch.seed === seed);
-  const names = [...new Set(held.map((batch) => batch.worker))].filter((name) => name !== null).slice(0, MOST_WORKERS);
-  const workers = await Promise.all(names.map((name) => getWorker(name).catch(() => null)));
-  return [held, new Map(workers.filter(Boolean).map((worker) => [worker.id, worker.transport]))];
-}
+/** What an action would do now, as the coordinator says. */
+const foretell = async (action, id) => told(forecast.effects(await call("GET", `/dry-run/${action}/${quoted(id)}`)));
 
 async function releaseSeed(id) {
-  const [seed, [held, transports]] = await Promise.all([getSeed(id), heldOf(id)]);
-  const body = [h("p", {}, "As of now:"), asList(forecast.releaseSeed(seed, held, transports))];
+  const body = [h("p", {}, "As of now:"), await foretell("release/seed", id)];
   if (!(await ask({ title: `Release seed ${id}?`, body, confirm: "Release seed" }))) return;
   const [result] = (await call("POST", `/release/seed/${quoted(id)}`)).results;
   const unanswered = result.unanswered?.length
@@ -66,17 +55,15 @@ async function setSeed(id) {
 }
 
 async function releaseWorker(id) {
-  const worker = await getWorker(id);
-  const body = [h("p", {}, "As of now:"), asList(forecast.releaseWorker(worker))];
+  const body = [h("p", {}, "As of now:"), await foretell("release/worker", id)];
   if (!(await ask({ title: `Release worker ${id}?`, body, confirm: "Release worker", danger: true }))) return;
   const [result] = (await call("POST", `/release/worker/${quoted(id)}`)).results;
   say(`Released ${id}: ${many(result.batches, "batch", "batches")} it held go to others.`);
 }
 
 async function drainWorker(id) {
-  const worker = await getWorker(id);
-  if (!(await ask({ title: `Drain worker ${id}?`, body: asList(forecast.drainWorker(worker)), confirm: "Drain worker" })))
-    return;
+  const body = await foretell("drain/worker", id);
+  if (!(await ask({ title: `Drain worker ${id}?`, body, confirm: "Drain worker" }))) return;
   const [result] = (await call("POST", `/drain/worker/${quoted(id)}`)).results;
   say(`${id} was asked to drain: it finishes ${many(result.batches, "batch", "batches")} and takes no more.`);
 }

@@ -7,51 +7,8 @@ const REPORTED_AFTER = 5;
 /** Whether a worker may hold this and had no time to report it yet: workers report every two seconds. */
 export const isFresh = (batch) => batch.worker === null && secondsSince(batch.since) < REPORTED_AFTER;
 
-const total = (batches) => batches.reduce((sum, batch) => sum + batch.count, 0);
-const both = (batches) => `${many(batches.length, "batch", "batches")} (${many(total(batches), "item")})`;
-
-/** Sort the held batches of a seed by what a release does with them. */
-function sortHeld(held, transports) {
-  const sorted = { overHttp: [], waiting: [], inHand: [], fresh: [], strangers: [] };
-  for (const batch of held) {
-    if (isFresh(batch)) sorted.fresh.push(batch);
-    else if (batch.worker === null) sorted.strangers.push(batch);
-    else if (transports.get(batch.worker) === "http") sorted.overHttp.push(batch);
-    else if (batch.begun) sorted.inHand.push(batch);
-    else sorted.waiting.push(batch);
-  }
-  return sorted;
-}
-
-/** Return sentences about what a release of a seed will do; the first part of each is shown in bold. */
-export function releaseSeed(seed, held, transports) {
-  const { overHttp, waiting, inHand, fresh, strangers } = sortHeld(held, transports);
-  const { available, queued } = seed.counts;
-  return [
-    available
-      ? [many(available, "available item"), "stay where they are until you resume the seed."]
-      : ["Nothing", "is available now. New items wait until you resume the seed."],
-    queued && [`${many(queued, "item")} in unsent batches`, "go back to available, with no attempt counted."],
-    overHttp.length && [
-      `${both(overHttp)} held over HTTP`,
-      "are taken back from their workers; a late ack is refused, so work already done on them may be done again.",
-    ],
-    waiting.length && [`${both(waiting)} waiting at AMQP workers`, "are given back: no worker has begun them."],
-    inHand.length && [
-      `${both(inHand)} in hand at AMQP workers`,
-      "finish their current item, and the rest of the batch is given back.",
-    ],
-    fresh.length && [`${both(fresh)} handed out just now`, "are with workers that have not reported yet whether they have begun."],
-    strangers.length && [
-      `${both(strangers)} with other AMQP clients`,
-      "stay with them: a client without our library keeps what it holds.",
-    ],
-    [
-      `Epoch ${number(seed.epoch)} becomes ${number(seed.epoch + 1)}:`,
-      "batches of the older epoch are never handed out again.",
-    ],
-  ].filter(Boolean);
-}
+/** The effects of a dry run, as sentences. */
+export const effects = (dryRun) => dryRun.effects.map(({ what, then }) => [what, then]);
 
 export function resumeSeed(seed) {
   const { available } = seed.counts;
@@ -62,33 +19,6 @@ export function resumeSeed(seed) {
       "apply as before: throttles and routes are kept.",
     ],
   ].filter(Boolean);
-}
-
-/** Return sentences about what a release of a worker will do. */
-export function releaseWorker(worker) {
-  const { held } = worker;
-  const seeds = new Set(held.map((batch) => batch.seed)).size;
-  const begunOnes = held.filter((batch) => batch.begun);
-  const cut =
-    worker.transport === "http"
-      ? "its handles end: a late ack is refused. Its next fetch is served again."
-      : "its connections are closed and its own broker user is deleted. It can register again.";
-  return [
-    held.length
-      ? [`${both(held)} of ${many(seeds, "seed")}`, "go to other workers at once, each with one attempt more."]
-      : ["No batch", "is reported by it. Batches that it holds without reporting them go to others too."],
-    begunOnes.length && [both(begunOnes), "may have begun: work on them is done again."],
-    [worker.transport === "http" ? "It speaks HTTP:" : "It speaks AMQP:", cut],
-  ].filter(Boolean);
-}
-
-export function drainWorker(worker) {
-  return [
-    worker.held.length
-      ? [both(worker.held), "are finished and acked by it."]
-      : ["It holds nothing,", "so it is drained at once."],
-    ["No new batch", "goes to it from then on. No work is done twice."],
-  ];
 }
 
 const what = (letter) =>

@@ -1,8 +1,9 @@
 // Parts of several views: pills, tables, pages, sparklines, lists of held batches.
 
 import { path } from "/dashboard/api.js";
+import { told } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
-import { isFresh } from "/dashboard/forecast.js";
+import { effects, isFresh } from "/dashboard/forecast.js";
 import { ago, brief, clock, duration, many, number, secondsSince } from "/dashboard/format.js";
 
 export const PAGE = 50;
@@ -69,6 +70,10 @@ export function absent(part, nothing = "") {
   if (part.status !== 200) return note("bad", part.body.message);
   return h("p", { class: "empty" }, nothing);
 }
+
+/** What an action would do now, as the coordinator says. */
+export const ifYou = (act, part) =>
+  card(`If you ${act}`, part?.status === 200 ? told(effects(part.body)) : absent(part));
 
 /**
  * Make a table with one row for each of `rows`.

@@ -1,6 +1,5 @@
 // The seeds, and the page of one.
 
-import { heldOf } from "/dashboard/actions.js";
 import { id as quoted, path } from "/dashboard/api.js";
 import { asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
@@ -16,6 +15,7 @@ import {
   choice,
   facts,
   filterBox,
+  ifYou,
   note,
   pages,
   pill,
@@ -144,21 +144,18 @@ const factsOf = (seed) =>
     ["Taken, not done", seed.progress.inHand ? many(seed.progress.inHand, "item") : null],
   ]);
 
-const transports = new Map();
-let asked = "";
-
 export const seed = {
   title: (query) => `Seed ${query.id}`,
   reads: (query) => [
     `/seed/${quoted(query.id)}`,
     path("/batch/held", { seed: query.id, limit: 200 }),
     path("/event", { seed: query.id, limit: 60 }),
+    `/dry-run/release/seed/${quoted(query.id)}`,
   ],
   tick: ([one]) => one?.status === 200 && sample([one.body]),
-  show([one, holdings, events], query) {
+  show([one, holdings, events, release], query) {
     if (one?.status !== 200) return [absent(one)];
     const held = holdings?.status === 200 ? holdings.body.batches.filter((batch) => batch.seed === query.id) : [];
-    learnTransports(query.id, held);
     const found = one.body;
     return [
       h(
@@ -185,7 +182,7 @@ export const seed = {
           spark(history(found.id), 480, 56),
           factsOf(found),
         ),
-        found.state === "running" && card("If you release it now", asList(forecast.releaseSeed(found, held, transports))),
+        found.state === "running" && ifYou("release it now", release),
       ),
       card(
         "Who holds its batches",
@@ -202,13 +199,3 @@ export const seed = {
     ];
   },
 };
-
-/** Read the transports of the workers that hold something, once for each set of them. */
-function learnTransports(id, held) {
-  const names = [...new Set(held.map((batch) => batch.worker))].sort().join(" ");
-  if (names === asked || !names) return;
-  asked = names;
-  heldOf(id)
-    .then(([, found]) => found.forEach((how, name) => transports.set(name, how)))
-    .catch(() => (asked = ""));
-}

@@ -3,7 +3,6 @@
 import { id as quoted, path } from "/dashboard/api.js";
 import { asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
-import * as forecast from "/dashboard/forecast.js";
 import { clock, many, number, secondsSince } from "/dashboard/format.js";
 import {
   HELD,
@@ -15,6 +14,7 @@ import {
   facts,
   filterBox,
   held,
+  ifYou,
   pages,
   pill,
   seedLink,
@@ -133,8 +133,13 @@ const factsOf = (worker) =>
 
 export const worker = {
   title: (query) => `Worker ${query.id}`,
-  reads: (query) => [`/worker/${quoted(query.id)}`, path("/event", { worker: query.id, limit: 60 })],
-  show([one, events], query) {
+  reads: (query) => [
+    `/worker/${quoted(query.id)}`,
+    path("/event", { worker: query.id, limit: 60 }),
+    `/dry-run/release/worker/${quoted(query.id)}`,
+    `/dry-run/drain/worker/${quoted(query.id)}`,
+  ],
+  show([one, events, release, drain], query) {
     if (one?.status !== 200) return [absent(one)];
     const found = one.body;
     const rows = found.held.map((batch) => ({ ...batch, worker: found.id }));
@@ -144,8 +149,8 @@ export const worker = {
         "div",
         { class: "columns" },
         card("What it is", factsOf(found)),
-        card("If you release it now", asList(forecast.releaseWorker(found))),
-        card("If you drain it", asList(forecast.drainWorker(found))),
+        ifYou("release it now", release),
+        ifYou("drain it", drain),
       ),
       card(
         "What it holds",

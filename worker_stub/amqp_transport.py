@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from coordinator import topology
+from coordinator.backoff import pause
 from coordinator.broker.batch_codec import batch_message, page_message, peek, publication_of, read_batch
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
@@ -27,9 +28,8 @@ from coordinator.errors import (
     UnroutableError,
 )
 from coordinator.models import MAX_ITEMS, Batch, Item, Presence
-from coordinator.retry import pause
 from coordinator.topology import Header
-from worker_stub.jobs import Inbox, Job, Results
+from worker_stub.job import Inbox, Job, Results
 from worker_stub.worker import Identity
 
 log = structlog.get_logger(__name__)

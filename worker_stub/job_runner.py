@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from coordinator.backoff import pause
 from coordinator.errors import (
     BrokerUnavailableError,
     CoordinatorError,
@@ -19,9 +20,8 @@ from coordinator.errors import (
     QueueSilentError,
 )
 from coordinator.models import Item
-from coordinator.retry import pause
 from worker_stub.handlers import NOTHING, Context, Handler, RejectBatch, caller, entry_of, failure_of, result_of
-from worker_stub.jobs import Job, Results, Transport
+from worker_stub.job import Job, Results, Transport
 from worker_stub.spool import Spool
 
 log = structlog.get_logger(__name__)

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import orjson
 import structlog
 
-from coordinator.answers import FetchedBatch, SeedAnswer
+from coordinator.api_models import FetchedBatch, SeedAnswer
+from coordinator.backoff import pause
 from coordinator.client.http import path_of
 from coordinator.client.http_worker import HttpWorker
 from coordinator.errors import BrokerUnavailableError, NoAnswerError, NotFoundError
 from coordinator.models import Batch, BatchResults, Item, Presence
-from coordinator.retry import pause
-from worker_stub.jobs import Inbox, Job, Results
+from worker_stub.job import Inbox, Job, Results
 from worker_stub.worker import Identity
 
 log = structlog.get_logger(__name__)

@@ -9,10 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
-from coordinator.cli import forecast
 from coordinator.cli.common import NOT_FOUND_CODE, AmqpUrl, AsJson, confirm, examples, known_broker, print_json, shown
 from coordinator.cli.completion import seed_ids, worker_ids
-from coordinator.cli.forecast import DryRun
+from coordinator.cli.dry_run import DryRun, print_effects
 from coordinator.client.manager import Manager, Reply
 from coordinator.errors import CoordinatorError
 
@@ -50,7 +49,7 @@ def release_worker(
 ) -> None:
     """Have every batch that these workers hold unacked go to others."""
     if dry_run:
-        forecast.tell_workers(ids, forecast.release_worker)
+        print_effects("release/worker", ids)
         return
     _carry_out(Manager.release_workers, ids, amqp_url, as_json=as_json)
 
@@ -61,7 +60,7 @@ def release_worker(
 def release_seed(ids: SeedIds, *, dry_run: DryRun = False, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
     """Stop seeds: every item that no worker has begun is available again, until they are resumed."""
     if dry_run:
-        forecast.tell_seeds(ids)
+        print_effects("release/seed", ids)
         return
     _carry_out(Manager.release_seeds, ids, amqp_url, as_json=as_json)
 

@@ -12,9 +12,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.cli.columns import Part, Row, age, duration, throttles
 from coordinator.cli.common import cell_text
 from coordinator.cli.lists import SEED, seed_cell, worker_cell
-from coordinator.cli.rows import Part, Row, age, duration, throttles
 
 PLACES: Final = ("available", "queued", "sent", "taken")
 LONG_HELD: Final = 600.0

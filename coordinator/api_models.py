@@ -372,6 +372,20 @@ class SeedsPurged(Results[SeedPurged]):
     """What became of the seed that was to be purged."""
 
 
+class Effect(Answer):
+    """What a command concerns, and what becomes of it: together a sentence."""
+
+    what: str
+    then: str
+
+
+class DryRun(Answer):
+    """What a command on this id would do now."""
+
+    id: str
+    effects: list[Effect]
+
+
 class Ready(Said):
     """The coordinator can do its work."""
 

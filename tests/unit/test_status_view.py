@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from coordinator.cli.screen import Snapshot, render, warnings
+from coordinator.cli.status_view import Snapshot, render, warnings
 
 AT = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 import typer
 
-from coordinator.cli.rows import Part, Row, age, duration, in_words, matches, routes, size, throttles
+from coordinator.cli.columns import Part, Row, age, duration, in_words, matches, routes, size, throttles
 
 ROWS: list[Row] = [{"id": "b", "n": 2}, {"id": "a", "n": None}, {"id": "c", "n": 10}, {"id": "d", "n": 0.5}]
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from coordinator.answers import SeedAnswer
+from coordinator.api_models import SeedAnswer
 from coordinator.cli.common import HttpUrl, examples, known_http, shown
 from coordinator.client.reader import Reader
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, NotFoundError

@@ -11,7 +11,7 @@ from typing import Protocol
 import orjson
 
 from coordinator.models import Batch, HeldBatch, Item, Presence
-from coordinator.parsing import open_batch
+from coordinator.validation import open_batch
 
 
 @dataclass(slots=True, eq=False)
