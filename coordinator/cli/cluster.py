@@ -8,8 +8,9 @@ from typing import Final
 
 import typer
 
-from coordinator.cli.columns import Part, Row, age, size
+from coordinator.cli.cells import Row, age, size
 from coordinator.cli.common import AsJson, HttpUrl, examples, known_http, print_json, shown
+from coordinator.cli.list_options import Part
 from coordinator.cli.lists import Listing, show
 from coordinator.client.reader import Reader
 

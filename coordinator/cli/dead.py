@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from coordinator.cli.columns import Limit, Match, Offset, Part, Sort, is_one, matches
 from coordinator.cli.common import (
     NOT_FOUND_CODE,
     AsJson,
@@ -23,9 +22,11 @@ from coordinator.cli.common import (
     shown,
 )
 from coordinator.cli.completion import dead_ids
+from coordinator.cli.list_options import Limit, Match, Offset, Part, Sort
 from coordinator.cli.lists import Listing, OfSeed, fetch, plain_cell, show
 from coordinator.client.http_manager import HttpManager
 from coordinator.client.reader import Reader
+from coordinator.domain.list_query import named
 from coordinator.errors import NotFoundError
 
 SOME: Final = "0f2c81d65e0b4a6c9d3b7a51c2e4f890"
@@ -80,9 +81,9 @@ def list_dead(
     found = [
         row
         for row in fetch(context.obj, Reader.dead)
-        if is_one(seed, row["seed"])
-        and is_one(kind, row["kind"])
-        and (matches(match, row["id"]) or matches(match, row["reason"]))
+        if (seed is None or row["seed"] == seed)
+        and (kind is None or row["kind"] == kind)
+        and (named(row["id"], match or "") or named(row["reason"], match or ""))
     ]
     show(LETTERS, found, Part(sort, limit, offset), as_json=as_json)
 

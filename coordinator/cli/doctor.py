@@ -14,7 +14,7 @@ from rich.text import Text
 
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
-from coordinator.cli.columns import age
+from coordinator.cli.cells import age
 from coordinator.cli.common import AmqpUrl, AsJson, HttpUrl, examples, known_http, load_settings, print_json, shown
 from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection

@@ -11,24 +11,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.api_models import Answer
-from coordinator.cli.columns import (
-    Limit,
-    Match,
-    Offset,
-    Part,
-    Row,
-    Sort,
-    Tag,
-    age,
-    duration,
-    in_words,
-    is_one,
-    matches,
-    routes,
-)
+from coordinator.cli.cells import Row, age, duration, in_words, routes
 from coordinator.cli.common import AsJson, HttpUrl, examples, known_http, print_json, print_table
 from coordinator.cli.completion import seed_ids, worker_ids
+from coordinator.cli.list_options import Limit, Match, Offset, Part, Sort, Tag
 from coordinator.client.reader import Reader
+from coordinator.domain.dry_run import UNREPORTED
+from coordinator.domain.list_query import named
 
 SEED: Final = (
     "id",
@@ -49,8 +38,6 @@ BATCH: Final = ("batch", "seed", "worker", "count", "for", "begun")
 QUEUE: Final = ("name", "tags", "ready", "unacked", "consumers", "eligible", "warning")
 SPANS: Final = frozenset({"for", "longest", "seen", "up"})
 """Columns that hold seconds."""
-FRESH: Final = 5.0
-"""Seconds in which nobody has had the time yet to say that it holds a batch: workers tell every two."""
 NOTHING: Final[tuple[object, ...]] = (None, "", [])
 UNTOLD: Final[dict[str, tuple[object, ...]]] = {"exact": (None, True), "epoch": (None, 1), "priority": (None, "medium")}
 """What goes without saying, by column."""
@@ -115,11 +102,8 @@ def seeds(
     as_json: AsJson = False,
 ) -> None:
     """List the seeds, with what of each is available, queued, sent and taken, in items."""
-    found = [
-        row
-        for row in fetch(http_url, Reader.seeds)
-        if is_one(state, row["state"]) and matches(match, row["id"]) and (tag is None or tag in routes(row))
-    ]
+    found = fetch(http_url, lambda reader: reader.seeds(state=state, q=match))
+    found = [row for row in found if tag is None or tag in routes(row)]
     show(SEEDS, found, Part(sort, limit, offset), as_json=as_json)
 
 
@@ -138,9 +122,8 @@ def workers(
     """List the known workers, and how much each holds: its batches, their items, and for how long the oldest."""
     found = [
         row
-        for row in fetch(http_url, Reader.workers)
-        if is_one(state, worker_cell(row, "state"))
-        and matches(match, row["id"])
+        for row in fetch(http_url, lambda reader: reader.workers(q=match))
+        if (state is None or row["state"] == state)
         and (tag is None or tag in row["tags"])
         and (seed is None or any(batch["seed"] == seed for batch in row["held"]))
     ]
@@ -162,11 +145,8 @@ def batches(
 
     A worker that neither sends presence nor speaks HTTP is not named; what it holds is an estimate.
     """
-    found = [
-        row
-        for row in fetch(http_url, Reader.batches)
-        if is_one(worker, row["worker"]) and is_one(seed, row["seed"]) and matches(match, row["batch"])
-    ]
+    found = fetch(http_url, lambda reader: reader.batches(worker=worker, seed=seed))
+    found = [row for row in found if named(row["batch"], match or "")]
     show(BATCHES, found, Part(sort, limit, offset), as_json=as_json)
 
 
@@ -184,7 +164,7 @@ def queues(
     found = [
         row
         for row in fetch(http_url, Reader.queues)
-        if matches(match, row["name"]) and (tag is None or tag in row["tags"])
+        if named(row["name"], match or "") and (tag is None or tag in row["tags"])
     ]
     show(QUEUES, found, Part(sort, limit, offset), as_json=as_json)
 
@@ -245,7 +225,7 @@ def batch_cell(row: Row, name: str) -> object:
     if name == "for":
         return held_for
     if name == "worker":
-        return row.get("worker") or ("(not told yet)" if (held_for or 0.0) < FRESH else "(does not say)")
+        return row.get("worker") or ("(not told yet)" if (held_for or 0.0) < UNREPORTED else "(does not say)")
     return row.get(name)
 
 

@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from coordinator.api_models import SeedAnswer, WorkerDraining
-from coordinator.cli.columns import routes, throttles
+from coordinator.cli.cells import routes, throttles
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, HttpUrl, examples, known_http, print_json, shown
 from coordinator.cli.completion import seed_ids
 from coordinator.cli.dry_run import DryRun, print_effects

@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.live import Live
 
 from coordinator.api_models import Answer
-from coordinator.cli.columns import Match, Row, Sort, matches
+from coordinator.cli.cells import Row
 from coordinator.cli.common import UNLIMITED_WIDTH, AsJson, HttpUrl, examples, known_http, print_json
+from coordinator.cli.list_options import Match, Sort
 from coordinator.cli.status_view import Snapshot, render
 from coordinator.client.reader import Reader
 from coordinator.errors import BrokerUnavailableError
@@ -75,7 +76,7 @@ async def look(reader: Reader, match: str | None) -> Snapshot:
         CoordinatorError: as each read does.
     """
     seeds, workers, batches, queues, coordinators = await asyncio.gather(
-        _rows(reader.seeds()),
+        _rows(reader.seeds(q=match)),
         _rows(reader.workers()),
         _rows(reader.batches()),
         _rows(reader.queues()),
@@ -85,7 +86,7 @@ async def look(reader: Reader, match: str | None) -> Snapshot:
     return Snapshot(
         url=reader.url,
         at=time.time(),
-        seeds=[row for row in seeds if matches(match, row["id"])],
+        seeds=seeds,
         workers=workers,
         batches=batches,
         dead=depths.get("dead", 0),

@@ -12,8 +12,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.cli.columns import Part, Row, age, duration, throttles
+from coordinator.cli.cells import Row, age, duration, throttles
 from coordinator.cli.common import cell_text
+from coordinator.cli.list_options import Part
 from coordinator.cli.lists import SEED, seed_cell, worker_cell
 
 PLACES: Final = ("available", "queued", "sent", "taken")

@@ -56,11 +56,11 @@ class Reader(HttpClient):
     async def seeds(
         self, *, state: str | None = None, q: str | None = None, sort: str | None = None
     ) -> list[SeedAnswer]:
-        """All seeds, or those in a state, or with `q` in their id.
+        """All seeds, or those in a state, or whose id fits `q`.
 
         Args:
             state: `running` or `released`.
-            q: a part of the id, in whatever case.
+            q: a part of the id, or a pattern with `*`, `?` and `[…]`; in whatever case.
             sort: one of `coordinator.domain.list_query.SEED_SORTS`; a leading `-` turns it round.
         """
         return await self._all("/seed", SeedList, lambda page: page.seeds, state=state, q=q, sort=sort)
@@ -70,7 +70,7 @@ class Reader(HttpClient):
         return await self.call("GET", path_of("/worker", ident), WorkerAnswer, about=("worker", ident))
 
     async def workers(self, *, q: str | None = None, sort: str | None = None) -> list[WorkerAnswer]:
-        """All known workers, or those with `q` in their id; `sort` is one of `WORKER_SORTS`, as for `seeds`."""
+        """All known workers, or those whose id fits `q`; `sort` is one of `WORKER_SORTS`, as for `seeds`."""
         return await self._all("/worker", WorkerList, lambda page: page.workers, q=q, sort=sort)
 
     async def batches(

@@ -66,7 +66,11 @@ def release_worker(held: Sequence[HeldBatch], transport: Transport) -> Iterator[
     """The effects of the release of a worker that holds these batches."""
     begun = [batch for batch in held if batch.begun]
     if held:
-        yield _batches(held), "go to other workers at once. The attempt of each rises by one."
+        seeds = len({batch.seed for batch in held})
+        yield (
+            f"{_batches(held)} of {seeds:,} seed{'s' * (seeds != 1)}",
+            "go to other workers at once. The attempt of each rises by one.",
+        )
     else:
         yield "No known batch:", "what the worker holds without reporting it goes to other workers too."
     if begun:

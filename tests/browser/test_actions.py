@@ -105,7 +105,7 @@ async def test_a_worker_is_drained(site: Site, page: Page) -> None:
     await fetch(site.api, 2, worker="tired")
     await page.goto(f"{site.url}/#/workers")
     await press(page, "Drain tired")
-    await confirm(page, "Drain worker", "2 batches (20 items) are finished and acked by it.")
+    await confirm(page, "Drain worker", "2 batches (20 items) are finished and acked by the worker.")
     await said(page, "tired was asked to drain: it finishes 2 batches and takes no more.")
     await expect(page.get_by_role("row").filter(has_text="tired")).to_contain_text("draining")
 

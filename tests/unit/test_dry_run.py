@@ -51,7 +51,7 @@ def test_the_release_of_a_seed_by_what_becomes_of_each_batch() -> None:
 def test_the_release_of_a_worker() -> None:
     """What it holds, what of it is begun, and what becomes of the worker itself."""
     held, begun, rest = release_worker([batch(begun=True), batch(begun=False)], "amqp")
-    assert held == ("2 batches (20 items)", "go to other workers at once. The attempt of each rises by one.")
+    assert held == ("2 batches (20 items) of 1 seed", "go to other workers at once. The attempt of each rises by one.")
     assert begun[0] == "1 batch (10 items) of these"
     assert "broker user is deleted" in rest[1]
     nothing, handles = release_worker([], "http")

@@ -34,10 +34,15 @@ def test_order(sort: str, expected: str) -> None:
 
 
 def test_names() -> None:
-    """A part of an id is found in whatever case; an empty one in all."""
+    """A part of an id is found in whatever case, an empty one in all; a pattern fits as a whole."""
     assert named("Photos/ß", "HOTOS/SS")
     assert named("photos", "")
     assert not named("photos", "video")
+    assert named("IMG-1", "img-*")
+    assert named("a[1]", "a[1]")
+    assert not named("img-1", "mg-*")
+    assert not named("img-10", "img-?")
+    assert named("AAABcID5GBc=", "=")
     assert both_ways(["id"]) == ["id", "-id"]
 
 

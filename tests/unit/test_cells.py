@@ -1,61 +1,10 @@
-"""Rows of lists: which of them, in which order, and how times are told."""
+"""What the cells of tables say."""
 
 from __future__ import annotations
 
 import datetime as dt
 
-import pytest
-import typer
-
-from coordinator.cli.columns import Part, Row, age, duration, in_words, matches, routes, size, throttles
-
-ROWS: list[Row] = [{"id": "b", "n": 2}, {"id": "a", "n": None}, {"id": "c", "n": 10}, {"id": "d", "n": 0.5}]
-
-
-def ids(part: Part) -> str:
-    """The ids of this part of the rows."""
-    return "".join(row["id"] for row in part.of(ROWS, ("id", "n"), lambda row, name: row[name]))
-
-
-@pytest.mark.parametrize(
-    ("part", "wanted"),
-    [
-        (Part(), "bacd"),
-        (Part("id"), "abcd"),
-        (Part("-id"), "dcba"),
-        (Part("n"), "dbca"),
-        (Part("-n"), "cbda"),
-        (Part("-n", limit=2), "cb"),
-        (Part("-n", limit=2, offset=1), "bd"),
-        (Part(offset=9), ""),
-    ],
-)
-def test_a_part_of_the_rows(part: Part, wanted: str) -> None:
-    """Numbers sort as numbers, what has no value comes last either way, and the offset counts after sorting."""
-    assert ids(part) == wanted
-
-
-def test_an_unknown_column_is_named() -> None:
-    """Who sorts by what is not there is told what is."""
-    with pytest.raises(typer.BadParameter, match="'m' is none of id, n"):
-        ids(Part("-m"))
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "fits"),
-    [
-        (None, "x", True),
-        ("mg-", "img-1", True),
-        ("img-*", "img-1", True),
-        ("mg-*", "img-1", False),
-        ("IMG", "img-1", False),
-        ("img-?", "img-10", False),
-        ("=", "AAABcID5GBc=", True),
-    ],
-)
-def test_a_pattern_or_a_part(pattern: str | None, text: str, *, fits: bool) -> None:
-    """A pattern fits as a whole, a text anywhere, letters as they are written."""
-    assert matches(pattern, text) is fits
+from coordinator.cli.cells import age, duration, in_words, routes, size, throttles
 
 
 def test_times_are_told_shortly() -> None:
