@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import NoneType
 from typing import Annotated, Any, TypeGuard, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import (
@@ -341,6 +342,15 @@ def check_tags(given: list[str], field: str = "tags") -> frozenset[str]:
         return frozenset(_TAGS.validate_python(tags))
     except ValidationError as error:
         raise InvalidInputError([(field, fault) for _, fault in invalid(error).problems]) from error
+
+
+def is_url(text: str, *schemes: str) -> bool:
+    """Whether a text is a URL of one of these schemes, with a host and no impossible port."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
 
 
 _TAGS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Annotated[tuple[Tag, ...], Field(max_length=32)])

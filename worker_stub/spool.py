@@ -92,10 +92,6 @@ class Spool:
             raise
         _sync(self.folder)
 
-    def replace(self, batch: Batch) -> None:
-        """Keep this instead of the batch of the same id, in its place in the order: `add` under another name."""
-        self.add(batch)
-
     def remove(self, batch_id: str) -> None:
         """Forget the batch, for good; one that is not there is forgotten already."""
         self._path(batch_id).unlink(missing_ok=True)

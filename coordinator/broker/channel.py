@@ -160,11 +160,6 @@ class Channel:
             await self._inner.basic_cancel(consumer_tag, timeout=RPC_TIMEOUT)
         self._frames.consumers.pop(consumer_tag.encode(), None)
 
-    async def get(self, queue: str) -> Delivery | None:
-        """Get one message, or None when the queue is empty."""
-        (delivery,) = await self.get_many(queue, 1)
-        return delivery
-
     async def get_many(self, queue: str, most: int) -> list[Delivery | None]:
         """Get up to `most` messages at once; None for each one that the queue did not have.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
 from coordinator.errors import CoordinatorError
 from coordinator.settings import Settings
-from coordinator.validation import invalid
+from coordinator.validation import invalid, is_url
 
 NOT_FOUND_CODE: Final = 4
 UNLIMITED_WIDTH: Final = 1_000_000
@@ -29,7 +30,6 @@ LEAST, MOST = 20, 40
 GAP: Final = "  "
 
 C = TypeVar("C", Reader, HttpManager)
-AMQP_SCHEMES: Final = ("amqp", "amqps")
 
 AmqpUrl = Annotated[
     str | None,
@@ -46,6 +46,16 @@ HttpUrl = Annotated[
         "--http-url", envvar="COORDINATOR_HTTP_URL", show_default=False, help="Where a coordinator answers on HTTP."
     ),
 ]
+ManagementUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--management-url",
+        envvar="COORDINATOR_MANAGEMENT_URL",
+        show_default=False,
+        help="The management APIs of the broker's nodes, if they are not on port 15672 of the same hosts.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -66,23 +76,28 @@ def load_settings(**given: object) -> Settings:
         faults = "; ".join(f"COORDINATOR_{name.upper()}: {what}" for name, what in invalid(error).problems)
         raise typer.BadParameter(faults) from error
     for url in settings.amqp_urls():
-        if not _is_amqp(url):
+        if not is_url(url, "amqp", "amqps"):
             raise typer.BadParameter("COORDINATOR_AMQP_URL: must be like amqp://user:password@host:5672/")
     return settings
 
 
-def known_broker(amqp_url: str | None) -> list[str]:
-    """The broker that was named, or that of the coordinator on this machine.
+def broker_settings(**given: object) -> Settings:
+    """The settings as of `load_settings`, with the broker of the coordinator on this machine if they name none.
 
     Raises:
-        CoordinatorError: there is neither.
+        CoordinatorError: no broker is known.
     """
-    urls = read_connection(load_settings(amqp_url=amqp_url)).amqp_urls()
-    if not urls:
+    settings = read_connection(load_settings(**given))
+    if not settings.amqp_urls():
         raise CoordinatorError(
             "no broker is known: run `coordinator serve` on this machine, or name one in COORDINATOR_AMQP_URL"
         )
-    return urls
+    return settings
+
+
+def known_broker(amqp_url: str | None) -> list[str]:
+    """The URLs of the broker that the option names, or of the coordinator's broker on this machine."""
+    return broker_settings(amqp_url=amqp_url).amqp_urls()
 
 
 def known_http(client: type[C], http_url: str | None) -> C:
@@ -102,13 +117,15 @@ def print_json(document: object) -> None:
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
-def confirm(question: str) -> None:
-    """Ask on the terminal, and go on after a yes alone.
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on the terminal, and return only after a yes. With `--yes`, or without a terminal, ask nothing.
 
     Raises:
         CoordinatorError: the answer was no.
         KeyboardInterrupt: it was Ctrl-C.
     """
+    if yes or not sys.stdin.isatty():
+        return
     try:
         confirmed = typer.confirm(question, err=True)
     except typer.Abort as abort:  # typer's word for Ctrl-C in a prompt
@@ -174,14 +191,6 @@ def cell_text(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
     """A value as a cell of a table shows it, on one line."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(cell_text(part) for part in value)
     return "" if value is None else shown(str(value)).replace("\n", "\\n")
-
-
-def _is_amqp(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in AMQP_SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        return False

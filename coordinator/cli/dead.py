@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
@@ -15,6 +14,7 @@ from coordinator.cli.common import (
     NOT_FOUND_CODE,
     AsJson,
     HttpUrl,
+    Yes,
     confirm,
     examples,
     known_http,
@@ -139,11 +139,10 @@ def drop(
     context: typer.Context,
     ids: Ids,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Discard dead letters. On a terminal it asks first: their items are gone for good."""
-    if not yes and sys.stdin.isatty():
-        confirm(f"Discard {', '.join(map(shown, ids))} and the items in it?")
+    confirm(f"Discard {', '.join(map(shown, ids))} and the items in it?", yes=yes)
     _settle(context.obj, HttpManager.drop_dead, ids, "dropped")
 
 

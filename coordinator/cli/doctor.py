@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import time
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 from rich.console import Console
@@ -15,9 +15,18 @@ from rich.text import Text
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.cli.cells import age
-from coordinator.cli.common import AmqpUrl, AsJson, HttpUrl, examples, known_http, load_settings, print_json, shown
+from coordinator.cli.common import (
+    AmqpUrl,
+    AsJson,
+    HttpUrl,
+    ManagementUrl,
+    broker_settings,
+    examples,
+    known_http,
+    print_json,
+    shown,
+)
 from coordinator.client.reader import Reader
-from coordinator.discovery import read_connection
 from coordinator.domain.broker_checks import CHECKS, Facts, Finding, Level, examine, faults
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
 from coordinator.settings import Settings
@@ -32,16 +41,6 @@ PATHS: Final = (
     "/api/bindings/{vhost}",
     "/api/policies/{vhost}",
 )
-
-ManagementUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--management-url",
-        envvar="COORDINATOR_MANAGEMENT_URL",
-        show_default=False,
-        help="The management APIs of the broker's nodes, if they are not on port 15672 of the same hosts.",
-    ),
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,11 +59,7 @@ def doctor(
 
     It changes nothing. It exits with 1 when it finds a fault; warnings and notes are no fault.
     """
-    settings = read_connection(load_settings(amqp_url=amqp_url, management_url=management_url, http_url=http_url))
-    if not settings.amqp_urls():
-        raise CoordinatorError(
-            "no broker is known: run `coordinator serve` on this machine, or name one in COORDINATOR_AMQP_URL"
-        )
+    settings = broker_settings(amqp_url=amqp_url, management_url=management_url, http_url=http_url)
     findings = asyncio.run(_examine(settings, http_url))
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])

@@ -203,9 +203,9 @@ def seed_cell(row: Row, name: str) -> object:
     return routes(row) if name == "tags" else row.get(name)
 
 
-def worker_cell(row: Row, name: str) -> object:
-    """What a column of a worker holds."""
-    held, now = row.get("held") or [], dt.datetime.now(dt.UTC)
+def worker_cell(row: Row, name: str, now: dt.datetime | None = None) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """What a column of a worker holds, now or at another time."""
+    held, now = row["held"], now or dt.datetime.now(dt.UTC)
     match name:
         case "batches":
             return len(held)

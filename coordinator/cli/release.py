@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Final
 
 import typer
 
-from coordinator.cli.common import NOT_FOUND_CODE, AmqpUrl, AsJson, confirm, examples, known_broker, print_json, shown
+from coordinator.cli.common import (
+    NOT_FOUND_CODE,
+    AmqpUrl,
+    AsJson,
+    Yes,
+    confirm,
+    examples,
+    known_broker,
+    print_json,
+    shown,
+)
 from coordinator.cli.completion import seed_ids, worker_ids
 from coordinator.cli.dry_run import DryRun, print_effects
 from coordinator.client.manager import Manager, Reply
@@ -75,13 +84,12 @@ def resume_seed(ids: SeedIds, *, amqp_url: AmqpUrl = None, as_json: AsJson = Fal
 def purge_seed(
     ids: SeedIds,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     amqp_url: AmqpUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Discard the available and unsent items of seeds, and forget the seeds."""
-    if not yes and sys.stdin.isatty():
-        confirm(f"Discard the items of {', '.join(map(shown, ids))}?")
+    confirm(f"Discard the items of {', '.join(map(shown, ids))}?", yes=yes)
     _carry_out(Manager.purge_seeds, ids, amqp_url, as_json=as_json)
 
 

@@ -74,16 +74,6 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(_drain, name="drain")
 
 
-@_seed.callback()
-def _no_default() -> None:
-    """Say what a seed may do."""
-
-
-@_drain.callback()
-def _no_default_either() -> None:
-    """Ask workers to finish what they hold and take no more."""
-
-
 @_seed.command(
     "set",
     epilog=examples(

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from coordinator import discovery, event_loop, logs
 from coordinator.cli.broker import ended
-from coordinator.cli.common import AmqpUrl, examples, load_settings, without_password
+from coordinator.cli.common import AmqpUrl, ManagementUrl, examples, load_settings, without_password
 from coordinator.cli.signals import run_until_told
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
@@ -38,14 +38,6 @@ HTTP_GRACE: Final = 2
 """Seconds that requests under way may still take at a stop."""
 
 
-ManagementUrl = Annotated[
-    str | None,
-    typer.Option(
-        envvar="COORDINATOR_MANAGEMENT_URL",
-        show_default=False,
-        help="The management APIs of the broker's nodes, if they are not on port 15672 of the same hosts.",
-    ),
-]
 HttpHost = Annotated[
     str | None, typer.Option(envvar="COORDINATOR_HTTP_HOST", show_default="127.0.0.1", help="Where to listen.")
 ]

@@ -11,6 +11,7 @@ import termios
 import time
 import tty
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Final
 
 import typer
@@ -127,7 +128,7 @@ async def _draw(console: Console, reader: Reader, match: str | None, sort: str |
             except BrokerUnavailableError as error:
                 problem = str(error)
             else:
-                snapshot, problem = fresh.after(snapshot, time.monotonic() - began), None
+                snapshot, problem = replace(fresh, took=time.monotonic() - began), None
 
 
 @contextlib.asynccontextmanager

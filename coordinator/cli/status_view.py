@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -42,19 +42,6 @@ class Snapshot:
     coordinators: list[Row]
     broker: dict[str, Any]
     took: float = 0.0
-    rates: dict[str, float] = field(default_factory=dict)
-    """Items taken a second, by seed, since the snapshot before."""
-
-    def after(self, before: Snapshot, took: float) -> Snapshot:
-        """This one, with rates since another."""
-        elapsed = max(self.at - before.at, 1e-3)
-        earlier = {row["id"]: row["counts"]["taken"] for row in before.seeds}
-        rates = {
-            row["id"]: max(0.0, row["counts"]["taken"] - earlier[row["id"]]) / elapsed
-            for row in self.seeds
-            if row["id"] in earlier
-        }
-        return replace(self, took=took, rates=rates)
 
     def totals(self) -> dict[str, int]:
         """Items of all seeds by place."""
@@ -113,11 +100,11 @@ def render(snapshot: Snapshot, sort: str | None, *, height: int | None, problem:
         for line in told[:MOST_WARNINGS]
     ]
     order = sort or "-available"
-    seeds = Part(order).of(snapshot.seeds, SEED, lambda row, name: _seed_cell(snapshot, row, name))
+    seeds = Part(order).of(snapshot.seeds, SEED, _seed_cell)
     workers = sorted(snapshot.workers, key=lambda row: (worker_cell(row, "state") != "live", row["id"]))
     queues = sorted(snapshot.queues, key=lambda row: -row.get("ready", 0))
     rooms = _rooms(None if height is None else height - len(parts) - 1, [len(seeds), len(workers), len(queues)])
-    parts.append(_seeds(snapshot, seeds, rooms[0]))
+    parts.append(_seeds(seeds, rooms[0]))
     parts.append(_workers(snapshot, workers, rooms[1]))
     if queues:
         parts.append(_queues(queues, rooms[2]))
@@ -139,7 +126,7 @@ def _summary(snapshot: Snapshot) -> Text:
     totals = snapshot.totals()
     states = Counter(str(row["state"]) for row in snapshot.seeds)
     workers = Counter(str(worker_cell(row, "state")) for row in snapshot.workers)
-    rate = sum(_rate(snapshot, row) or 0.0 for row in snapshot.seeds)
+    rate = sum(row["rate"] for row in snapshot.seeds)
     words = [
         "items " + " / ".join(f"{totals[place]:,} {place}" for place in PLACES) + f" ({rate:,.0f}/s)",
         "seeds " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())) if states else "no seeds",
@@ -152,22 +139,19 @@ def _summary(snapshot: Snapshot) -> Text:
     return Text(" · ".join(words), no_wrap=True, overflow="ellipsis")
 
 
-def _seeds(snapshot: Snapshot, rows: Sequence[Row], room: int | None) -> RenderableType:
+def _seeds(rows: Sequence[Row], room: int | None) -> RenderableType:
     names = ("id", "state", "priority", "throttle", "tags", *PLACES, "rate", "why")
-    return _table("seeds", names, rows, room, lambda row, name: _seed_cell(snapshot, row, name))
+    return _table("seeds", names, rows, room, _seed_cell)
 
 
 def _workers(snapshot: Snapshot, rows: Sequence[Row], room: int | None) -> RenderableType:
     now = dt.datetime.fromtimestamp(snapshot.at, dt.UTC)
 
     def cell(row: Row, name: str) -> object:
-        if name == "seen":
-            return duration(age(row.get("lastSeen"), now)) + " ago"
-        if name == "longest":
-            return duration(max((age(one["since"], now) or 0.0 for one in row.get("held") or ()), default=None))
         if name == "holds":
-            return ", ".join(f"{one['batch'][:8]} of {one['seed']}" for one in (row.get("held") or ())[:3])
-        return worker_cell(row, name)
+            return ", ".join(f"{one['batch'][:8]} of {one['seed']}" for one in row["held"][:3])
+        value = worker_cell(row, name, now)
+        return {"seen": f"{duration(value)} ago", "longest": duration(value)}.get(name, value)
 
     names = ("id", "state", "transport", "tags", "batches", "items", "longest", "seen", "holds")
     return _table("workers", names, rows, room, cell)
@@ -213,13 +197,7 @@ def _rooms(height: int | None, counts: Sequence[int]) -> list[int | None]:
     return list(rooms)
 
 
-def _rate(snapshot: Snapshot, row: Row) -> float | None:
-    told = row.get("rate")
-    return float(told) if isinstance(told, (int, float)) else snapshot.rates.get(row["id"])
-
-
-def _seed_cell(snapshot: Snapshot, row: Row, name: str) -> object:
+def _seed_cell(row: Row, name: str) -> object:
     if name == "rate":
-        rate = _rate(snapshot, row)
-        return None if rate is None else round(rate, 1)
+        return round(row["rate"], 1)
     return throttles(row) if name == "throttle" else seed_cell(row, name)

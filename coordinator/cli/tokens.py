@@ -95,7 +95,7 @@ def list_tokens(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
-    print_table("tokens", COLUMNS, [[_text(row[name]) for name in COLUMNS] for row in rows])
+    print_table("tokens", COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
 
 
 @_token.command(epilog=examples("coordinator token revoke crawler-7"))
@@ -112,7 +112,3 @@ def revoke(
         typer.echo(f"{shown(name)}: {'revoked' if name in found else 'not found'}")
     if len(found) < len(set(names)):
         raise typer.Exit(NOT_FOUND_CODE)
-
-
-def _text(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

@@ -10,6 +10,7 @@ import orjson
 
 from coordinator.api_models import Accepted, Fetched, FetchedBatch, Registered, Settled
 from coordinator.client.http import NOT_FOUND, TIMEOUT, HttpClient, path_of
+from coordinator.client.producer import each
 from coordinator.models import BatchResults, Item, ItemResult, Transport, WorkerSpec
 from coordinator.validation import check_worker_id
 
@@ -119,18 +120,9 @@ class HttpWorker(HttpProducer):
 async def _lines(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[bytes]:
     """The items as lines of JSON, several in a chunk."""
     chunk = bytearray()
-    async for item in _each(items):
+    async for item in each(items):
         chunk += orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE)
         if len(chunk) >= CHUNK:
             yield bytes(chunk)
             chunk.clear()
     yield bytes(chunk)
-
-
-async def _each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-        return
-    for item in items:
-        yield item

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
-from types import TracebackType
 from typing import Final, Self, TypeVar
 from uuid import uuid4
 
@@ -52,9 +51,7 @@ class Producer:
         self._link = connection, await connection.channel()
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._link is not None:
             await self._link[0].close()
             self._link = None
@@ -126,9 +123,7 @@ class _Flight:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, _: object, exc: BaseException | None, __: object) -> None:
         try:
             if exc is None or isinstance(exc, InvalidInputError):
                 await self._land(0)  # also before a bad item is told of: what came before it shall be confirmed
@@ -213,7 +208,7 @@ async def _pages(
     """
     page: list[bytes] = []
     size, place = 0, before
-    async for entry in _each(entries):
+    async for entry in each(entries):
         place += 1
         try:
             text = encode(entry)
@@ -231,7 +226,8 @@ async def _pages(
         yield b",".join(page), len(page)
 
 
-async def _each(entries: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[_T]:
+async def each(entries: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[_T]:
+    """The entries, whichever kind of iterable they are in."""
     if isinstance(entries, AsyncIterable):
         async for entry in entries:
             yield entry

@@ -72,11 +72,6 @@ class Meter:
                 window.spend(now, window.value)
 
     @property
-    def capacity(self) -> int | None:
-        """The most that may ever go at once; None where nothing limits it."""
-        return min((window.value for window in self._windows), default=None)
-
-    @property
     def is_recorded(self) -> bool:
         """Whether spending must be written down before it happens, because a window outlives a change of owner."""
         return any(is_recorded(window.period) for window in self._windows)

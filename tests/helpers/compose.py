@@ -56,7 +56,7 @@ async def main(seed):
     channel = await connection.channel()
     queue = Queue("kept." + seed, {"x-queue-type": "quorum"}, (("results", seed),))
     await channel.declare_queue(queue)
-    while (delivery := await channel.get(queue.name)) is not None:
+    while (delivery := (await channel.get_many(queue.name, 1))[0]) is not None:
         print(delivery.body.decode())
         await delivery.ack()
     await connection.close()

@@ -67,7 +67,7 @@ async def test_routing_by_tags(api: httpx.AsyncClient, settings: Settings) -> No
     async with channel_of(settings) as channel:
         sets: list[tuple[str, ...]] = [(), (WEIRD,), (WEIRD, "x")]
         for tags in sets:
-            delivery = await channel.get(work_queue_name(tags))
+            (delivery,) = await channel.get_many(work_queue_name(tags), 1)
             assert delivery is not None, tags
             assert orjson.loads(delivery.body)["tags"] == sorted(tags)
             await channel.publish("returns", "", delivery.copy(reason="test"), mandatory=True)

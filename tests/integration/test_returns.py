@@ -193,7 +193,7 @@ async def test_malformed_pages(api: httpx.AsyncClient, settings: Settings) -> No
         letters = await dead_letters(api, len(MALFORMED))
         assert all(letter["kind"] == "page" and letter["seed"] == "s" and letter["reason"] for letter in letters)
         whole: list[bytes] = []
-        while (delivery := await channel.get("dead")) is not None:
+        while (delivery := (await channel.get_many("dead", 1))[0]) is not None:
             whole.append(delivery.body)
     assert Counter(whole) == Counter(MALFORMED.values())
     assert Counter(drain.items()) == Counter(f"good {number}" for number in range(len(MALFORMED)))

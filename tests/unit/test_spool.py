@@ -72,12 +72,12 @@ def test_adding_twice_keeps_one_in_its_place(spool: Spool) -> None:
     assert [batch.id for batch in spool.load()] == ["a", "b"]
 
 
-def test_replace(spool: Spool) -> None:
-    """A batch replaced by what is left of it loads as that, in its place."""
+def test_what_is_left_takes_the_place_of_the_batch(spool: Spool) -> None:
+    """What is left of a batch, added under its id, loads in its place."""
     for ident in ("a", "b"):
         spool.add(batch_of(ident))
     left = batch_of("a", b'[{"id":"left"}]')
-    spool.replace(left)
+    spool.add(left)
     assert spool.load() == [left, batch_of("b")]
 
 

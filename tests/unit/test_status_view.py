@@ -17,7 +17,15 @@ AT = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 def seed(ident: str, available: int = 0, taken: int = 0, **more: object) -> dict[str, Any]:
     """A seed as it is read."""
     counts = {"available": available, "queued": 0, "sent": 0, "taken": taken, "exact": True}
-    return {"id": ident, "state": "running", "priority": "medium", "policies": [], "counts": counts, **more}
+    return {
+        "id": ident,
+        "state": "running",
+        "priority": "medium",
+        "policies": [],
+        "counts": counts,
+        "rate": 0.0,
+        **more,
+    }
 
 
 def worker(ident: str, *batches: tuple[str, str, int], **more: object) -> dict[str, Any]:
@@ -76,12 +84,12 @@ def test_a_worker_is_told_with_what_it_holds() -> None:
     assert "90 s" in text
 
 
-def test_rates_come_from_two_looks() -> None:
-    """Items taken between two looks, by their time; a seed that was purged and made anew has none below zero."""
-    before = snapshot(seeds=[seed("a", taken=100), seed("b", taken=50)])
-    after = replace(snapshot(seeds=[seed("a", taken=300), seed("b"), seed("c", taken=9)]), at=before.at + 2)
-    assert after.after(before, 0.1).rates == {"a": 100.0, "b": 0.0}
-    assert "100.0" in drawn(after.after(before, 0.1))
+def test_rates_are_shown_and_added_up() -> None:
+    """Each seed's rate as the coordinator says, and their sum."""
+    text = drawn(snapshot(seeds=[seed("a", rate=40.0), seed("b", rate=60.25)]))
+    assert "40.0" in text
+    assert "60.2" in text
+    assert "(100/s)" in text
 
 
 @pytest.mark.parametrize(

@@ -131,13 +131,7 @@ def test_no_throttle_no_limit() -> None:
     subject.spend(NOW, 10**9)
     assert subject.allows(NOW, 10**9)
     assert subject.wait(NOW, 10**9) == 0
-    assert subject.capacity is None
     assert not subject.is_recorded
-
-
-def test_capacity_is_the_smallest_value() -> None:
-    """No more can ever go at once than the smallest throttle lets pass."""
-    assert meter(throttle(7, "second"), throttle(3, "day")).capacity == 3
 
 
 def test_which_periods_are_recorded() -> None:
