@@ -7,10 +7,8 @@ import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -20,7 +18,7 @@ from coordinator.client.http_worker import HttpWorker
 from coordinator.discovery import read_connection
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, InvalidInputError
 from coordinator.settings import Settings
-from coordinator.validation import check_tags, check_worker_id, invalid
+from coordinator.validation import check_tags, check_worker_id, invalid, is_url
 from worker_stub.amqp_transport import Addresses, AmqpTransport
 from worker_stub.handlers import load_handler
 from worker_stub.http_transport import HttpTransport
@@ -35,28 +33,36 @@ ALIVE_EVERY = 2.0
 """Seconds between signs of life."""
 
 
-class TransportName(StrEnum):
-    """How the worker speaks."""
-
-    AMQP = "amqp"
-    HTTP = "http"
-
-
-class Ack(StrEnum):
-    """When the worker takes responsibility."""
-
-    DONE = "done"
-    TAKEN = "taken"
-
-
-class LogLevel(StrEnum):
-    """How much it says."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
+Ident = Annotated[str, typer.Option("--id", help="The worker's id. The default is the host's name.")]
+Tags = Annotated[str, typer.Option(help="What the worker can do: tags, separated by commas.")]
+TransportName = Annotated[Literal["amqp", "http"], typer.Option(help="The protocol to the coordinator.")]
+Ack = Annotated[
+    Literal["done", "taken"],
+    typer.Option(help="done: ack when the handler has finished. taken: ack when the batch is safe on disk."),
+]
+HandlerName = Annotated[str, typer.Option("--handler", help="module:function, or one of: filesystem, null.")]
+Concurrency = Annotated[int, typer.Option(min=1, max=1000, help="Batches to work on at the same time.")]
+SpoolFolder = Annotated[Path | None, typer.Option(help="Folder for taken batches (with --ack taken).")]
+NoResults = Annotated[
+    bool, typer.Option("--no-results", help="Publish no results, for a crawl that nothing reads results of.")
+]
+AmqpUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Connect to this broker directly, without registration. Prefer the variable COORDINATOR_AMQP_URL:"
+        " arguments show in lists of processes."
+    ),
+]
+HttpUrl = Annotated[
+    str | None,
+    typer.Option(help="Register with this coordinator. The worker sends it the token in COORDINATOR_TOKEN."),
+]
+StopTimeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a drain may take.")]
+AliveFile = Annotated[
+    Path | None,
+    typer.Option(envvar="WORKER_ALIVE_FILE", help="Touch this file every 2 s while connected, for health checks."),
+]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="Log this level and above.")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -64,64 +70,37 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def work(  # noqa: PLR0913 - the options
     *,
-    ident: Annotated[str, typer.Option("--id", help="The worker's id; the host's name by default.")] = "",
-    tags: Annotated[str, typer.Option(help="What it can do, separated by commas.")] = "",
-    transport: Annotated[TransportName, typer.Option(help="How it speaks.")] = TransportName.AMQP,
-    ack: Annotated[
-        Ack, typer.Option(help="Ack when the handler is through, or as soon as the batch is safe on disk.")
-    ] = Ack.DONE,
-    handler: Annotated[str, typer.Option(help="module:function, or one of: filesystem, null.")] = "filesystem",
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Batches worked on at once.")] = 1,
-    spool: Annotated[Path | None, typer.Option(help="Folder for taken batches (with --ack taken).")] = None,
-    no_results: Annotated[
-        bool, typer.Option("--no-results", help="Publish no results, for a crawl in which nobody listens for them.")
-    ] = False,
-    amqp_url: Annotated[
-        str | None,
-        typer.Option(
-            help="The broker, to connect to as it is: without registration. Prefer the variable COORDINATOR_AMQP_URL:"
-            " arguments show in lists of processes."
-        ),
-    ] = None,
-    http_url: Annotated[
-        str | None, typer.Option(help="The coordinator, to register with. It is shown the token in COORDINATOR_TOKEN.")
-    ] = None,
-    stop_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a drain may take.")] = 10.0,
-    alive_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="WORKER_ALIVE_FILE", help="A file to touch every 2 s while connected, for who checks its health."
-        ),
-    ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="Log this and what is graver.")] = LogLevel.INFO,
+    ident: Ident = "",
+    tags: Tags = "",
+    transport: TransportName = "amqp",
+    ack: Ack = "done",
+    handler: HandlerName = "filesystem",
+    concurrency: Concurrency = 1,
+    spool: SpoolFolder = None,
+    no_results: NoResults = False,
+    amqp_url: AmqpUrl = None,
+    http_url: HttpUrl = None,
+    stop_timeout: StopTimeout = 10.0,
+    alive_file: AliveFile = None,
+    log_level: LogLevel = "info",
 ) -> None:
     """Take batches from a coordinator and run their items through a handler.
 
-    On the machine of a `coordinator serve` it finds everything by itself. Stop it with Ctrl-C or SIGTERM: it
-    finishes the items in hand and gives back the rest.
+    On the machine of a `coordinator serve` the worker finds everything by itself. Stop it with Ctrl-C or SIGTERM:
+    it finishes the items in hand and gives back the rest.
 
     Examples:
         worker-stub --id w1 --handler filesystem
 
         worker-stub --id w2 --tags pdf,ocr --handler mycrawl.handlers:process --ack taken --concurrency 4
     """
-    logs.configure(log_level.value)
+    logs.configure(log_level)
     try:
-        identity = Identity(
-            id=check_worker_id(ident or socket.gethostname()),
-            tags=tuple(sorted(check_tags([tags]))),
-            transport=transport.value,
-            concurrency=concurrency,
-        )
-        given = _given(amqp_url=amqp_url, http_url=http_url)
-        settings = read_connection(given)
-        place = None
-        if ack is Ack.TAKEN:
-            # With a prefix, for `.` and `..` are ids too.
-            place = Spool(spool or settings.home / "spool" / f"worker-{identity.id}")
-        # A broker that was named is taken as it is: a coordinator that was found may belong to another.
-        is_plain = transport is TransportName.AMQP and bool(given.amqp_urls()) and not given.http_url
-        url = None if is_plain else settings.http_url
+        tag_set = tuple(sorted(check_tags([tags])))
+        identity = Identity(check_worker_id(ident or socket.gethostname()), tag_set, transport, concurrency)
+        settings, url = _find(transport, amqp_url, http_url)
+        # The folder's name has a prefix, because `.` and `..` are worker ids too.
+        place = Spool(spool or settings.home / "spool" / f"worker-{identity.id}") if ack == "taken" else None
         run_one = load_handler(handler)
 
         def make(port: Transport) -> Worker:
@@ -133,25 +112,26 @@ def work(  # noqa: PLR0913 - the options
         raise typer.Exit(FAILED) from None
 
 
+def _find(transport: str, amqp_url: str | None, http_url: str | None) -> tuple[Settings, str | None]:
+    """The settings, and the URL of the coordinator to register with; None to connect to the broker directly."""
+    given = _given(amqp_url=amqp_url, http_url=http_url)
+    settings = read_connection(given)
+    # A coordinator that was found on this machine may belong to another broker than the one that was named.
+    is_direct = transport == "amqp" and bool(given.amqp_urls()) and not given.http_url
+    return settings, None if is_direct else settings.http_url
+
+
 def _given(**options: str | None) -> Settings:
     """The settings from the environment, with the options that were given in their place."""
     try:
         settings = Settings(**{name: value for name, value in options.items() if value})  # type: ignore[arg-type]
     except ValidationError as error:
         raise invalid(error) from error
-    if not all(_is_url(url, "amqp", "amqps") for url in settings.amqp_urls()):
+    if not all(is_url(url, "amqp", "amqps") for url in settings.amqp_urls()):
         raise InvalidInputError([("amqp-url", "must be like amqp://user:password@host:5672/")])
-    if settings.http_url and not _is_url(settings.http_url, "http", "https"):
+    if settings.http_url and not is_url(settings.http_url, "http", "https"):
         raise InvalidInputError([("http-url", "must be like http://host:8787")])
     return settings
-
-
-def _is_url(text: str, *schemes: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        return False
 
 
 def _cause(error: Exception) -> Exception:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import orjson
 import structlog
 
-from coordinator.api_models import FetchedBatch, SeedAnswer
+from coordinator.api_models import SeedAnswer
+from coordinator.api_results import FetchedBatch
 from coordinator.backoff import pause
 from coordinator.client.http import path_of
 from coordinator.client.http_worker import HttpWorker

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import orjson
 
+from coordinator.batch_validation import open_batch
 from coordinator.models import Batch, HeldBatch, Item, Presence
-from coordinator.validation import open_batch
 
 
 @dataclass(slots=True, eq=False)

@@ -38,7 +38,7 @@ class _Outcome:
     discovered: list[Item] = field(default_factory=list)
 
 
-class Execution:
+class JobRunner:
     """What a worker does with one batch after another, several at once; `finished` counts items by seed."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Execution:
         self._is_recalled = is_recalled
         self._tells_results = tells_results
 
-    async def work_off(self, job: Job) -> None:
+    async def run(self, job: Job) -> None:
         """See a batch through to its end, whatever that is."""
         try:
             await self._try(job)

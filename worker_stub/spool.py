@@ -12,9 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from coordinator.batch_validation import decode_batch
 from coordinator.errors import CoordinatorError, InvalidInputError
 from coordinator.models import Batch
-from coordinator.validation import decode_batch
 
 RESUMED = ".resumed"
 

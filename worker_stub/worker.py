@@ -19,7 +19,7 @@ from coordinator.errors import (
 from coordinator.models import Presence
 from worker_stub.handlers import Handler
 from worker_stub.job import Job, Transport
-from worker_stub.job_runner import Execution
+from worker_stub.job_runner import JobRunner
 from worker_stub.spool import Spool
 
 log = structlog.get_logger(__name__)
@@ -70,9 +70,7 @@ class Worker:
         self._identity = identity
         self._transport = transport
         self._spool = spool
-        self._execution = Execution(
-            identity.id, transport, handler, spool, self._is_recalled, tells_results=tells_results
-        )
+        self._runner = JobRunner(identity.id, transport, handler, spool, self._is_recalled, tells_results=tells_results)
         self._stop_timeout = stop_timeout
         self._jobs: dict[Job, None] = {}
         self._arrivals: asyncio.Queue[Job] = asyncio.Queue()
@@ -113,7 +111,7 @@ class Worker:
     @property
     def finished(self) -> Counter[str]:
         """Items that it is through with, by seed."""
-        return self._execution.finished
+        return self._runner.finished
 
     @property
     def room(self) -> int:
@@ -206,7 +204,7 @@ class Worker:
         while True:
             job = await queue.get()
             try:
-                await self._execution.work_off(job)
+                await self._runner.run(job)
             finally:
                 self._remove(job)
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import orjson
 
+from coordinator.batch_validation import decode_batch, peek_batch
 from coordinator.broker.types import Delivery, Message
 from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
 from coordinator.topology import Header, work_queue_name
-from coordinator.validation import decode_batch, peek_batch
 
 MAX_HISTORY = 50
 

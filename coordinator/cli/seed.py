@@ -10,7 +10,8 @@ from typing import Annotated, Final, Literal
 import typer
 from pydantic import ValidationError
 
-from coordinator.api_models import SeedAnswer, WorkerDraining
+from coordinator.api_models import SeedAnswer
+from coordinator.api_results import WorkerDraining
 from coordinator.cli.cells import routes, throttles
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, HttpUrl, examples, known_http, print_json, shown
 from coordinator.cli.completion import seed_ids

@@ -151,7 +151,9 @@ def _workers(snapshot: Snapshot, rows: Sequence[Row], room: int | None) -> Rende
         if name == "holds":
             return ", ".join(f"{one['batch'][:8]} of {one['seed']}" for one in row["held"][:3])
         value = worker_cell(row, name, now)
-        return {"seen": f"{duration(value)} ago", "longest": duration(value)}.get(name, value)
+        if name in {"seen", "longest"}:
+            return duration(value) + " ago" * (name == "seen")
+        return value
 
     names = ("id", "state", "transport", "tags", "batches", "items", "longest", "seen", "holds")
     return _table("workers", names, rows, room, cell)

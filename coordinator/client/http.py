@@ -12,7 +12,7 @@ import httpx
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from coordinator.api_models import Invalid, Results, Said
+from coordinator.api_results import Invalid, Results, Said
 from coordinator.errors import (
     BrokerUnavailableError,
     HttpError,

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from coordinator.api_models import (
-    Registered,
-    Resumed,
-    Said,
-    SeedAnswer,
-    SeedsPurged,
-    SeedsReleased,
-    WorkersDraining,
-    WorkersReleased,
-)
+from coordinator.api_models import Registered, SeedAnswer
+from coordinator.api_results import Resumed, Said, SeedsPurged, SeedsReleased, WorkersDraining, WorkersReleased
 from coordinator.client.http import path_of
 from coordinator.client.reader import Reader
 from coordinator.models import SeedSpec, WorkerSpec

@@ -8,7 +8,8 @@ from typing import Final
 
 import orjson
 
-from coordinator.api_models import Accepted, Fetched, FetchedBatch, Registered, Settled
+from coordinator.api_models import Registered
+from coordinator.api_results import Accepted, Fetched, FetchedBatch, Settled
 from coordinator.client.http import NOT_FOUND, TIMEOUT, HttpClient, path_of
 from coordinator.client.producer import each
 from coordinator.models import BatchResults, Item, ItemResult, Transport, WorkerSpec

@@ -17,7 +17,6 @@ from coordinator.api_models import (
     DeadAnswer,
     DeadList,
     DeadWhole,
-    DryRun,
     Event,
     EventList,
     Holding,
@@ -30,6 +29,7 @@ from coordinator.api_models import (
     WorkerAnswer,
     WorkerList,
 )
+from coordinator.api_results import DryRun
 from coordinator.backoff import pause
 from coordinator.client.http import HttpClient, path_of
 from coordinator.errors import BrokerUnavailableError

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from coordinator.api_models import Invalid, Results, Said, Stopped
+from coordinator.api_results import Invalid, Results, Said, Stopped
 from coordinator.http.examples import EXAMPLES
 from coordinator.http.schemas import SENT_BACK, Schema, ref_to, schemas_of
 from coordinator.http.seeds import Handler

@@ -9,7 +9,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from coordinator import api_models
+from coordinator import api_models, api_results
 from coordinator.domain.event_ring import GROUPS, KINDS
 from coordinator.domain.list_query import HELD_SORTS, SEED_SORTS, WORKER_SORTS, both_ways
 from coordinator.http import batches, dry_run, events, health, overview, seeds, workers
@@ -141,39 +141,39 @@ drain_worker = seeds.command(DRAIN_WORKER)
 resume_seed = seeds.command(RESUME_SEED)
 
 ENDPOINTS = [
-    Endpoint("/batch", ("GET",), WORKER, batches.fetch, "fetch batches", ONE_ID, api_models.Fetched, query=fetch_query, links=OF_FETCH),
+    Endpoint("/batch", ("GET",), WORKER, batches.fetch, "fetch batches", ONE_ID, api_results.Fetched, query=fetch_query, links=OF_FETCH),
     Endpoint("/batch/held", ("GET",), OPERATOR, batches.held, "list the held batches", READ, api_models.HoldingList, query=held_query),
-    Endpoint("/batch/ack/{id:ident}", BY_ID, WORKER, batches.ack, "ack a batch by its handle", ONE_ID, api_models.Settled),
-    Endpoint("/batch/ack", BY_BODY, WORKER, batches.ack, "ack batches by handle", ALL_IDS, api_models.Settled, body="Handles"),
-    Endpoint("/batch/return", ("POST",), WORKER, batches.give_back, "give batches back without fault", ALL_IDS, api_models.Settled, body="Handles"),
-    Endpoint("/results", ("POST",), WORKER, batches.results, "send the results of a batch", DONE, api_models.Accepted, body="BatchResults"),
-    Endpoint("/release/worker/{id:ident}", BY_ID, MANAGER, release_worker, "release a worker", ONE_ID, api_models.WorkersReleased),
-    Endpoint("/release/worker", BY_BODY, MANAGER, release_worker, "release workers", ALL_IDS, api_models.WorkersReleased, body="WorkerIds"),
-    Endpoint("/release/seed/{id:ident}", BY_ID, MANAGER, release_seed, "release a seed", ONE_ID, api_models.SeedsReleased, links=OF_RELEASE),
-    Endpoint("/release/seed", BY_BODY, MANAGER, release_seed, "release seeds", ALL_IDS, api_models.SeedsReleased, body="SeedIds"),
-    Endpoint("/dry-run/release/seed/{id:ident}", ("GET",), OPERATOR, dry_run.release_seed, "say what the release of a seed would do", ONE_ID, api_models.DryRun),
-    Endpoint("/dry-run/release/worker/{id:ident}", ("GET",), OPERATOR, dry_run.release_worker, "say what the release of a worker would do", ONE_ID, api_models.DryRun),
-    Endpoint("/dry-run/drain/worker/{id:ident}", ("GET",), OPERATOR, dry_run.drain_worker, "say what the drain of a worker would do", ONE_ID, api_models.DryRun),
-    Endpoint("/resume/seed/{id:ident}", BY_BODY, MANAGER, resume_seed, "let a released seed run again", ONE_ID, api_models.Resumed),
-    Endpoint("/resume/seed", BY_BODY, MANAGER, resume_seed, "let released seeds run again", ALL_IDS, api_models.Resumed, body="SeedIds"),
-    Endpoint("/seed/{id:ident}/items", ("POST",), PRODUCER, seeds.add_items, "add items: a JSON array, or one item a line", DONE, api_models.Accepted, body="Items", links=OF_SEED),
+    Endpoint("/batch/ack/{id:ident}", BY_ID, WORKER, batches.ack, "ack a batch by its handle", ONE_ID, api_results.Settled),
+    Endpoint("/batch/ack", BY_BODY, WORKER, batches.ack, "ack batches by handle", ALL_IDS, api_results.Settled, body="Handles"),
+    Endpoint("/batch/return", ("POST",), WORKER, batches.give_back, "give batches back without fault", ALL_IDS, api_results.Settled, body="Handles"),
+    Endpoint("/results", ("POST",), WORKER, batches.results, "send the results of a batch", DONE, api_results.Accepted, body="BatchResults"),
+    Endpoint("/release/worker/{id:ident}", BY_ID, MANAGER, release_worker, "release a worker", ONE_ID, api_results.WorkersReleased),
+    Endpoint("/release/worker", BY_BODY, MANAGER, release_worker, "release workers", ALL_IDS, api_results.WorkersReleased, body="WorkerIds"),
+    Endpoint("/release/seed/{id:ident}", BY_ID, MANAGER, release_seed, "release a seed", ONE_ID, api_results.SeedsReleased, links=OF_RELEASE),
+    Endpoint("/release/seed", BY_BODY, MANAGER, release_seed, "release seeds", ALL_IDS, api_results.SeedsReleased, body="SeedIds"),
+    Endpoint("/dry-run/release/seed/{id:ident}", ("GET",), OPERATOR, dry_run.release_seed, "say what the release of a seed would do", ONE_ID, api_results.DryRun),
+    Endpoint("/dry-run/release/worker/{id:ident}", ("GET",), OPERATOR, dry_run.release_worker, "say what the release of a worker would do", ONE_ID, api_results.DryRun),
+    Endpoint("/dry-run/drain/worker/{id:ident}", ("GET",), OPERATOR, dry_run.drain_worker, "say what the drain of a worker would do", ONE_ID, api_results.DryRun),
+    Endpoint("/resume/seed/{id:ident}", BY_BODY, MANAGER, resume_seed, "let a released seed run again", ONE_ID, api_results.Resumed),
+    Endpoint("/resume/seed", BY_BODY, MANAGER, resume_seed, "let released seeds run again", ALL_IDS, api_results.Resumed, body="SeedIds"),
+    Endpoint("/seed/{id:ident}/items", ("POST",), PRODUCER, seeds.add_items, "add items: a JSON array, or one item a line", DONE, api_results.Accepted, body="Items", links=OF_SEED),
     Endpoint("/seed/{id:seed}", ("GET",), READ_SEED, seeds.read, "read a seed", ONE_ID, api_models.SeedAnswer),
     Endpoint("/seed/{id:seed}", ("PUT",), MANAGER, seeds.put, "create a seed or replace its policies", READ | LARGE, api_models.SeedAnswer, body="SeedSpec", links=OF_SEED),
-    Endpoint("/seed/{id:seed}", ("DELETE",), MANAGER, seeds.purge, "purge a seed", ONE_ID, api_models.SeedsPurged),
+    Endpoint("/seed/{id:seed}", ("DELETE",), MANAGER, seeds.purge, "purge a seed", ONE_ID, api_results.SeedsPurged),
     Endpoint("/seed", ("GET",), OPERATOR, seeds.all_seeds, "list seeds", READ, api_models.SeedList, query=seed_query),
     Endpoint("/worker/{id:ident}", ("GET",), OPERATOR, workers.read, "read a worker", ONE_ID, api_models.WorkerAnswer),
     Endpoint("/worker/{id:ident}", ("PUT",), WORKER, workers.register, "register a worker", READ | LARGE, api_models.Registered, body="WorkerSpec", links=OF_WORKER),
-    Endpoint("/worker/{id:ident}", ("DELETE",), MANAGER, workers.remove, "remove a worker", ONE_ID, api_models.Said),
+    Endpoint("/worker/{id:ident}", ("DELETE",), MANAGER, workers.remove, "remove a worker", ONE_ID, api_results.Said),
     Endpoint("/worker", ("GET",), OPERATOR, workers.all_workers, "list workers", READ, api_models.WorkerList, query=worker_query),
-    Endpoint("/dead/{id:ident}/retry", ("POST",), MANAGER, workers.retry_dead, "send a dead batch again", ONE_ID, api_models.Said),
-    Endpoint("/drain/worker/{id:ident}", ("POST",), MANAGER, drain_worker, "let a worker finish what it holds and take no more", ONE_ID, api_models.WorkersDraining, links=OF_WORKER),
+    Endpoint("/dead/{id:ident}/retry", ("POST",), MANAGER, workers.retry_dead, "send a dead batch again", ONE_ID, api_results.Said),
+    Endpoint("/drain/worker/{id:ident}", ("POST",), MANAGER, drain_worker, "let a worker finish what it holds and take no more", ONE_ID, api_results.WorkersDraining, links=OF_WORKER),
     Endpoint("/event", ("GET",), OPERATOR, events.events, "list events, the newest last", READ, api_models.EventList, query=event_query),
     Endpoint("/event/stream", ("GET",), OPERATOR, events.stream, "stream events, as server-sent events", READ, "text/event-stream", query=_event_filter),
     Endpoint("/queue", ("GET",), OPERATOR, overview.queues, "list work queues", READ, api_models.QueueList, query=list_query),
     Endpoint("/coordinator", ("GET",), OPERATOR, overview.coordinators, "list coordinators", READ, api_models.CoordinatorList, query=list_query),
     Endpoint("/broker", ("GET",), OPERATOR, overview.broker, "read the broker's state", OK | AWAY, api_models.BrokerAnswer),
     Endpoint("/dead/{id:dead}", ("GET",), OPERATOR, workers.read_dead, "read a dead letter with its body", ONE_ID, api_models.DeadWhole),
-    Endpoint("/dead/{id:dead}", ("DELETE",), MANAGER, workers.drop_dead, "drop a dead letter", ONE_ID, api_models.Said),
+    Endpoint("/dead/{id:dead}", ("DELETE",), MANAGER, workers.drop_dead, "drop a dead letter", ONE_ID, api_results.Said),
     Endpoint("/dead", ("GET",), OPERATOR, workers.all_dead, "list dead letters", READ, api_models.DeadList, query=list_query, links=OF_DEAD),
 ]  # fmt: skip
 """The routes below each prefix."""
@@ -186,8 +186,8 @@ async def openapi(request: Request) -> Response:
 
 
 OTHERS = [
-    Endpoint("/health/live", ("GET",), None, health.live, "whether the process runs", OK, api_models.Said),
-    Endpoint("/health/ready", ("GET",), None, health.ready, "whether it can do its work", OK | AWAY, api_models.Ready),
+    Endpoint("/health/live", ("GET",), None, health.live, "whether the process runs", OK, api_results.Said),
+    Endpoint("/health/ready", ("GET",), None, health.ready, "whether it can do its work", OK | AWAY, api_results.Ready),
     Endpoint("/metrics", ("GET",), OPERATOR, health.metrics, "metrics for Prometheus", OK, "text/plain"),
     Endpoint("/docs", ("GET",), None, serve_file, "the page that shows this description", OK | BUSY, "text/html"),
     Endpoint("/", ("GET",), None, serve_file, "the dashboard, without its data", OK | BUSY, "text/html"),

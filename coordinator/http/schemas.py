@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import CoreSchema
 
-from coordinator.api_models import Invalid, Said, Stopped
+from coordinator.api_results import Invalid, Said, Stopped
 from coordinator.http.examples import EXAMPLES
 from coordinator.http.seeds import READ_ONLY as SEED_READ_ONLY
 from coordinator.http.workers import READ_ONLY as WORKER_READ_ONLY

@@ -24,7 +24,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from coordinator.api_models import FetchedBatch
+from coordinator.api_results import FetchedBatch
 from coordinator.client import HttpManager, HttpWorker, Reader
 from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.local_rabbitmq.node import BrokerUrls

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from coordinator.batch_validation import decode_batch, open_batch, peek_batch
 from coordinator.errors import InvalidInputError
 from coordinator.models import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, Batch, Item, Presence, SeedSpec, Throttle, WorkerSpec
 from coordinator.validation import (
@@ -18,12 +19,9 @@ from coordinator.validation import (
     check_seed_id,
     check_tags,
     check_worker_id,
-    decode_batch,
-    open_batch,
     parse_ids,
     parse_items,
     parse_model,
-    peek_batch,
 )
 
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from starlette.applications import Starlette
 
-from coordinator import api_models
+from coordinator import api_models, api_results
 from coordinator.http.app import create_app
 from coordinator.http.auth import OPEN
 from coordinator.http.examples import EXAMPLES
@@ -158,6 +158,6 @@ def test_examples_hold(name: str) -> None:
     elif name in models:
         models[name].model_validate(example)
     else:
-        model = getattr(api_models, name)
+        model = getattr(api_models, name, None) or getattr(api_results, name)
         known = model.model_validate(example)
         assert orjson.loads(known.model_dump_json(by_alias=True, exclude_unset=True)) == example

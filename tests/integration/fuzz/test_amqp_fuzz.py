@@ -19,6 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from coordinator import topology
+from coordinator.batch_validation import decode_batch
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.types import Delivery, Message
@@ -27,7 +28,7 @@ from coordinator.errors import InvalidInputError, UnroutableError
 from coordinator.models import Presence
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
-from coordinator.validation import check_seed_id, check_worker_id, decode_batch, parse_ids, parse_items, parse_model
+from coordinator.validation import check_seed_id, check_worker_id, parse_ids, parse_items, parse_model
 from tests.helpers.support import Drain, eventually, items, publish_items, serving
 
 IS_LONG = os.environ.get("FUZZ") == "long"
