@@ -12,13 +12,13 @@ from coordinator.models import HeldBatch, Item, Policy, Priority, Transport, Wor
 
 Count = Annotated[int, Field(ge=0)]
 EventKind = Annotated[str, Field(json_schema_extra={"enum": list(KINDS)})]
-"""A client takes a kind that it does not know for what it is: one of a later version."""
+"""A client accepts a kind that it does not know: a later version may have added it."""
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339."""
 
 
 class Answer(BaseModel):
-    """Fields are named as in JSON or as in Python; what a later version adds is ignored."""
+    """The base of all answers. Fields can be given by their names in JSON or in Python; unknown fields are ignored."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -29,7 +29,7 @@ class Answer(BaseModel):
 
 
 class Counts(Answer):
-    """Items of a seed by place; `exact` is false where a figure is an estimate."""
+    """Items of a seed by place; `exact` is false if a figure is an estimate."""
 
     available: Count
     queued: Count
@@ -39,7 +39,7 @@ class Counts(Answer):
 
 
 class Progress(Answer):
-    """How far a seed is: drained when nothing is available, queued, sent or in a worker's hands; `inHand` in items."""
+    """`drained`: no item is available, queued, sent or in hand. `inHand`: items that workers acked and did not finish."""
 
     drained: bool
     in_hand: Count
@@ -57,16 +57,16 @@ class SeedAnswer(Answer):
     owner: str | None
     counts: Counts
     since: Moment
-    """Since when it is in its state."""
+    """The time when the seed entered its state."""
     rate: Annotated[float, Field(ge=0)]
-    """Items taken a second, over some 10 s."""
+    """Items taken per second, over the last 10 s."""
     progress: Progress
     why: str | None
-    """Why its items wait, in a sentence; null where none do, or nothing stands in their way."""
+    """Why its items wait, in a sentence; null if no item waits, or nothing blocks them."""
 
 
 class Total(Answer):
-    """How many there are in all."""
+    """The number of entries in the whole list."""
 
     total_items: Count
 
@@ -79,7 +79,7 @@ class SeedList(Answer):
 
 
 class WorkerAnswer(Answer):
-    """A worker and what it holds unacked, as far as it or the coordinator knows."""
+    """A worker, and the unacked batches that it or the coordinator reports."""
 
     id: str
     tags: list[str]
@@ -94,7 +94,7 @@ class WorkerAnswer(Answer):
 
 
 class Registered(WorkerAnswer):
-    """A registered worker, and the AMQP URL of its own broker user: told this once, null for one that speaks HTTP."""
+    """A registered worker. Only this answer holds `amqpUrl`, the URL of its broker user; null for an HTTP worker."""
 
     amqp_url: str | None
 
@@ -107,7 +107,7 @@ class WorkerList(Answer):
 
 
 class Holding(Answer):
-    """A batch that is held unacked; `worker` and `begun` are null for a client that does not say."""
+    """An unacked batch; `worker` and `begun` are null if the client does not report them."""
 
     worker: str | None
     batch: str
@@ -118,14 +118,14 @@ class Holding(Answer):
 
 
 class HoldingList(Answer):
-    """A part of the batches that are held unacked, the longest held first."""
+    """A part of the unacked batches, the longest held first."""
 
     batches: list[Holding]
     count: Total
 
 
 class DeadAnswer(Answer):
-    """A dead letter; `body` is its beginning where it is not a batch."""
+    """A dead letter; if it is not a batch, `body` is the beginning of its body."""
 
     id: str
     kind: str
@@ -146,13 +146,13 @@ class DeadList(Answer):
 
 
 class DeadWhole(DeadAnswer):
-    """A dead letter whole: `items` are those of a batch or page, `body` all of what is neither."""
+    """A dead letter in full: `items` for a batch or a page, `body` for anything else."""
 
     items: Annotated[SkipValidation[list[Item]], Field()] | None
 
 
 class QueueAnswer(Answer):
-    """A work queue, in batches; `eligible` are the workers that are there and whose tags fit."""
+    """A work queue, in batches; `eligible` counts the present workers whose tags fit."""
 
     name: str
     tags: list[str]
@@ -172,7 +172,7 @@ class QueueList(Answer):
 
 
 class CoordinatorAnswer(Answer):
-    """A coordinator: how many seeds it dispatches, and by how many seconds its event loop was late of late."""
+    """A coordinator: the number of seeds that it dispatches, and the recent delay of its event loop in seconds."""
 
     instance: str
     version: str
@@ -181,18 +181,18 @@ class CoordinatorAnswer(Answer):
     seeds: Count
     lag: Annotated[float, Field(ge=0)]
     you: bool
-    """Whether it is the one that answers."""
+    """Whether this coordinator sent the answer."""
 
 
 class CoordinatorList(Answer):
-    """A part of the coordinators, the one that answers first."""
+    """A part of the coordinators; the first is the one that answers."""
 
     coordinators: list[CoordinatorAnswer]
     count: Total
 
 
 class NodeAnswer(Answer):
-    """A node of the broker: memory used and disk free, in bytes; 0 while the broker has not counted them."""
+    """A node of the broker: used memory and free disk in bytes; 0 until the broker has measured them."""
 
     name: str
     running: bool
@@ -213,10 +213,10 @@ class BrokerAnswer(Answer):
 
 
 class Event(Answer):
-    """Something that happened; what does not apply is left out, and `reason` says why, or what of it."""
+    """An event; fields that do not apply are left out, and `reason` gives the cause or a detail."""
 
     id: str
-    """Its place among all: to be named in `after`, or as `Last-Event-ID`."""
+    """Its position among all events, for `after` and `Last-Event-ID`."""
     at: Moment
     kind: EventKind
     seed: str | None = None
@@ -226,7 +226,7 @@ class Event(Answer):
     attempt: Annotated[int, Field(ge=1)] | None = None
     reason: str | None = None
     coordinator: str
-    """The one that noted it; empty for what was noted by an earlier version."""
+    """The coordinator that recorded it; empty for an event of an earlier version."""
 
 
 class EventList(Answer):

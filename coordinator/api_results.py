@@ -11,7 +11,7 @@ from coordinator.models import Item
 
 
 class Said(Answer):
-    """Done, or what stood in the way, in a sentence."""
+    """What was done, or what prevented it, in a sentence."""
 
     message: str
 
@@ -24,26 +24,26 @@ class Fault(Answer):
 
 
 class Stopped(Said):
-    """What stood in the way; how many items were taken before, and of how many more nobody knows."""
+    """What prevented the call; the number of items that were accepted before, and of items whose outcome is unknown."""
 
     accepted: Count = 0
     unconfirmed: Count = 0
 
 
 class Invalid(Stopped):
-    """The input does not validate: what is wrong, field by field."""
+    """The input does not validate; each error names a field."""
 
     errors: Annotated[list[Fault], Field(min_length=1)]
 
 
 class Accepted(Said):
-    """How many items or results the broker has confirmed."""
+    """The number of items or results that the broker has confirmed."""
 
     accepted: Count
 
 
 class FetchedBatch(Answer):
-    """A batch in the hands of an HTTP worker: `id` is the handle to settle it with, `batch` the batch's own id."""
+    """A batch that an HTTP worker fetched: `id` is the handle to settle it with, `batch` the batch's own id."""
 
     id: str
     batch: str
@@ -53,17 +53,17 @@ class FetchedBatch(Answer):
     tags: list[str]
     created: str
     items: Annotated[SkipValidation[list[Item]], Field(min_length=1)]
-    """As they came; the coordinator has validated them, or trusts who sent them."""
+    """Unchanged: the coordinator has validated them, or trusts their sender."""
     redelivered: bool = False
-    """Whether it may have been delivered before, though its attempt does not say so; left out when not."""
+    """Whether it may have been delivered before with the same attempt; left out if not."""
 
 
 class Fetched(Answer):
-    """The batches that were fetched; none where there is nothing to hand out."""
+    """The fetched batches; the list is empty if there is none for this worker."""
 
     batches: list[FetchedBatch]
     draining: bool = False
-    """Whether this worker was asked to take no more; left out when not."""
+    """Whether this worker was asked to take no more batches; left out if not."""
 
 
 class Result(Answer):
@@ -75,7 +75,7 @@ class Result(Answer):
 
 
 class CallbackResult(Answer):
-    """Whether a worker's callback has taken the notice; a `pending` one is tried further in the background."""
+    """Whether a worker's callback accepted the notice; a `pending` callback is tried again in the background."""
 
     worker: str
     status: Literal["told", "pending", "failed"]
@@ -83,7 +83,7 @@ class CallbackResult(Answer):
 
 
 class SeedReleased(Result):
-    """A released seed: items that became available again, items still in workers' hands, batches taken back unsent."""
+    """A released seed: items that are available again, items that workers still hold, batches taken out of the queue."""
 
     epoch: Annotated[int, Field(ge=2)] = 2
     returned: Count = 0
@@ -91,23 +91,23 @@ class SeedReleased(Result):
     batches: tuple[str, ...] = ()
     callbacks: tuple[CallbackResult, ...] = ()
     unanswered: tuple[str, ...] = ()
-    """Coordinators that neither answered in time nor could be cut off; left out where there are none."""
+    """Coordinators that did not answer in time and could not be disconnected; left out if there are none."""
 
 
 class WorkerReleased(Result):
-    """A released worker, and how many batches it held as far as is known."""
+    """A released worker, and the number of batches that it was known to hold."""
 
     batches: Count = 0
 
 
 class WorkerDraining(Result):
-    """A worker that was asked to drain, and how many batches it holds as far as is known."""
+    """A worker that was asked to drain, and the number of batches that it is known to hold."""
 
     batches: Count = 0
 
 
 class SeedPurged(Result):
-    """A purged seed, and how many items were discarded."""
+    """A purged seed, and the number of discarded items."""
 
     purged: Count = 0
 
@@ -116,7 +116,7 @@ R = TypeVar("R", bound=Result)
 
 
 class Results(Answer, Generic[R]):
-    """What became of each id, in the order given; what is found is carried out even where the status is 404."""
+    """What became of each id, in the given order. Ids that were found are done even if the status is 404."""
 
     message: str
     results: list[R]
@@ -127,27 +127,27 @@ class Settled(Results[Result]):
 
 
 class Resumed(Results[Result]):
-    """What became of each seed that was to run again."""
+    """What became of each seed to resume."""
 
 
 class SeedsReleased(Results[SeedReleased]):
-    """What became of each seed that was to be released."""
+    """What became of each seed to release."""
 
 
 class WorkersReleased(Results[WorkerReleased]):
-    """What became of each worker that was to be released."""
+    """What became of each worker to release."""
 
 
 class WorkersDraining(Results[WorkerDraining]):
-    """What became of each worker that was asked to drain."""
+    """What became of each worker to drain."""
 
 
 class SeedsPurged(Results[SeedPurged]):
-    """What became of the seed that was to be purged."""
+    """What became of the seed to purge."""
 
 
 class Effect(Answer):
-    """What a command concerns, and what becomes of it: together a sentence."""
+    """An effect of a command: `what` it concerns, and what `then` becomes of that. Together they are a sentence."""
 
     what: str
     then: str

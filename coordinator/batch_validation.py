@@ -27,15 +27,15 @@ class _BatchBody(_BatchHead):
 
 
 def decode_batch(body: bytes) -> Batch:
-    """Read a batch's body; its items are checked, and kept as text, which takes a part of the memory.
+    """Read a batch's body. Its items are checked, and kept as text to save memory.
 
     Raises:
-        InvalidInputError: it is not the JSON of a batch.
+        InvalidInputError: the body is not the JSON of a batch.
     """
     try:
         value, text = _load_batch(body)
         items = value.get("items") if isinstance(value, dict) else None
-        # The model would copy each item, so it is asked only for what is wrong.
+        # The model copies each item, so it reads the items only to report what is wrong with them.
         head = (_BatchHead if _are_objects(items) else _BatchBody).model_validate(value)
     except orjson.JSONDecodeError as error:
         raise InvalidInputError([("body", f"is not JSON: {error}")]) from error
@@ -55,9 +55,9 @@ def decode_batch(body: bytes) -> Batch:
 
 
 def peek_batch(body: bytes, count: object) -> Batch | None:
-    """A batch whose items nobody has looked at yet, as its head and its message's header say; see `open_batch`.
+    """Read a batch without decoding its items, from its head and the count in its message's header; see `open_batch`.
 
-    None where that cannot be said without them.
+    Returns None if that is not possible.
     """
     head, mark, rest = body.partition(_MARK)
     if not (mark and rest.endswith(b"]}") and type(count) is int and count > 0):
@@ -70,10 +70,10 @@ def peek_batch(body: bytes, count: object) -> Batch | None:
 
 
 def open_batch(batch: Batch, body: bytes) -> tuple[Batch, list[Item]]:
-    """What `peek_batch` made of a body, put right where it was wrong, and its items.
+    """The batch that `peek_batch` read, corrected if the header was wrong, and its items.
 
     Raises:
-        InvalidInputError: it is not the JSON of a batch.
+        InvalidInputError: the body is not the JSON of a batch.
     """
     with contextlib.suppress(orjson.JSONDecodeError):
         items = orjson.loads(batch.items)
@@ -91,10 +91,10 @@ _MARK = b',"items":'
 
 
 def _load_batch(body: bytes) -> tuple[object, bytes | None]:
-    """A batch's body, decoded, and the text of its items where they come last, as `Batch.encode` writes them.
+    """A batch's decoded body, and the text of its items if they come last, as `Batch.encode` writes them.
 
     A quotation mark within a JSON string is escaped, so `,"items":` cannot come from a value of the head. In a body
-    that others wrote more may follow the items, so what stands between the mark and the end must be one value.
+    of another program, fields may follow the items, so the text between the mark and the end must be one JSON value.
     """
     head, mark, rest = body.partition(_MARK)
     if mark and rest.endswith(b"]}"):

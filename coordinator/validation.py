@@ -1,4 +1,4 @@
-"""Input into the words of the contract: batches, pages, ids, tags; what is wrong with it is named, field by field."""
+"""Validates input: pages of items, ids, tags, models. Errors name each field that is wrong."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ITEMS = TypeAdapter(Annotated[list[Item], Field(min_length=1, max_length=MAX_IT
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What would be trouble further on: strings of more characters, and more levels of nesting."""
+    """The largest number of characters in a string, and of levels of nesting."""
 
     text: int = MAX_TEXT
     depth: int = MAX_DEPTH
@@ -45,7 +45,7 @@ def parse_items(body: bytes, bounds: Bounds = BOUNDS) -> list[Item]:
     """Read a page: an array of 1 to 1,000 items, or one item.
 
     Raises:
-        InvalidInputError: not JSON, or an item does not validate; every fault is named with its place.
+        InvalidInputError: not JSON, or an item does not validate; the error names the place of every fault.
     """
     try:
         value = orjson.loads(body)
@@ -63,15 +63,15 @@ def parse_items(body: bytes, bounds: Bounds = BOUNDS) -> list[Item]:
 
 
 def are_sound(items: list[Any], text: bytes) -> bool:
-    """Whether these are items beyond doubt, of which this JSON text was written: `parse_items` would find no fault.
+    """Whether `parse_items` would certainly accept this JSON text of these items.
 
-    Others may have none either, such as those with values that JSON has not, which are written as something else.
+    False does not mean that it would refuse them: a value that JSON does not have is written as another value.
     """
     return _are_plain(items) and not _may_exceed(items, text, BOUNDS)
 
 
 def _may_exceed(items: Iterable[Any], body: bytes, bounds: Bounds) -> bool:
-    """Whether `check_bounds`, which takes four times as long, must look at these, and tell what is out of bounds."""
+    """Whether the items may exceed the bounds. Then `check_bounds`, which takes four times as long, must look."""
     if len(body) > bounds.text or b"\\u0000" in body:
         return True
     for _ in range(bounds.depth + 1):
@@ -93,7 +93,7 @@ _NESTED = frozenset({dict, list})
 
 
 def _are_plain(items: object) -> TypeGuard[list[Item]]:
-    """Whether these are items beyond doubt, as almost all are; the model, ten times as slow, judges the rest."""
+    """Whether these are certainly valid items, as almost all are. The model, ten times as slow, judges the others."""
     return isinstance(items, list) and 1 <= len(items) <= MAX_ITEMS and all(map(_is_plain, items))
 
 
@@ -115,17 +115,17 @@ _ACTIONS = ("process", "scan")
 
 
 def check_bounds(values: list[tuple[str, object]], body: bytes, bounds: Bounds = BOUNDS) -> None:
-    """Refuse deep nesting, huge strings, and NUL, which no database takes.
+    """Refuse deep nesting, long strings, and NUL, which databases do not store.
 
-    Strings are looked at only when the body's own size or text says that one may offend.
+    Strings are read only if the size or the text of the body shows that one may be wrong.
 
     Args:
-        values: what was read, each part under the name of its place.
-        body: what it was read from.
-        bounds: how large it may be.
+        values: the decoded values, each with the name of its place.
+        body: the text that they were decoded from.
+        bounds: the limits.
 
     Raises:
-        InvalidInputError: it is larger.
+        InvalidInputError: a value exceeds them.
     """
     long_text, nul = len(body) > bounds.text, b"\\u0000" in body
     are_texts_open = long_text or nul
@@ -148,7 +148,7 @@ def check_bounds(values: list[tuple[str, object]], body: bytes, bounds: Bounds =
 
 
 def invalid(error: ValidationError) -> InvalidInputError:
-    """A pydantic error as ours, field by field."""
+    """A pydantic error as our error, field by field."""
     return InvalidInputError(
         [
             (
@@ -164,10 +164,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def parse_model(model: type[M], body: bytes) -> M:
-    """The JSON text as a model.
+    """Read a model from its JSON text.
 
     Raises:
-        InvalidInputError: it is not JSON, or does not validate.
+        InvalidInputError: the text is not JSON, or does not validate.
     """
     try:
         return model.model_validate(orjson.loads(body))
@@ -178,10 +178,10 @@ def parse_model(model: type[M], body: bytes) -> M:
 
 
 def listed_ids(body: object) -> list[object]:
-    """What stands for ids in any of the three forms: as it is, as often as it is.
+    """The values in the places of ids, in any of the three forms, without checks.
 
     Raises:
-        InvalidInputError: none of these forms.
+        InvalidInputError: the body has none of these forms.
     """
     if isinstance(body, dict):
         given = body.get("id")
@@ -195,7 +195,7 @@ def parse_ids(body: object) -> list[str]:
     """The ids of any of the three forms `{"id": x}`, `[{"id": x}, …]`, `{"id": [x, …]}`: in order, each once.
 
     Raises:
-        InvalidInputError: none of these forms, or no id at all.
+        InvalidInputError: the body has none of these forms, or no id.
     """
     ids = listed_ids(body)
     if not ids:
@@ -214,10 +214,10 @@ _SEED_ID: TypeAdapter[str] = TypeAdapter(SeedId)
 
 
 def check_seed_id(text: str, field: str = "id") -> str:
-    """The seed id itself.
+    """The seed id, unchanged.
 
     Raises:
-        InvalidInputError: it is not one.
+        InvalidInputError: it is not valid.
     """
     try:
         return _SEED_ID.validate_python(text)
@@ -226,10 +226,10 @@ def check_seed_id(text: str, field: str = "id") -> str:
 
 
 def check_worker_id(text: str, field: str = "id") -> str:
-    """The worker id itself.
+    """The worker id, unchanged.
 
     Raises:
-        InvalidInputError: it is not one.
+        InvalidInputError: it is not valid.
     """
     if not WORKER_ID.fullmatch(text):
         raise InvalidInputError([(field, "must be 1 to 100 characters of A-Z a-z 0-9 . _ : -")])
@@ -237,10 +237,10 @@ def check_worker_id(text: str, field: str = "id") -> str:
 
 
 def check_tags(given: list[str], field: str = "tags") -> frozenset[str]:
-    """Tags, each given by itself or several with commas between; empty ones do not count.
+    """The tags in these texts, which may each hold several, separated by commas. Empty tags are skipped.
 
     Raises:
-        InvalidInputError: one is not a tag.
+        InvalidInputError: a tag is not valid.
     """
     tags = [part.strip(" ") for text in given for part in text.split(",") if part.strip(" ")]
     try:
@@ -250,7 +250,7 @@ def check_tags(given: list[str], field: str = "tags") -> frozenset[str]:
 
 
 def is_url(text: str, *schemes: str) -> bool:
-    """Whether a text is a URL of one of these schemes, with a host and no impossible port."""
+    """Whether a text is a URL of one of these schemes, with a host and a possible port."""
     try:
         parts = urlsplit(text)
         return parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0

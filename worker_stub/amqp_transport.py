@@ -1,4 +1,4 @@
-"""The AMQP transport: the worker consumes the work queues itself, on a broker user of its own where it can register."""
+"""The AMQP transport: the worker consumes the work queues itself, with a broker user of its own if it can register."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from worker_stub.worker import Identity
 log = structlog.get_logger(__name__)
 
 CALM = 0.5
-"""Seconds without a delivery after which none is on its way to a worker that settles nothing, on a busy machine too."""
+"""Seconds without a delivery after which no delivery is on its way to a worker that settles nothing."""
 
 TRY_AGAIN = 5.0
 """Seconds until a queue that does not answer is tried again."""
 
 Addresses = Callable[[], Awaitable[Sequence[str]]]
-"""Gives the broker's URLs: by registering anew, or as they were given."""
+"""Returns the broker's URLs: from a new registration, or as they were given."""
 
 
 @dataclass(slots=True)
 class _Link:
-    """One life of the connections; an alarm of the broker blocks the publishing one alone, so acks go on."""
+    """The open connections. A broker's alarm blocks the one that publishes; acks go over the other."""
 
     reader: Connection
     writer: Connection
@@ -58,7 +58,7 @@ class _Link:
 
 
 class AmqpTransport:
-    """Speaks AMQP. Everything unacked ends with a connection, so the worker is told when one is lost."""
+    """Speaks AMQP. The worker loses its unacked batches with a connection, so the inbox is called then."""
 
     def __init__(self, identity: Identity, addresses: Addresses) -> None:
         self._identity = identity
@@ -91,14 +91,14 @@ class AmqpTransport:
             await asyncio.sleep(wait)
 
     async def wait_connected(self) -> None:
-        """Wait until it can speak."""
+        """Wait until it is connected."""
         await self._connected.wait()
 
     async def stop_taking(self) -> None:
-        """Cancel all consumers of work queues, at a moment when nothing is on its way to them.
+        """Cancel all consumers of work queues while no delivery is on its way to them.
 
-        What is would go back as if its delivery had failed. Each ack lets another batch come, so none is sent until
-        nothing comes any more.
+        A batch on its way would go back as if its delivery had failed. Each ack brings another batch, so acks wait
+        until no delivery comes any more.
         """
         self._taking = False
         link = self._need()
@@ -119,16 +119,16 @@ class AmqpTransport:
                     await self._arrived.wait()
 
     async def ack(self, job: Job) -> None:
-        """The worker has taken responsibility."""
+        """Ack a batch: the worker has taken responsibility."""
         await self._may_settle.wait()
         await _delivery(job).ack()
 
     async def reject(self, job: Job) -> None:
-        """The batch failed here: a batch that is acked already is sent back as failed."""
+        """Reject a batch that failed here; a batch that is acked already is sent back as failed."""
         if job.taken:
             await self._return(batch_message(job.batch, publication=""))
         elif self._need().publishing.is_closed:
-            # The connections are about to end, and with them this delivery; a reject would bring it here once more.
+            # The connections are about to end, and this delivery with them. After a reject it would come here again.
             raise BrokerUnavailableError("the channel to publish on was closed")
         else:
             await self._may_settle.wait()
@@ -137,7 +137,7 @@ class AmqpTransport:
     async def give_back(self, job: Job, rest: Batch, reason: str) -> None:
         """Publish what is left to `returns`, confirmed, then ack.
 
-        A whole batch keeps its publication's id, so that its dead-letter, if the ack comes too late, is known again.
+        A whole batch keeps its publication's id: if the ack comes too late, the coordinator recognises its dead letter.
         """
         is_whole = rest is job.batch and not job.taken
         publication = publication_of(_delivery(job)) if is_whole else ""
@@ -148,36 +148,38 @@ class AmqpTransport:
             await _delivery(job).ack()
 
     async def results(self, results: Results) -> None:
-        """Publish to `results`, confirmed; whether anybody listens is not asked."""
+        """Publish to `results`, confirmed, even if no queue is bound to it."""
         await self._need().publishing.publish(topology.RESULTS, results.seed, Message(results.encode()))
 
     async def submit(self, seed: str, items: Sequence[Item], key: str, *, again: bool) -> None:
-        """Publish to `items`, confirmed; the pages' ids are derived, so a repeated batch's pages are known again."""
+        """Publish to `items`, confirmed. Pages that are sent again have the same ids, so they are recognised."""
         link = self._need()
         pages = [
             page_message(orjson.dumps(page)[1:-1], len(page), f"{key}/{number}", link.writer.user, redelivered=again)
             for number, page in enumerate(items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS))
         ]
-        # Not a task group: its ExceptionGroup is no error that a caller expects.
+        # Not a task group: no caller expects its ExceptionGroup.
         await asyncio.gather(*(link.publishing.publish(topology.ITEMS, seed, page, mandatory=True) for page in pages))
 
     async def say(self, presence: Presence) -> None:
-        """Send a heartbeat; the first of a connection asks for the work queues that the worker's tags allow."""
+        """Send a heartbeat; the first of a connection asks for the work queues that fit the worker's tags."""
         link = self._need()
         reply_to = link.own_queue if self._is_new else None
         message = Message(presence.model_dump_json().encode(), reply_to=reply_to)
         try:
             await link.publishing.publish(topology.PRESENCE, "", message, mandatory=self._is_new)
         except UnroutableError:
-            log.info("worker.unheard", worker=self._identity.id)  # no coordinator now: the next one is asked again
+            log.info(
+                "worker.unheard", worker=self._identity.id
+            )  # no coordinator runs now: the next heartbeat asks again
             return
         self._is_new = False
 
     async def _live(self, inbox: Inbox) -> None:
-        """One life of the connections.
+        """Connect, consume, and wait until a connection ends.
 
         Raises:
-            BrokerUnavailableError: always, when it ends.
+            BrokerUnavailableError: always, at the end.
         """
         name = topology.worker_connection_name(self._identity.id)
         urls = await self._addresses()
@@ -198,7 +200,7 @@ class AmqpTransport:
             await self._until_closed(inbox, link)
 
     async def _until_closed(self, inbox: Inbox, link: _Link) -> None:
-        """Take up further work queues as they come, until a connection ends, or a channel that the broker closed."""
+        """Consume further work queues as they appear, until a connection or a channel is closed."""
         connections = (link.reader, link.writer)
         closing: list[asyncio.Task[object]] = [asyncio.create_task(one.closed.wait()) for one in connections]
         closing += [asyncio.create_task(one.wait_closed()) for one in (link.taking, link.telling, link.publishing)]
@@ -218,7 +220,7 @@ class AmqpTransport:
             await self._consume(inbox, await self._wanted.get())
 
     async def _consume(self, inbox: Inbox, queue: str) -> None:
-        """Consume a queue; one that does not answer, or is not there, is tried again later, and all else goes on."""
+        """Consume a queue. If it is missing or does not answer, try it again later without blocking the others."""
         link = self._need()
         if not self._taking or queue in link.consumers:
             return
@@ -232,7 +234,7 @@ class AmqpTransport:
         tag = await link.taking.consume(queue, on_delivery, prefetch=self._identity.capacity)
         if self._taking:
             link.consumers[queue] = tag
-        else:  # a stop came meanwhile
+        else:  # stop_taking was called in the meantime
             await link.taking.cancel(tag)
 
     def _took(self, inbox: Inbox, delivery: Delivery) -> None:
@@ -274,11 +276,11 @@ class AmqpTransport:
 
 def _delivery(job: Job) -> Delivery:
     if not isinstance(job.receipt, Delivery):
-        raise BrokerUnavailableError("the batch came by an earlier connection")
+        raise BrokerUnavailableError("the batch came over an earlier connection")
     return job.receipt
 
 
 def _logged(task: asyncio.Task[None]) -> None:
-    """A settlement that came too late: the connection's end says the rest."""
+    """Log a settlement that came too late; the end of the connection is logged by itself."""
     if not task.cancelled() and task.exception() is not None:
         log.debug("settle.late", task=task.get_name(), problem=str(task.exception()))

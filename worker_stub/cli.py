@@ -28,9 +28,9 @@ from worker_stub.worker import Identity, Worker
 
 FAILED = 1
 ANSWER_TIMEOUT = 10.0
-"""Seconds that a coordinator may take to answer, beyond a long poll."""
+"""Seconds that a coordinator may take to answer, in addition to a long poll."""
 ALIVE_EVERY = 2.0
-"""Seconds between signs of life."""
+"""Seconds between two touches of the alive file."""
 
 
 Ident = Annotated[str, typer.Option("--id", help="The worker's id. The default is the host's name.")]
@@ -122,7 +122,7 @@ def _find(transport: str, amqp_url: str | None, http_url: str | None) -> tuple[S
 
 
 def _given(**options: str | None) -> Settings:
-    """The settings from the environment, with the options that were given in their place."""
+    """The settings from the environment, overridden by the given options."""
     try:
         settings = Settings(**{name: value for name, value in options.items() if value})  # type: ignore[arg-type]
     except ValidationError as error:
@@ -135,7 +135,7 @@ def _given(**options: str | None) -> Settings:
 
 
 def _cause(error: Exception) -> Exception:
-    """The error that ended the worker: the first of a group, if it is one that a user can do something about."""
+    """The error that ended the worker, or the first of a group. An unexpected error is raised with its traceback."""
     cause = error
     while isinstance(cause, ExceptionGroup):
         cause = cause.exceptions[0]
@@ -172,7 +172,7 @@ async def _show_life(transport: Transport, file: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def _transport(identity: Identity, settings: Settings, url: str | None) -> AsyncIterator[Transport]:
-    """The transport: with a coordinator's URL it registers there, else it takes the broker's URL as it is."""
+    """The transport. With a coordinator's URL it registers there; without, it uses the broker's URL directly."""
     token = settings.token.get_secret_value() if settings.token else None
     api = (
         HttpWorker(url, identity.id, identity.tags, token=token, timeout=ANSWER_TIMEOUT, ca_file=settings.ca_file)
@@ -207,7 +207,7 @@ def _addresses(settings: Settings, api: HttpWorker | None) -> Addresses:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command."""
     app(prog_name="worker-stub")
 
 

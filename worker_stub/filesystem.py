@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1024 * 1024
 KERNEL = {b"/proc", b"/sys", b"/dev"}
-"""Folders whose files are made up as they are read: some, as /proc/self/pagemap, are a million times any disk."""
+"""Folders of files that the kernel makes up. Some, such as /proc/self/pagemap, are larger than any disk."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILE_URL = re.compile(r"file://(?:localhost)?(/[^?#]*)", re.IGNORECASE)

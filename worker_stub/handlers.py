@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Whose item it is.
+    """Where an item comes from.
 
     Attributes:
         worker: id of the worker that runs the handler.
@@ -51,7 +51,7 @@ class Result:
     """What a handler made of one item.
 
     Attributes:
-        data: anything that is JSON, for whoever reads the results.
+        data: any JSON value, for the reader of the results.
         discovered: items found on the way, any number; they are submitted to the item's own seed.
         status: `failed` is an answer like `ok`: the item is not tried again.
         error: what went wrong, for a person to read.
@@ -95,7 +95,7 @@ def load_handler(name: str) -> Handler:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # someone else's module: it may raise anything as it is imported
+    except Exception as error:  # the import of a user's module may raise anything
         raise InvalidInputError([("handler", f"cannot import {module_name}: {_sentence(error)}")]) from error
     try:
         found = reduce(getattr, attribute.split("."), module)
@@ -108,34 +108,34 @@ def load_handler(name: str) -> Handler:
 
 
 def caller(handler: Handler) -> Callable[[Item, Context], Awaitable[object]]:
-    """What calls the handler: a coroutine function as it is, on the loop, a plain function in a thread.
+    """A coroutine function that calls the handler: a plain function runs in a thread.
 
-    Cancelling does not stop a thread: a plain function runs to its end, and what it returns is dropped.
+    Cancelling does not stop a thread: a plain function runs to its end, and its result is dropped.
     """
     return handler if _is_coroutine_function(handler) else partial(_call_plain, handler)
 
 
 async def result_of(made: object) -> Result:
-    """What a handler made, ready to be sent: its data plain JSON values, its discovered items validated.
+    """The handler's result, ready to send: its data as plain JSON values, its discovered items validated.
 
     Raises:
-        InvalidInputError: it cannot be sent. Other errors where types are wrong that no type checker has seen.
+        InvalidInputError: it cannot be sent. Other errors are possible if a field has the wrong type.
     """
     result = made if isinstance(made, Result) else Result(data=made)
-    if len(result.discovered) > MAX_ITEMS:  # too long a list to keep the loop, and its heartbeats, waiting
+    if len(result.discovered) > MAX_ITEMS:  # a long list would block the loop, and with it the heartbeats
         return await asyncio.to_thread(_checked, result)
     return _checked(result)
 
 
 def failure_of(error: Exception, item: Item, context: Context) -> Result:
-    """What became of an item whose handler raised, or made what cannot be sent: neither data nor discovered items."""
+    """The failed result of an item whose handler raised, or returned something that cannot be sent."""
     ids = {"worker": context.worker, "seed": context.seed, "batch": context.batch, "item": item["id"]}
     _log.error("handler.failed", **ids, attempt=context.attempt, exc_info=error)
     return Result(status="failed", error=_sentence(error))
 
 
 def entry_of(item: Item, result: Result) -> dict[str, object]:
-    """The entry of the batch's results that tells what became of the item; what is None is left out."""
+    """The item's entry in the batch's results; fields that are None are left out."""
     entry: dict[str, object] = {"id": item["id"], "status": result.status}
     if result.data is not None:
         entry["data"] = result.data
@@ -156,8 +156,7 @@ async def _call_plain(handler: Handler, item: Item, context: Context) -> object:
 async def _in_thread(call: Callable[[], object]) -> object:
     """Call a plain function in a daemon thread of its own.
 
-    The threads of the loop's pool are few, and are awaited at exit: handlers that hang would hang that, and all else
-    that uses the pool.
+    The loop's pool has few threads, and Python waits for them at exit: handlers that hang would block both.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[object] = loop.create_future()
@@ -175,13 +174,13 @@ async def _in_thread(call: Callable[[], object]) -> object:
         problem: Exception | None = None
         try:
             made = call()
-        except StopIteration:  # no future can carry one
+        except StopIteration:  # a future cannot carry a StopIteration
             problem = RuntimeError("the handler raised StopIteration")
         except Exception as error:  # noqa: BLE001 - someone else's code: it may raise anything
             problem = error
         except BaseException as error:  # noqa: BLE001 - a SystemExit would end this thread, and nobody would be told
             problem = RuntimeError(f"the handler raised {type(error).__name__}")
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for it any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits for the result any more
             loop.call_soon_threadsafe(settle, made, problem)
 
     context = contextvars.copy_context()
@@ -190,7 +189,7 @@ async def _in_thread(call: Callable[[], object]) -> object:
 
 
 def _checked(result: Result) -> Result:
-    """The result as it will be sent, so that no fault of a handler comes to light as late as the sending.
+    """The result as it is sent. A handler's fault is found here, not when the result is published.
 
     Raises:
         InvalidInputError: something in it cannot be sent.
@@ -206,7 +205,7 @@ def _checked(result: Result) -> Result:
 
 
 def _checked_items(discovered: tuple[Item, ...] | list[Item]) -> tuple[Item, ...]:
-    """The items as they will be read back, looked at a page at a time, for that is what the contract's reader takes."""
+    """The items as their reader sees them, validated page by page."""
     items: list[Item] = []
     for start in range(0, len(discovered), MAX_ITEMS):
         try:
@@ -224,5 +223,5 @@ def _sentence(error: Exception) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text with what UTF-8 cannot carry escaped, such as the stray bytes of a file name in an OSError."""
+    """The text with escapes for what UTF-8 cannot carry, such as stray bytes of a file name in an OSError."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""The HTTP transport: the same worker for places that AMQP does not reach."""
+"""The HTTP transport: for workers that AMQP does not reach."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ASK_EVERY = 2.0
 
 
 class HttpTransport:
-    """Speaks HTTP. Nobody can call it, so it asks now and again what became of the seeds it has batches of."""
+    """Speaks HTTP. It gets no notices, so it regularly asks for the seeds that it has batches of."""
 
     def __init__(self, identity: Identity, api: HttpWorker) -> None:
         self._identity = identity
@@ -35,13 +35,16 @@ class HttpTransport:
         self._taking = True
 
     async def run(self, inbox: Inbox) -> None:
-        """Register and fetch, and begin anew after a failure, until cancelled."""
+        """Register and fetch, and start again after a failure, until cancelled."""
         failures = 0
         while True:
             problem = ""
             try:
                 await self._live(inbox)
-            except* (BrokerUnavailableError, NotFoundError) as errors:  # not found: this worker, and it registers anew
+            except* (
+                BrokerUnavailableError,
+                NotFoundError,
+            ) as errors:  # the coordinator forgot this worker: it registers again
                 problem = str(errors.exceptions[0])
             failures = 0 if self._connected.is_set() else failures + 1
             self._connected.clear()
@@ -58,18 +61,18 @@ class HttpTransport:
             group.create_task(self._ask(inbox), name="ask")
 
     async def wait_connected(self) -> None:
-        """Wait until it can speak."""
+        """Wait until it is connected."""
         await self._connected.wait()
 
     async def stop_taking(self) -> None:
-        """Fetch no more; a call that waits gives its batches back when they come."""
+        """Fetch no more; a fetch that waits gives back the batches that it gets."""
         self._taking = False
 
     async def ack(self, job: Job) -> None:
-        """The worker has taken responsibility.
+        """Ack a batch: the worker has taken responsibility.
 
-        An ack without an answer may have counted, and then nobody else has the batch. So it is sent until an answer
-        comes, and a handle that is gone by then counts as acked: done twice is better than lost.
+        An ack without an answer may have counted, and then no other worker gets the batch. So it is sent until an
+        answer comes, and a handle that is gone by then counts as acked: done twice is better than lost.
         """
         is_unsure, failures = False, 0
         while True:
@@ -89,12 +92,12 @@ class HttpTransport:
             failures += 1
 
     async def reject(self, job: Job) -> None:
-        """The batch failed here. There is no route to say so: a batch held is left to its time-out."""
+        """Do nothing about a batch that failed: there is no route for it, so its lease times out."""
         if job.taken:
             await self._api.submit(job.batch.seed, job.batch.load_items())
 
     async def give_back(self, job: Job, rest: Batch, reason: str) -> None:
-        """Give back what is left. Of a released seed the coordinator has taken back all that is unacked by itself."""
+        """Give back the rest. The coordinator has already taken back all unacked batches of a released seed."""
         if job.taken:
             await self._api.submit(job.batch.seed, rest.load_items())
         elif rest is job.batch:
@@ -104,15 +107,15 @@ class HttpTransport:
             await self._settle(job, self._api.ack)
 
     async def results(self, results: Results) -> None:
-        """Tell what became of a batch."""
+        """Publish the results of a batch."""
         await self._api.results(BatchResults.model_validate_json(results.encode()))
 
     async def submit(self, seed: str, items: Sequence[Item], key: str, *, again: bool) -> None:  # noqa: ARG002 - the port's
-        """Add items to a seed; the shim names pages and knows no marks."""
+        """Add items to a seed. Over HTTP, pages get ids from the coordinator and cannot be marked."""
         await self._api.submit(seed, items)
 
     async def say(self, presence: Presence) -> None:
-        """Nothing: each fetch is a sign of life."""
+        """Do nothing: each fetch counts as a heartbeat."""
 
     async def _fetch(self, inbox: Inbox) -> None:
         while True:
@@ -126,7 +129,7 @@ class HttpTransport:
                 inbox.drain()
 
     async def _ask(self, inbox: Inbox) -> None:
-        """Learn of releases."""
+        """Ask for the seeds of the batches here, and report releases to the inbox."""
         while True:
             await asyncio.sleep(ASK_EVERY)
             for ident in inbox.seeds:
@@ -138,7 +141,7 @@ class HttpTransport:
 
     @staticmethod
     async def _settle(job: Job, settle: Callable[[str], Awaitable[list[str]]]) -> None:
-        """Settle by handle; one that is no longer held means that another has the batch."""
+        """Settle by handle; if the handle is no longer held, another worker has the batch."""
         if await settle(str(job.receipt)):
             job.void = True
             raise BrokerUnavailableError("the batch is no longer held")

@@ -1,4 +1,4 @@
-"""A batch in a worker's hands, and the port through which a worker speaks to the coordinator."""
+"""A batch that a worker holds, and the interface between a worker and its transport."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from coordinator.models import Batch, HeldBatch, Item, Presence
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A batch and how far it is.
+    """A batch and its progress.
 
-    `receipt` is what the transport needs to settle it. A job that is `taken` is acked and lies in the spool, so it is
-    this worker's to finish. One that is `void` is no longer this worker's, and nothing of it may be told to anybody.
-    `since` is when it came, in Unix time, and `recall` says why what has not begun of it is to be given back.
+    `receipt` is what the transport needs to settle it. A job that is `taken` is acked and lies in the spool, so this
+    worker must finish it. A job that is `void` no longer belongs to this worker, which must not publish its results.
+    `since` is the Unix time of its arrival, and `recall` says why its unfinished items must be given back.
     """
 
     batch: Batch
     receipt: object
     redelivered: bool
     unread: bytes | None = None
-    """The body of a batch whose items are decoded only when its turn comes: those of many that wait would by then have
-    left the processor's caches, which costs as much as to decode them."""
+    """The body of a batch whose items are decoded only when its turn comes. Decoded early, they would have left the
+    processor's caches by then, which costs as much as decoding."""
     since: float = field(default_factory=time.time)
     done: int = 0
     begun: bool = False
@@ -37,7 +37,7 @@ class Job:
     recall: str | None = None
 
     def read(self) -> list[Item]:
-        """Its items, decoded; they are not kept, for they would take much memory until the batch is settled.
+        """Its decoded items. They are not kept: they would take much memory until the batch is settled.
 
         Raises:
             InvalidInputError: it is not the JSON of a batch.
@@ -55,11 +55,11 @@ class Job:
 
     @property
     def left(self) -> int:
-        """Items not finished."""
+        """The number of unfinished items."""
         return self.batch.count - self.done
 
     def rest(self) -> Batch:
-        """What is left as a batch of its own; the whole keeps its id, a rest gets one derived from it."""
+        """The unfinished items as a batch. A whole batch keeps its id, a rest gets an id derived from it."""
         if not self.done:
             return self.batch
         left = self.batch.load_items()[self.done :]
@@ -72,7 +72,7 @@ class Job:
         )
 
     def report(self) -> HeldBatch:
-        """What presence says of it."""
+        """Its entry in the worker's heartbeat."""
         since = dt.datetime.fromtimestamp(self.since, dt.UTC).isoformat(timespec="milliseconds")
         return HeldBatch(
             batch=self.batch.id, seed=self.batch.seed, count=self.batch.count, since=since, begun=self.begun
@@ -81,7 +81,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What became of a batch: its `entries` are as the contract has them, one for each item that was worked on."""
+    """The results of a batch: `entries` has one entry, as in the protocol, for each item that was worked on."""
 
     batch: str
     seed: str
@@ -90,7 +90,7 @@ class Results:
     entries: list[dict[str, object]]
 
     def encode(self) -> bytes:
-        """The JSON of the contract."""
+        """The JSON of the protocol."""
         return orjson.dumps(
             {
                 "batch": self.batch,
@@ -103,61 +103,61 @@ class Results:
 
 
 class Inbox(Protocol):
-    """What a transport tells the worker."""
+    """What a transport calls."""
 
     def arrived(self, job: Job) -> None:
         """A batch was delivered."""
 
     def released(self, seed: str, epoch: int) -> None:
-        """A seed was released: what is older than this epoch and has not begun goes back."""
+        """A seed was released: batches of an older epoch that have not begun go back."""
 
     def drain(self) -> None:
-        """The worker was asked to finish what it has and take no more."""
+        """The worker was asked to finish its batches and take no more."""
 
     def lost(self) -> None:
-        """The connection is gone, and with it everything that was not acked."""
+        """The connection is gone, and all unacked batches with it."""
 
     @property
     def room(self) -> int:
-        """How many more batches the worker would like to have."""
+        """The number of batches that the worker has room for."""
 
     @property
     def seeds(self) -> frozenset[str]:
-        """Seeds of which the worker has batches."""
+        """The seeds of the worker's batches."""
 
 
 class Transport(Protocol):
-    """How a worker speaks to the coordinator. Every method raises `BrokerUnavailableError` while it cannot."""
+    """How a worker speaks to the coordinator. Every method raises `BrokerUnavailableError` without a connection."""
 
     async def run(self, inbox: Inbox) -> None:
         """Connect, register, take batches, and connect again, until cancelled."""
 
     async def wait_connected(self) -> None:
-        """Wait until it can speak."""
+        """Wait until it is connected."""
 
     async def stop_taking(self) -> None:
         """Ask for no more batches."""
 
     async def ack(self, job: Job) -> None:
-        """The worker has taken responsibility."""
+        """Ack a batch: the worker has taken responsibility."""
 
     async def reject(self, job: Job) -> None:
-        """The batch failed here."""
+        """Reject a batch that failed here."""
 
     async def give_back(self, job: Job, rest: Batch, reason: str) -> None:
-        """Give back without fault what is left of a batch, confirmed, and settle it."""
+        """Give back the rest of a batch without a fault, confirmed, and settle the batch."""
 
     async def results(self, results: Results) -> None:
-        """Tell what became of a batch, confirmed."""
+        """Publish the results of a batch, confirmed."""
 
     async def submit(self, seed: str, items: Sequence[Item], key: str, *, again: bool) -> None:
         """Add discovered items to a seed, confirmed.
 
         Args:
             seed: the seed's id.
-            items: what was discovered.
-            key: tells one submission from another.
-            again: whether they may have been added before: then they are marked, where the transport can.
+            items: the discovered items.
+            key: distinguishes this submission from others.
+            again: whether the items may have been added before; they are marked then, if the transport can.
         """
 
     async def say(self, presence: Presence) -> None:

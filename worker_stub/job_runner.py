@@ -1,4 +1,4 @@
-"""A batch whose turn has come: its items go through the handler, their results are told, and then it is settled."""
+"""Runs a batch: passes its items to the handler, publishes their results, and settles it."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from worker_stub.spool import Spool
 log = structlog.get_logger(__name__)
 
 MOST_RESUMPTIONS = 2
-"""How often a batch that an earlier run left in the spool is begun here again, before the coordinator gets it back."""
+"""How often a batch from an earlier run's spool is started again before it goes back to the coordinator."""
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """What the items of a job came to so far."""
+    """The results and discovered items of a job so far."""
 
     entries: list[dict[str, object]] = field(default_factory=list)
     discovered: list[Item] = field(default_factory=list)
 
 
 class JobRunner:
-    """What a worker does with one batch after another, several at once; `finished` counts items by seed."""
+    """Runs batches, several at the same time; `finished` counts items by seed."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class JobRunner:
         *,
         tells_results: bool,
     ) -> None:
-        """Make one that has done nothing yet.
+        """Make a runner.
 
         Args:
             worker: the worker's id.
-            transport: how it speaks.
+            transport: how it speaks to the coordinator.
             handler: what it does with an item.
-            spool: where batches lie that were acked at once; they leave it when they are settled.
+            spool: where batches lie that were acked on arrival; they leave it when they are settled.
             is_recalled: whether a batch that has not begun must go back.
-            tells_results: whether it publishes what became of each batch.
+            tells_results: whether it publishes the results of each batch.
         """
         self.finished: Counter[str] = Counter()
         self._worker = worker
@@ -70,14 +70,14 @@ class JobRunner:
         self._tells_results = tells_results
 
     async def run(self, job: Job) -> None:
-        """See a batch through to its end, whatever that is."""
+        """Run a batch until it is settled or lost."""
         try:
             await self._try(job)
         except BrokerUnavailableError as error:
             log.info("batch.lost", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
             await self._fail(job)
         except CoordinatorError:
-            # A batch that cannot be read or told must not end the worker; another gets it.
+            # A batch that cannot be read or published must not end the worker; another worker gets it.
             log.exception("batch.failed", batch=job.batch.id, seed=job.batch.seed)
             await self._fail(job)
 
@@ -102,9 +102,9 @@ class JobRunner:
             await self._conclude(job, outcome)
 
     async def _begin_again(self, spool: Spool, job: Job) -> bool:
-        """Count that an earlier run ended with this batch in its spool; whether to try it once more.
+        """Count another start of a batch from the spool, and return whether to run it once more.
 
-        Else a batch that kills its worker would do so at every start, and nobody else would ever see it.
+        Without a limit, a batch that kills its worker would do so at every start, and no other worker would get it.
         """
         if await asyncio.to_thread(spool.count_resumption, job.batch.id) <= MOST_RESUMPTIONS:
             return True
@@ -115,7 +115,7 @@ class JobRunner:
     async def _run_items(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
         """Run the items one after another, until the batch is recalled or no longer ours.
 
-        All in one loop: a coroutine more for each item would take a tenth of the time of a batch.
+        It is one loop because another coroutine for each item would take a tenth of the time of a batch.
 
         Raises:
             RejectBatch: the handler gives the whole batch back.
@@ -140,7 +140,7 @@ class JobRunner:
             job.done += 1
 
     async def _conclude(self, job: Job, outcome: _Outcome) -> None:
-        """Tell what came of it, then settle it: each step confirmed before the next."""
+        """Publish what came of the batch, then settle it. Each step is confirmed before the next."""
         batch = job.batch
         if outcome.discovered:
             await self._tell(job, partial(self._submit, job, outcome.discovered))
@@ -158,16 +158,16 @@ class JobRunner:
         self.finished[batch.seed] += job.done
 
     async def _submit(self, job: Job, discovered: list[Item], failures: int) -> None:
-        """Add what was discovered, marked where this batch, or this try, is not the first."""
+        """Submit the discovered items, marked if they may have been submitted before."""
         again = bool(failures) or job.redelivered or job.batch.attempt > 1
         await self._transport.submit(job.batch.seed, discovered, job.batch.id, again=again)
 
     async def _tell(self, job: Job, send: Callable[[int], Awaitable[None]]) -> None:
-        """Send; what is taken is ours to tell however long the broker or a queue is away, the rest goes to another.
+        """Send something about a job; retry for a taken job only, because another job goes to another worker.
 
         Args:
-            job: what it is about.
-            send: is given the number of failures before.
+            job: the job.
+            send: called with the number of failures before.
         """
         failures = 0
         while True:
@@ -192,11 +192,11 @@ class JobRunner:
             await asyncio.to_thread(self._spool.remove, job.batch.id)
 
     async def _fail(self, job: Job) -> None:
-        """Let go of a batch that could not be told, or it would stay unacked for as long as the connection lives."""
+        """Reject a batch that could not be published, or it would stay unacked until the connection ends."""
         if not job.void and not job.taken:
             with contextlib.suppress(CoordinatorError):
                 await self._transport.reject(job)
 
 
 async def _nothing(_: Job) -> None:
-    """A batch that was acked when it came needs nothing more."""
+    """Do nothing: the batch was acked on arrival."""

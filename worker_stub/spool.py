@@ -1,4 +1,4 @@
-"""The spool: batches that a worker has taken (acked) and not yet done, kept where a crash cannot lose them."""
+"""The spool: batches that a worker has acked but not finished, on disk, where a crash cannot lose them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 class SpoolBusyError(CoordinatorError):
-    """Another worker uses the folder: two would each do what the other has taken.
+    """Another worker uses the folder: two workers would both run the same batches.
 
     Attributes:
         folder: the spool's folder.
@@ -34,10 +34,10 @@ class SpoolBusyError(CoordinatorError):
 
 
 class Spool:
-    """A folder with one file a batch, each the batch's JSON as the contract has it.
+    """A folder with one file for each batch, which holds the batch's JSON.
 
-    All methods block, and all raise OSError when the disk fails or is full: what `add` did not return from is not
-    kept. The folder is made, for its owner alone, where there is none. `lock` it, `load` it, and only then add to it.
+    All methods block, and raise OSError if the disk fails or is full. A batch is kept only once `add` has returned.
+    A missing folder is created, readable by its owner only. Call `lock`, then `load`, and only then `add`.
 
     Attributes:
         folder: where the files are.
@@ -49,7 +49,7 @@ class Spool:
         _make(folder)
 
     def lock(self) -> ExitStack:
-        """Keep the folder for this process, until `unlock`, the end of a `with` on what this returns, or its death.
+        """Lock the folder for this process, until `unlock`, the end of a `with` block on the result, or its death.
 
         Raises:
             SpoolBusyError: it is locked, by another process or this one.
@@ -68,13 +68,13 @@ class Spool:
         return held
 
     def unlock(self) -> None:
-        """Let another process have the folder; harmless when it is not locked."""
+        """Unlock the folder. If it is not locked, do nothing."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def add(self, batch: Batch) -> None:
-        """Keep the batch: when this returns, a crash of the machine does not lose it. Added twice, it is kept once."""
+        """Store a batch, so that a crash of the machine does not lose it. A batch with the same id is replaced."""
         target = self._path(batch.id)
         file, name = tempfile.mkstemp(suffix=".tmp", dir=self.folder)
         temporary = Path(name)
@@ -93,22 +93,24 @@ class Spool:
         _sync(self.folder)
 
     def remove(self, batch_id: str) -> None:
-        """Forget the batch, for good; one that is not there is forgotten already."""
+        """Delete a batch. If it is not there, do nothing."""
         self._path(batch_id).unlink(missing_ok=True)
         self._path(batch_id).with_suffix(RESUMED).unlink(missing_ok=True)
         _sync(self.folder)
 
     def count_resumption(self, batch_id: str) -> int:
-        """Note that a batch which an earlier run left is begun again; how often that was by now."""
-        with self._path(batch_id).with_suffix(RESUMED).open("ab") as file:  # a crash of the machine may forget it
+        """Count that a batch of an earlier run is started again, and return how often it was."""
+        with (
+            self._path(batch_id).with_suffix(RESUMED).open("ab") as file
+        ):  # not synced: a crash of the machine may lose a count
             file.write(b".")
             return file.tell()
 
     def load(self) -> list[Batch]:
-        """What a crash left behind, oldest first.
+        """The batches of an earlier run, oldest first.
 
-        A temporary file is a batch whose `add` never returned, so it was not acked: it is deleted. What cannot be read
-        is moved into the folder `unreadable` beside the rest, and logged.
+        A temporary file is a batch whose `add` never returned, so it was not acked: it is deleted. A file that cannot
+        be read is moved into the subfolder `unreadable`, and logged.
         """
         for temporary in self.folder.glob("*.tmp"):
             temporary.unlink(missing_ok=True)
@@ -123,14 +125,14 @@ class Spool:
             return None
         if path == self._path(batch.id):
             return batch
-        # `remove` would never find this file: the batch would be done anew at every start.
+        # `remove` would never find this file, so the batch would run again at every start.
         self._set_aside(path, f"the file of batch {batch.id!r} has another name")
         return None
 
     def _set_aside(self, path: Path, reason: str) -> None:
         aside = self.folder / "unreadable"
         _make(aside)
-        target = aside / f"{path.name}.{time.time_ns()}"  # a name of its own, or one would overwrite another
+        target = aside / f"{path.name}.{time.time_ns()}"  # a unique name, so that no file overwrites another
         path.rename(target)
         _sync(aside)
         _sync(self.folder)
@@ -142,14 +144,14 @@ class Spool:
 
 
 def _created(path: Path) -> int:
-    """When the batch in this file was first added, in nanoseconds since 1970; now, when there is none."""
+    """The time when the batch in this file was first added, in nanoseconds since 1970; now if there is no file."""
     with suppress(FileNotFoundError):
         return path.stat().st_mtime_ns
     return time.time_ns()
 
 
 def _make(folder: Path) -> None:
-    """Make the folder and those above it, each on the disk before anything is put into it."""
+    """Create the folder and its parents, each synced to disk before the next."""
     if not folder.is_dir():
         _make(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -157,7 +159,7 @@ def _make(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Put a folder's names on the disk: a rename or deletion survives a crash of the machine only after this."""
+    """Sync a folder. Only then does a rename or a deletion in it survive a crash of the machine."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

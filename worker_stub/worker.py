@@ -1,4 +1,4 @@
-"""The worker: takes batches, runs their items through a handler, tells the results, and settles."""
+"""The worker: takes batches, runs their items through a handler, publishes the results, and settles them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ log = structlog.get_logger(__name__)
 
 PRESENCE_EVERY = 2.0
 AHEAD = 2
-"""Batches at hand for each that is worked on."""
+"""Batches to have at hand for each batch that is worked on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the worker is and what it can do."""
+    """The worker's id and what it can do."""
 
     id: str
     tags: tuple[str, ...] = ()
@@ -40,12 +40,12 @@ class Identity:
 
     @property
     def capacity(self) -> int:
-        """Batches that it wants to have at hand."""
+        """The number of batches that it wants to have at hand."""
         return self.concurrency * AHEAD
 
 
 class Worker:
-    """A worker. With a spool it acks a batch once it is safe on its own disk, else once its handler is through."""
+    """A worker. With a spool it acks a batch when the batch is safe on disk, else when the handler has finished."""
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class Worker:
 
         Args:
             identity: who it is.
-            transport: how it speaks.
+            transport: how it speaks to the coordinator.
             handler: what it does with an item.
-            spool: where batches that were acked at once wait to be done; None to ack when the handler is through.
+            spool: where batches wait that were acked on arrival; None to ack when the handler has finished.
             stop_timeout: seconds that a drain may take.
-            tells_results: whether it publishes what became of each batch. What it discovers it submits in any case.
+            tells_results: whether it publishes the results of each batch. Discovered items are submitted in any case.
         """
         self._identity = identity
         self._transport = transport
@@ -84,9 +84,9 @@ class Worker:
         self._empty.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then finish what is begun and give back the rest.
+        """Work until `stop` is set, then finish the items in hand and give back the rest.
 
-        Where a manager asks for it, take no more, finish all there is, and set `stop`.
+        If a manager asks to drain, take no more, finish all batches, and set `stop`.
 
         Raises:
             SpoolBusyError: another worker uses the same spool.
@@ -110,17 +110,17 @@ class Worker:
 
     @property
     def finished(self) -> Counter[str]:
-        """Items that it is through with, by seed."""
+        """The number of finished items, by seed."""
         return self._runner.finished
 
     @property
     def room(self) -> int:
-        """How many more batches it would like to have."""
+        """The number of batches that it has room for."""
         return 0 if self._is_quiet else max(0, self._identity.capacity - len(self._jobs))
 
     @property
     def seeds(self) -> frozenset[str]:
-        """Seeds of which it has batches."""
+        """The seeds of its batches."""
         return frozenset(job.batch.seed for job in self._jobs)
 
     def arrived(self, job: Job) -> None:
@@ -129,7 +129,7 @@ class Worker:
         self._arrivals.put_nowait(job)
 
     def released(self, seed: str, epoch: int) -> None:
-        """A seed was released: its older batches go back, as far as they have not begun."""
+        """A seed was released: its older batches go back, except for items in hand."""
         self._epochs[seed] = max(epoch, self._epochs.get(seed, 0))
         for job in self._jobs:
             if job.batch.seed == seed and job.batch.epoch < epoch:
@@ -137,17 +137,17 @@ class Worker:
         self._sort_out()
 
     def drain(self) -> None:
-        """A manager asks to finish what is here and take no more."""
+        """A manager asks to finish the batches here and take no more."""
         self._asked.set()
 
     def lost(self) -> None:
-        """The connection is gone, and with it all that was not acked: others get it."""
+        """The connection is gone, and all unacked batches with it: other workers get them."""
         for job in self._jobs:
             job.void = not job.taken
 
     @contextlib.asynccontextmanager
     async def _spooled(self) -> AsyncIterator[None]:
-        """Hold the spool, and begin with what an earlier run left in it."""
+        """Lock the spool, and start with the batches of an earlier run."""
         if self._spool is None:
             yield
             return
@@ -160,7 +160,7 @@ class Worker:
             yield
 
     async def _accept(self) -> None:
-        """Bring what arrives to the handlers; what is acked at once is made safe first, as far as there is room."""
+        """Pass arriving batches to the handlers. With a spool, store and ack each first, if there is room."""
         while True:
             job = await self._arrivals.get()
             if self._spool is not None:
@@ -172,7 +172,7 @@ class Worker:
             self._put(job)
 
     async def _take(self, spool: Spool, job: Job) -> None:
-        """Make a batch safe on disk, then ack it; one that cannot be read is rejected when its turn comes."""
+        """Store a batch on disk, then ack it. A batch that cannot be read is rejected when its turn comes."""
         try:
             job.read()
         except InvalidInputError:
@@ -191,16 +191,16 @@ class Worker:
             self._places.release()
 
     def _put(self, job: Job) -> None:
-        """Let a batch wait for a handler, or go back at once: a handler may be busy for a long time."""
+        """Queue a batch for a handler, or give it back immediately: a handler may be busy for a long time."""
         (self._leaving if self._is_recalled(job) else self._ready).put_nowait(job)
 
     def _sort_out(self) -> None:
-        """Find what was recalled among the batches that wait for a handler."""
+        """Give back the batches that were recalled while they waited for a handler."""
         for job in [self._ready.get_nowait() for _ in range(self._ready.qsize())]:
             self._put(job)
 
     async def _serve(self, queue: asyncio.Queue[Job]) -> None:
-        """One handler's loop, or that of what is given back."""
+        """Run the batches of a queue: those for a handler, or those to give back."""
         while True:
             job = await queue.get()
             try:
@@ -216,7 +216,7 @@ class Worker:
             await asyncio.sleep(PRESENCE_EVERY)
 
     def presence(self) -> Presence:
-        """What it is and what it has in hand."""
+        """The worker's heartbeat: its tags, its capacity and its batches."""
         taken: Counter[str] = Counter()
         for job in self._jobs:
             if job.taken:
@@ -233,11 +233,11 @@ class Worker:
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether it takes no more."""
+        """Whether it takes no more batches."""
         return self._draining or self._asked.is_set()
 
     async def _finish(self, stop: asyncio.Event) -> None:
-        """Once asked to: take no more, finish what is here, tell so, and end."""
+        """When asked to drain: take no more, finish all batches, send a last heartbeat, and stop."""
         await self._asked.wait()
         log.info("worker.finishing", batches=len(self._jobs))
         with contextlib.suppress(BrokerUnavailableError):
@@ -261,7 +261,7 @@ class Worker:
         log.info("worker.drained", left=len(self._jobs), finished=self.finished.total())
 
     def _is_recalled(self, job: Job) -> bool:
-        """Whether a batch that has not begun must go back: recalled, older than its seed's epoch, or too late."""
+        """Whether a batch that has not begun must go back: it was recalled, its epoch is old, or the worker stops."""
         if self._draining:
             job.recall = job.recall or "drain"
         if job.batch.epoch < self._epochs.get(job.batch.seed, 0):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 from typing import Any, Final
+
+from rich.filesize import pick_unit_and_suffix
 
 Row = dict[str, Any]
 
@@ -51,6 +52,5 @@ def size(count: float | None) -> str:
     """A number of bytes in its largest unit."""
     if count is None:
         return ""
-    units = ("B", "KiB", "MiB", "GiB", "TiB")
-    power = min(len(units) - 1, int(math.log2(max(1, count))) // 10)
-    return f"{count / 1024**power:.{0 if count >= 10 * 1024**power or not power else 1}f} {units[power]}"
+    unit, suffix = pick_unit_and_suffix(int(count), ["B", "KiB", "MiB", "GiB", "TiB"], 1024)
+    return f"{count / unit:.{0 if count >= 10 * unit or unit == 1 else 1}f} {suffix}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,24 +65,10 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a token, keep its hash, and print it: this once, for it is kept nowhere else."""
-    secret = new_secret()
-    entry = {
-        "name": name,
-        "roles": list(dict.fromkeys(role)),
-        "worker": worker,
-        "sha256": digest(secret),
-        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
-    try:
-        token = Token.model_validate(entry)
-    except ValidationError as error:
-        raise typer.BadParameter(str(invalid(error))) from None
+    secret, token = _new_token(name, role, worker)
     if store:
-        path = tokens_path(load_settings())
-        try:
+        with _errors_of(tokens_path(load_settings())) as path:
             add_token(path, token)
-        except OSError as error:
-            raise CoordinatorError(f"{path}: {error.strerror or error}") from error
     if as_json or not store:
         print_json({"token": secret, "entry": token.model_dump(exclude_none=True)})
     else:
@@ -103,12 +92,34 @@ def revoke(
     names: Annotated[list[str], typer.Argument(metavar="NAME…", show_default=False, help="One name or several.")],
 ) -> None:
     """Revoke tokens: the next request with one of them is refused."""
-    path = tokens_path(load_settings())
-    try:
+    with _errors_of(tokens_path(load_settings())) as path:
         found = revoke_tokens(path, names)
-    except OSError as error:
-        raise CoordinatorError(f"{path}: {error.strerror or error}") from error
     for name in names:
         typer.echo(f"{shown(name)}: {'revoked' if name in found else 'not found'}")
     if len(found) < len(set(names)):
         raise typer.Exit(NOT_FOUND_CODE)
+
+
+def _new_token(name: str, roles: list[str], worker: str | None) -> tuple[str, Token]:
+    """A new secret, and the entry for it, which holds its hash."""
+    secret = new_secret()
+    entry = {
+        "name": name,
+        "roles": list(dict.fromkeys(roles)),
+        "worker": worker,
+        "sha256": digest(secret),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        return secret, Token.model_validate(entry)
+    except ValidationError as error:
+        raise typer.BadParameter(str(invalid(error))) from None
+
+
+@contextlib.contextmanager
+def _errors_of(path: Path) -> Iterator[Path]:
+    """Turn errors of the file system into ours, with the path."""
+    try:
+        yield path
+    except OSError as error:
+        raise CoordinatorError(f"{path}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Calls to a coordinator's HTTP side: one connection pool, typed answers, and errors that tell what is known."""
+"""Calls to a coordinator's HTTP side: one connection pool, typed answers, and errors that say what was done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from coordinator.tls import close_unfinished, verification
 PREFIX: Final = "/aspire_api/manager"
 TIMEOUT: Final = 30.0
 KEEP_ALIVE: Final = 2.0
-"""Seconds that an idle connection is kept: fewer than a server does, since a call on one that it closes is lost."""
+"""Seconds to keep an idle connection: fewer than a server, because a call on a connection that it closes fails."""
 TOKEN_VARIABLE: Final = "COORDINATOR_TOKEN"  # noqa: S105 - the name of a variable
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 NOT_FOUND, INVALID, TOO_MANY, UNAVAILABLE = 404, 406, 429, 503
@@ -35,21 +35,21 @@ A = TypeVar("A", bound=BaseModel)
 
 
 class HttpClient:
-    """What all clients over HTTP share; for an `async with` block.
+    """The base of all clients over HTTP. Use it in an `async with` block.
 
-    Every method raises, besides what it says itself:
+    Every method can raise, besides its own errors:
 
-        InvalidInputError: the input does not validate; nothing was done.
-        NotFoundError: what the call is about is not known.
-        HttpError: the coordinator refused: no valid token, a role that may not, a limit.
-        NoAnswerError: no answer came that tells; it may have been carried out, and calling again is harmless.
-        BrokerUnavailableError: no coordinator was reached, or it cannot work now; nothing was done.
+        InvalidInputError: the input does not validate. Nothing was done.
+        NotFoundError: the coordinator does not know the id.
+        HttpError: the coordinator refused the call: no valid token, a role without the right, or a limit.
+        NoAnswerError: no usable answer came. The call may have been carried out; calling again is harmless.
+        BrokerUnavailableError: no coordinator was reached, or it cannot work now. Nothing was done.
 
     Args:
         url: where the coordinator answers, such as `http://127.0.0.1:8787`.
-        token: a bearer token; by default that of the variable `COORDINATOR_TOKEN`, if there is one.
-        timeout: seconds to wait for an answer, beyond what a call itself waits.
-        ca_file: authorities to trust in place of the system's, where the URL is `https:`.
+        token: a bearer token. The default is the variable `COORDINATOR_TOKEN`, if it is set.
+        timeout: seconds to wait for an answer, in addition to the wait that a call asks for.
+        ca_file: certificate authorities to trust instead of the system's, for an `https:` URL.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class HttpClient:
         await self.close()
 
     async def close(self) -> None:
-        """Give the sockets back."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def call(
@@ -99,11 +99,11 @@ class HttpClient:
         Args:
             method: the HTTP method.
             path: the route below the prefix.
-            model: what it answers; a list of results by id is an answer also where an id was not found.
-            about: kind and id of what is not known when it answers 404.
-            content: the body: an object that JSON can hold, a model, or lines that are sent as they come.
+            model: the model of the answer. A list of results by id is an answer even if an id was not found.
+            about: the kind and the id that a 404 is about.
+            content: the body: a JSON value, a model, or an asynchronous iterable of bytes, which is streamed.
             params: the query.
-            wait: seconds that the coordinator itself may wait.
+            wait: seconds that the coordinator may wait before it answers.
         """
         answer = await self._send(method, f"{PREFIX}{path}", content, params, wait)
         if answer.status_code == NOT_FOUND and not issubclass(model, Results):
@@ -113,7 +113,7 @@ class HttpClient:
         return self._read(answer, model)
 
     async def text(self, path: str) -> str:
-        """What a route beside the API answers, such as `/metrics`."""
+        """The text of a route outside the API, such as `/metrics`."""
         answer = await self._send("GET", path, None, None, 0.0)
         if answer.status_code == NOT_FOUND:
             raise NotFoundError("route", path)
@@ -124,13 +124,13 @@ class HttpClient:
     async def stream(
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], silence: float
     ) -> AsyncIterator[str]:
-        """The lines of an answer that does not end by itself.
+        """The lines of an answer that does not end.
 
         Args:
             path: the route below the prefix.
             params: the query.
-            headers: what else to send.
-            silence: seconds without a byte after which the coordinator is taken to be gone.
+            headers: further headers.
+            silence: seconds without a byte after which the coordinator counts as gone.
         """
         timeout = httpx.Timeout(self._timeout, read=silence)
         url = f"{self.url}{PREFIX}{path}"
@@ -142,7 +142,7 @@ class HttpClient:
                 async for line in answer.aiter_lines():
                     yield line
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InvalidInputError([("url", f"{self.url!r} is none: {error}")]) from error
+            raise InvalidInputError([("url", f"{self.url!r} is not valid: {error}")]) from error
         except httpx.HTTPError as error:
             raise BrokerUnavailableError(
                 f"no coordinator answers at {self.url}: {str(error) or type(error).__name__}"
@@ -156,7 +156,7 @@ class HttpClient:
         try:
             return await self._http.request(method, url, content=_body(content), params=params, timeout=timeout)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InvalidInputError([("url", f"{self.url!r} is none: {error}")]) from error
+            raise InvalidInputError([("url", f"{self.url!r} is not valid: {error}")]) from error
         except httpx.HTTPError as error:
             kind = BrokerUnavailableError if isinstance(error, NOT_SENT) else NoAnswerError
             raise kind(f"no coordinator answers at {self.url}: {str(error) or type(error).__name__}") from error
@@ -165,11 +165,11 @@ class HttpClient:
         try:
             return model.model_validate_json(answer.content)
         except ValidationError as error:
-            raise NoAnswerError(f"{self.url} does not answer as a coordinator does") from error
+            raise NoAnswerError(f"{self.url} does not answer like a coordinator") from error
 
 
 def path_of(route: str, ident: str, action: str = "") -> str:
-    """The path of a route that names an id."""
+    """The path of a route with an id in it."""
     return f"{route}/{quote(ident, safe='')}{action}"
 
 
@@ -184,11 +184,11 @@ def _body(content: object) -> bytes | AsyncIterable[bytes] | None:
         case Iterable():
             return orjson.dumps(content)
         case _:
-            raise TypeError(f"{type(content).__name__} is no body")
+            raise TypeError(f"{type(content).__name__} cannot be a body")
 
 
 def _refusal(answer: httpx.Response) -> Exception:
-    """What an answer other than success and 404 means."""
+    """The error for an answer that is neither a success nor a 404."""
     if answer.status_code == INVALID:
         try:
             told = Invalid.model_validate_json(answer.content)

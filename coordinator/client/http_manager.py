@@ -14,7 +14,7 @@ from coordinator.models import SeedSpec, WorkerSpec
 class HttpManager(Reader):
     """Reads and acts. Arguments and errors are those of `HttpClient`.
 
-    Calls on ids answer with a result for each, whose status is 404 where that id is not known; no error is raised then.
+    A call on several ids answers with a result for each. An unknown id has the status 404; no error is raised then.
     """
 
     async def set_seed(self, ident: str, spec: SeedSpec) -> SeedAnswer:
@@ -22,7 +22,7 @@ class HttpManager(Reader):
         return await self.call("PUT", path_of("/seed", ident), SeedAnswer, content=spec)
 
     async def release_seeds(self, ids: Iterable[str]) -> SeedsReleased:
-        """Stop these seeds: every item that no worker has begun is available again."""
+        """Stop these seeds. Every item that no worker has begun becomes available again."""
         return await self.call("PUT", "/release/seed", SeedsReleased, content={"id": list(ids)})
 
     async def resume_seeds(self, ids: Iterable[str]) -> Resumed:
@@ -30,23 +30,23 @@ class HttpManager(Reader):
         return await self.call("PUT", "/resume/seed", Resumed, content={"id": list(ids)})
 
     async def purge_seed(self, ident: str) -> SeedsPurged:
-        """Discard what of a seed no worker has, and forget it."""
+        """Discard the items of a seed that no worker holds, and forget the seed."""
         return await self.call("DELETE", path_of("/seed", ident), SeedsPurged)
 
     async def release_workers(self, ids: Iterable[str]) -> WorkersReleased:
-        """Have every batch that these workers hold unacked go to others."""
+        """Give every unacked batch of these workers to other workers."""
         return await self.call("PUT", "/release/worker", WorkersReleased, content={"id": list(ids)})
 
     async def drain_worker(self, ident: str) -> WorkersDraining:
-        """Ask a worker to finish what it has and take no more, until it registers again."""
+        """Ask a worker to finish its batches and take no more, until it registers again."""
         return await self.call("POST", path_of("/drain/worker", ident), WorkersDraining)
 
     async def register_worker(self, ident: str, spec: WorkerSpec) -> Registered:
-        """Register a worker, which lifts an earlier release; the AMQP URL of its own broker user is told this once."""
+        """Register a worker, which ends an earlier release. Only this answer holds the AMQP URL of its broker user."""
         return await self.call("PUT", path_of("/worker", ident), Registered, content=spec)
 
     async def remove_worker(self, ident: str) -> None:
-        """Forget a worker; what it holds goes to others."""
+        """Forget a worker; its batches go to other workers."""
         await self.call("DELETE", path_of("/worker", ident), Said, about=("worker", ident))
 
     async def retry_dead(self, ident: str) -> None:

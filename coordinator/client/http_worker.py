@@ -17,35 +17,36 @@ from coordinator.validation import check_worker_id
 
 LONG_POLL: Final = 30.0
 CHUNK: Final = 64 * 1024
-"""Bytes of lines that are sent at once."""
+"""Bytes of lines to send in one chunk."""
 
 
 class HttpProducer(HttpClient):
     """Adds items to seeds. Arguments and errors are those of `HttpClient`."""
 
     async def submit(self, seed: str, items: Iterable[Item] | AsyncIterable[Item]) -> int:
-        """Add items to a seed, which comes into being with its first ones; they stream at the broker's pace.
+        """Add items to a seed, as fast as the broker confirms them. The first item creates the seed.
 
         Returns:
-            How many they were, all confirmed.
+            The number of items, all confirmed.
 
         Raises:
-            RejectedItemError: an item does not validate, and so many before it were taken; none: InvalidInputError.
+            RejectedItemError: an item does not validate; the error says how many before it were accepted.
+            InvalidInputError: the first item does not validate.
         """
         path = path_of("/seed", seed, "/items")
         return (await self.call("POST", path, Accepted, content=_lines(items))).accepted
 
 
 class HttpWorker(HttpProducer):
-    """Fetches batches and settles them; what it discovers it submits. Further arguments and errors are `HttpClient`'s.
+    """Fetches and settles batches, and submits discovered items. Errors are those of `HttpClient`.
 
     Args:
         url: where the coordinator answers.
         worker: this worker's id.
-        tags: what it can do.
-        token: as of `HttpClient`.
-        timeout: as of `HttpClient`.
-        ca_file: as of `HttpClient`.
+        tags: what this worker can do.
+        token: see `HttpClient`.
+        timeout: see `HttpClient`.
+        ca_file: see `HttpClient`.
     """
 
     def __init__(
@@ -62,15 +63,15 @@ class HttpWorker(HttpProducer):
         self.worker = check_worker_id(worker, "worker")
         self.tags = tuple(tags)
         self.is_draining = False
-        """Whether it was asked to take no more, as the last fetch told: it gets nothing until it registers again."""
+        """Whether the last fetch asked it to take no more. It gets no batch until it registers again."""
 
     async def register(self, transport: Transport = "http", callback: str | None = None) -> Registered:
-        """Register; over `amqp` the answer holds the URL of the worker's own broker user, told this once."""
+        """Register. For `amqp`, only this answer holds the URL of the worker's own broker user."""
         spec = WorkerSpec(tags=self.tags, transport=transport, callback=callback)
         return await self.call("PUT", path_of("/worker", self.worker), Registered, content=spec)
 
     async def fetch(self, most: int = 1, wait: float = 0.0) -> list[FetchedBatch]:
-        """Take up to `most` batches, waiting up to `wait` seconds (60 at most) for the first.
+        """Fetch up to `most` batches, and wait up to `wait` seconds (60 at most) for the first.
 
         Raises:
             NotFoundError: registration is required, and this worker is not registered.
@@ -82,7 +83,7 @@ class HttpWorker(HttpProducer):
         return fetched.batches
 
     async def batches(self, most: int = 1) -> AsyncIterator[FetchedBatch]:
-        """Batches one after another, without end; `most` is how many are fetched at once."""
+        """Batches, one after another, without end; each fetch asks for up to `most`."""
         while True:
             for batch in await self.fetch(most, LONG_POLL):
                 yield batch
@@ -91,7 +92,7 @@ class HttpWorker(HttpProducer):
         """Take responsibility for batches, given whole or by handle.
 
         Returns:
-            Handles that are no longer held: those batches are, or will be, another's.
+            Handles that this worker no longer holds: another worker has, or gets, those batches.
         """
         return await self._settle("/batch/ack", batches)
 
@@ -100,11 +101,11 @@ class HttpWorker(HttpProducer):
         return await self._settle("/batch/return", batches)
 
     async def results(self, results: BatchResults) -> None:
-        """Tell what became of a batch's items; to be done before the ack."""
+        """Publish the results of a batch. Call it before the ack."""
         await self.call("POST", "/results", Accepted, content=results)
 
     async def tell(self, batch: FetchedBatch, results: Iterable[ItemResult]) -> None:
-        """Tell what became of items of this batch; to be done before the ack."""
+        """Publish results of items of this batch. Call it before the ack."""
         told = tuple(results)
         await self.results(
             BatchResults(batch=batch.batch, seed=batch.seed, worker=self.worker, attempt=batch.attempt, results=told)
@@ -119,7 +120,7 @@ class HttpWorker(HttpProducer):
 
 
 async def _lines(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[bytes]:
-    """The items as lines of JSON, several in a chunk."""
+    """The items as lines of JSON, in chunks."""
     chunk = bytearray()
     async for item in each(items):
         chunk += orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE)

@@ -25,8 +25,8 @@ UNLIMITED: Final = 0
 class Reply:
     """A coordinator's answer to a command.
 
-    `status` is that of the same call over HTTP: 200, 404 when an id was not found, 406, 503. `results` has an entry
-    for each id, with its own `status` and `message`.
+    `status` is the status of the same call over HTTP: 200, 404 if an id was not found, 406, 503. `results` has an
+    entry for each id, with its own `status` and `message`.
     """
 
     status: int
@@ -42,10 +42,10 @@ class _Link:
 
 
 class Manager:
-    """Sends commands, by a connection that lasts as long as the `async with` block.
+    """Sends commands over a connection that is open during the `async with` block.
 
     Args:
-        amqp_urls: AMQP URLs of the nodes of one cluster; any of them does.
+        amqp_urls: AMQP URLs of the nodes of one cluster; any one of them is enough.
         name: the connection's name in the broker's lists.
         timeout: seconds to wait for each reply.
     """
@@ -61,7 +61,7 @@ class Manager:
         connection = await Connection.open(self._urls, self._name)
         channel = await connection.channel()
         replies = await channel.declare_own_queue("", ())
-        # A reply that comes too late is never acked; a bound would let such replies stop the consumer one day.
+        # A late reply is never acked. With a prefetch limit, such replies would stop the consumer one day.
         await channel.consume(replies, self._on_reply, prefetch=UNLIMITED)
         self._link = _Link(connection, channel, replies)
         return self
@@ -72,10 +72,10 @@ class Manager:
             self._link = None
 
     async def release_workers(self, ids: Iterable[str]) -> Reply:
-        """Have every batch that these workers hold unacked go to others.
+        """Give every unacked batch of these workers to other workers.
 
         Raises:
-            InvalidInputError: an id is none; as in all commands, then nothing is done.
+            InvalidInputError: an id is not valid. As in all commands, nothing is done then.
             NoReplyError: no coordinator answered in time; the command stays queued.
             QueueMissingError: no coordinator has ever run on this broker.
             BrokerUnavailableError: the broker went away before it confirmed the command.
@@ -83,7 +83,7 @@ class Manager:
         return await self._command("release.worker", ids, check_worker_id)
 
     async def release_seeds(self, ids: Iterable[str]) -> Reply:
-        """Stop these seeds: every item that no worker has begun is available again. Errors as `release_workers`."""
+        """Stop these seeds. Every item that no worker has begun becomes available. Errors as `release_workers`."""
         return await self._command("release.seed", ids, check_seed_id)
 
     async def resume_seeds(self, ids: Iterable[str]) -> Reply:
@@ -91,7 +91,7 @@ class Manager:
         return await self._command("resume.seed", ids, check_seed_id)
 
     async def purge_seeds(self, ids: Iterable[str]) -> Reply:
-        """Discard what of these seeds no worker has, and forget them. Errors as `release_workers`."""
+        """Discard the items of these seeds that no worker holds, and forget them. Errors as `release_workers`."""
         return await self._command("purge.seed", ids, check_seed_id)
 
     async def _command(self, name: str, ids: Iterable[str], check: Callable[[str], str]) -> Reply:
@@ -105,7 +105,9 @@ class Manager:
             await self._link.channel.publish(topology.COMMANDS, name, message, mandatory=True)
             delivery = await self._wait(reply, self._link.connection)
         except QueueMissingError as error:
-            raise QueueMissingError("nothing takes commands: no coordinator has ever run on this broker") from error
+            raise QueueMissingError(
+                "the queue of commands is missing: no coordinator has ever run on this broker"
+            ) from error
         finally:
             del self._waiting[correlation]
         await delivery.ack()
@@ -129,7 +131,7 @@ class Manager:
             why = f"the connection to the broker ended before a reply came ({connection.reason})"
         else:
             why = f"no coordinator answered within {self._timeout:g} s"
-        raise NoReplyError(f"{why}: the command stays queued, and will be carried out when a coordinator is back")
+        raise NoReplyError(f"{why}: the command stays queued, and a coordinator carries it out when one runs again")
 
     def _on_reply(self, delivery: Delivery) -> None:
         waiting = self._waiting.get(delivery.correlation_id or "")

@@ -1,4 +1,4 @@
-"""Adding items to seeds over AMQP: validated here, sent in pages, counted when the broker has confirmed them."""
+"""Adds items to seeds over AMQP: validates them, sends them in pages, and counts them when the broker confirms."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from coordinator.validation import are_sound, check_seed_id, parse_items
 
 PAGE_ITEMS: Final = 100
 PAGE_BYTES: Final = 1_000_000
-"""The most that a page holds, and so the largest item: far below what any broker refuses."""
+"""The size of the largest page, and so of the largest item: far below the limit of any broker."""
 IN_FLIGHT: Final = 50
-"""Pages that may wait for their confirms at once."""
+"""Pages that may wait for their confirms at the same time."""
 
 OnConfirmed = Callable[[int], None]
 Page = tuple[bytes, int]
-"""The JSON text of some items with commas between them, and how many they are."""
+"""The JSON text of items, with commas between them, and the number of items."""
 _T = TypeVar("_T")
 
 
 class Producer:
-    """Adds items to seeds, by a connection that lasts as long as the `async with` block.
+    """Adds items to seeds over a connection that is open during the `async with` block.
 
-    Owners of seeds relay its pages without validating them again when they trust its broker user.
+    A coordinator that trusts this producer's broker user does not validate the pages again.
 
     Args:
-        amqp_urls: AMQP URLs of the nodes of one cluster; any of them does.
+        amqp_urls: AMQP URLs of the nodes of one cluster; any one of them is enough.
         name: the connection's name in the broker's lists.
     """
 
@@ -62,23 +62,23 @@ class Producer:
         items: Iterable[Item] | AsyncIterable[Item],
         on_confirmed: OnConfirmed | None = None,
     ) -> int:
-        """Add items to a seed, which comes into being with its first ones.
+        """Add items to a seed. The first item creates the seed.
 
         Args:
             seed: the seed's id.
-            items: consumed as fast as the broker confirms.
-            on_confirmed: told of each page that was confirmed, with the number of its items.
+            items: read as fast as the broker confirms.
+            on_confirmed: called with the number of items of each page that the broker confirms.
 
         Returns:
-            How many they were, all confirmed.
+            The number of items, all confirmed.
 
         Raises:
-            RejectedItemError: an item does not validate; those before it are confirmed, those after it not sent.
-            InvalidInputError: the seed id is none.
-            UnroutableError: no queue takes items, not even those of new seeds.
+            RejectedItemError: an item does not validate. Items before it are confirmed, items after it are not sent.
+            InvalidInputError: the seed id is not valid.
+            UnroutableError: no queue takes the items, not even the queue for items of new seeds.
             QueueMissingError: no coordinator has ever run on this broker.
-            BrokerUnavailableError: the broker went away; what `on_confirmed` was told is safe, and of the rest
-                some pages may have arrived.
+            BrokerUnavailableError: the broker went away. Items that `on_confirmed` counted are safe; some of the
+                others may have arrived too.
         """
         return await self._send(seed, _item_pages(items), on_confirmed)
 
@@ -88,7 +88,7 @@ class Producer:
         lines: Iterable[bytes] | AsyncIterable[bytes],
         on_confirmed: OnConfirmed | None = None,
     ) -> int:
-        """Add items that are lines of JSON, passed on as they are written; blank lines do not count.
+        """Add items given as lines of JSON, which are sent unchanged. Blank lines are skipped.
 
         Arguments, result and errors are those of `submit`.
         """
@@ -108,12 +108,14 @@ class Producer:
         except InvalidInputError as error:
             raise RejectedItemError(error.problems, flight.confirmed) from error
         except QueueMissingError as error:
-            raise QueueMissingError("nothing takes items: no coordinator has ever run on this broker") from error
+            raise QueueMissingError(
+                "the exchange of items is missing: no coordinator has ever run on this broker"
+            ) from error
         return flight.confirmed
 
 
 class _Flight:
-    """Pages that wait for their confirms, a bounded number of them; the first that fails ends all."""
+    """A limited number of pages that wait for their confirms. The first failure ends all."""
 
     def __init__(self, on_confirmed: OnConfirmed | None) -> None:
         self.confirmed = 0
@@ -126,18 +128,18 @@ class _Flight:
     async def __aexit__(self, _: object, exc: BaseException | None, __: object) -> None:
         try:
             if exc is None or isinstance(exc, InvalidInputError):
-                await self._land(0)  # also before a bad item is told of: what came before it shall be confirmed
+                await self._land(0)  # items before a bad item are confirmed too
         finally:
             for sent, _ in self._sent:
-                sent.cancel()  # nobody will ask how it ended
+                sent.cancel()  # an exception that is never read would be logged
 
     async def add(self, sent: asyncio.Future[None], count: int) -> None:
-        """Count a page that was sent, and wait until there is room for another."""
+        """Add a page that was sent, and wait until there is room for another."""
         self._sent.append((sent, count))
         await self._land(IN_FLIGHT - 1)
 
     async def _land(self, most: int) -> None:
-        """Wait until at most so many are under way: the broker confirms them in about the order in which they came."""
+        """Wait until at most this many pages are unconfirmed. The broker confirms roughly in order of arrival."""
         while len(self._sent) > most or (self._sent and self._sent[0][0].done()):
             sent, count = self._sent[0]
             await sent
@@ -148,9 +150,9 @@ class _Flight:
 
 
 async def _item_pages(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Page]:
-    """The items in pages, a page at a time: that takes a third of what it takes one by one.
+    """The items in pages. To validate a page as a whole takes a third of the time that its items take one by one.
 
-    Only where a page as a whole will not do its items are looked at one by one, as in `_pages`.
+    Only a page that is not valid as a whole goes through `_pages`, item by item.
     """
     before = 0
     async for some in _portions(items):
@@ -163,7 +165,7 @@ async def _item_pages(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncItera
 
 
 def _whole(items: list[Item]) -> Page | None:
-    """These as one page, if they are items beyond doubt and fit."""
+    """These items as one page; None if they are too large or not all valid."""
     try:
         text = orjson.dumps(items)
         if len(text) > PAGE_BYTES:
@@ -176,7 +178,7 @@ def _whole(items: list[Item]) -> Page | None:
 
 
 async def _portions(entries: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[list[_T]]:
-    """As many as make a page, and what is left."""
+    """The entries in lists of a page's length; the last may be shorter."""
     if not isinstance(entries, AsyncIterable):
         left = iter(entries)
         while some := list(islice(left, PAGE_ITEMS)):
@@ -195,13 +197,13 @@ async def _portions(entries: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[
 async def _pages(
     entries: Iterable[_T] | AsyncIterable[_T], encode: Callable[[_T], bytes], noun: str, before: int = 0
 ) -> AsyncIterator[Page]:
-    """The items' JSON texts in pages; a bad one raises after the page of those before it.
+    """The items' JSON texts in pages. A bad item raises after the page with the items before it.
 
     Args:
-        entries: what the items are made of.
-        encode: makes an item's text; an empty one does not count.
-        noun: what an entry is called.
-        before: how many came before these.
+        entries: the source of each item.
+        encode: makes an item's text; an empty text is skipped.
+        noun: what an error calls an entry.
+        before: the number of entries before these.
 
     Raises:
         InvalidInputError: an item does not validate; each problem's field begins with its place.
@@ -250,7 +252,7 @@ def _from_line(line: bytes) -> bytes:
 
 
 def _checked(text: bytes) -> bytes:
-    """The text itself, which is one item: two with a comma between them would also pass for a page."""
+    """The text, if it is one valid item. A list of items must not pass here: it would break the page."""
     if len(text) > PAGE_BYTES:
         raise InvalidInputError([("", f"is larger than {PAGE_BYTES} bytes")])
     if not text.startswith(b"{"):
@@ -260,6 +262,6 @@ def _checked(text: bytes) -> bytes:
 
 
 def _at(place: str, field: str, what: str) -> tuple[str, str]:
-    """A problem of a page of one item (`0.id`, `[0]`, `body`) as one of the item at this place."""
+    """A problem in a page of one item (`0.id`, `[0]`, `body`) as a problem of the entry at this place."""
     rest = field.partition(".")[2]
     return (f"{place}, {rest}" if rest else place), what

@@ -1,4 +1,4 @@
-"""What there is, read over HTTP: seeds, workers, held batches and dead letters."""
+"""Reads seeds, workers, batches, dead letters, queues and events over HTTP."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from coordinator.errors import BrokerUnavailableError
 PAGE: Final = 500
 DATA: Final = "data: "
 SILENCE: Final = 45.0
-"""Seconds without a word from a stream, where a comment comes every 15 s."""
+"""Seconds without a byte after which a stream counts as lost. The coordinator sends a comment every 15 s."""
 
 Dry = Literal["release/seed", "release/worker", "drain/worker"]
-"""A command that a dry run is of."""
+"""A command that has a dry run."""
 
 L = TypeVar("L", SeedList, WorkerList, HoldingList, DeadList, QueueList, CoordinatorList)
 R = TypeVar("R", bound=Answer)
@@ -60,8 +60,8 @@ class Reader(HttpClient):
 
         Args:
             state: `running` or `released`.
-            q: a part of the id, or a pattern with `*`, `?` and `[…]`; in whatever case.
-            sort: one of `coordinator.domain.list_query.SEED_SORTS`; a leading `-` turns it round.
+            q: a part of the id, or a pattern with `*`, `?` and `[…]`; the case does not matter.
+            sort: one of `coordinator.domain.list_query.SEED_SORTS`; a leading `-` reverses the order.
         """
         return await self._all("/seed", SeedList, lambda page: page.seeds, state=state, q=q, sort=sort)
 
@@ -86,23 +86,23 @@ class Reader(HttpClient):
         return await self._all("/batch/held", HoldingList, lambda page: page.batches, **wanted)
 
     async def queues(self) -> list[QueueAnswer]:
-        """The work queues, by tags."""
+        """The work queues, sorted by tags."""
         return await self._all("/queue", QueueList, lambda page: page.queues)
 
     async def coordinators(self) -> list[CoordinatorAnswer]:
-        """The coordinators, the one that answers first."""
+        """The coordinators; the first is the one that answers."""
         return await self._all("/coordinator", CoordinatorList, lambda page: page.coordinators)
 
     async def broker(self) -> BrokerAnswer:
-        """The broker, as far as it tells."""
+        """The broker and its nodes."""
         return await self.call("GET", "/broker", BrokerAnswer)
 
     async def dead_letter(self, ident: str) -> DeadWhole:
-        """A dead letter whole."""
+        """A dead letter with its full body."""
         return await self.call("GET", path_of("/dead", ident), DeadWhole, about=("dead", ident))
 
     async def dry_run(self, command: Dry, ident: str) -> DryRun:
-        """What a command would do now; nothing is done."""
+        """What a command would do now. Nothing is done."""
         return await self.call("GET", path_of(f"/dry-run/{command}", ident), DryRun, about=(command, ident))
 
     async def events(
@@ -115,15 +115,15 @@ class Reader(HttpClient):
         after: str | None = None,
         limit: int = 100,
     ) -> list[Event]:
-        """What happened, newest last.
+        """Past events, newest last.
 
         Args:
             seed: only of this seed.
             worker: only of this worker.
             batch: only of this batch.
-            kind: only of these kinds, with commas between; `batch` stands for all that begin so.
-            after: only what came after the event with this id, and then the first ones; else the last ones.
-            limit: how many at most.
+            kind: only these kinds, separated by commas; `batch` stands for all kinds that begin with it.
+            after: the first events after the event with this id. Without it, the last events.
+            limit: the largest number of events.
         """
         query = _given(seed=seed, worker=worker, batch=batch, kind=kind, after=after, limit=str(limit))
         return (await self.call("GET", "/event", EventList, params=query)).events
@@ -137,10 +137,10 @@ class Reader(HttpClient):
         kind: str | None = None,
         after: str | None = None,
     ) -> AsyncIterator[Event]:
-        """Events as they happen, without end, and first what came after the event with the id `after`.
+        """Events as they happen, without end. First come the events after the one with the id `after`.
 
-        The first call must reach a coordinator; from then on one that goes away is waited for, and what happened
-        meanwhile is told as far as it is kept.
+        The first call must reach a coordinator. Later, a coordinator that goes away is waited for; then the events
+        that were missed come first, if the coordinators still have them.
         """
         query = _given(seed=seed, worker=worker, batch=batch, kind=kind)
         has_begun, failures = False, 0
@@ -164,8 +164,8 @@ class Reader(HttpClient):
         return await self._all("/dead", DeadList, lambda page: page.dead)
 
     async def own_queues(self) -> dict[str, int]:
-        """How many messages wait in the coordinator's own queues, such as `dead`; unlike a list, it costs little."""
-        # Here, for it takes a tenth of the time that a short command takes to start, and few commands need it.
+        """The number of messages in each of the coordinator's own queues, such as `dead`. Cheaper than a list."""
+        # Imported here: it takes a tenth of the time that a short command takes to start.
         from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
 
         families = text_string_to_metric_families(await self.text("/metrics"))
@@ -175,7 +175,7 @@ class Reader(HttpClient):
     async def _all(
         self, path: str, model: type[L], entries: Callable[[L], Sequence[R]], **wanted: str | None
     ) -> list[R]:
-        """A whole list, page by page; it ends early where entries go away meanwhile."""
+        """A whole list, read page by page. It ends early if entries go away in the meantime."""
         query = _given(**wanted)
         found: list[R] = []
         while True:
@@ -187,5 +187,5 @@ class Reader(HttpClient):
 
 
 def _given(**query: str | None) -> dict[str, str]:
-    """What of a query is given."""
+    """The parts of a query that are given."""
     return {name: one for name, one in query.items() if one is not None}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -20,8 +21,9 @@ from coordinator.demo.broker import a_broker
 from coordinator.demo.crew import Crew, DemoFailedError, coordinating, insist, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
 from coordinator.demo.pace import pace
-from coordinator.demo.stages import Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
+from coordinator.demo.stages import Say, Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
 from coordinator.local_rabbitmq.config import FIGURES_LAG
+from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import Item, SeedSpec
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
@@ -67,24 +69,11 @@ async def run_demo(root: str, console: Console) -> Ledger:
     def say(text: str) -> None:
         console.print(Text(f"[{time.monotonic() - begun:5.1f} s] ").append(text))
 
-    say(f"listing {root}")
-    entries = await asyncio.to_thread(list_entries, root)
-    files = [entry for entry in entries.values() if entry.is_file]
-    say(f"listed {len(entries)} entries, {len(files)} of them files of {_size(sum(one.size for one in files))}")
-    if len(entries) < FEWEST:
-        raise DemoFailedError(f"{root} is too small a tree: it takes {FEWEST} entries for something to be seen")
+    entries = await _list(root, say)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coordinator-demo-")))
         say("starting a broker, a coordinator and three workers")
-        urls = await stack.enter_async_context(a_broker(Settings()))
-        settings = Settings(
-            amqp_url=SecretStr(urls.amqp),
-            management_url=SecretStr(urls.management),
-            broker_tick=FIGURES_LAG,
-            home=folder,
-            tokens=SecretStr(""),
-            tokens_file=folder / "tokens.json",
-        )
+        settings = _settings(await stack.enter_async_context(a_broker(Settings())), folder)
         node = Coordinator(settings)
         url = await stack.enter_async_context(coordinating(node))
         results = await stack.enter_async_context(listening(settings.amqp_urls()))
@@ -99,6 +88,27 @@ async def run_demo(root: str, console: Console) -> Ledger:
         stage = Stage(node, crew, results, settings.amqp_urls(), root, say)
         await _crawl(stage, entries, console)
     return await asyncio.to_thread(_close_the_books, entries, results.of(root))
+
+
+async def _list(root: str, say: Say) -> dict[str, Entry]:
+    say(f"listing {root}")
+    entries = await asyncio.to_thread(list_entries, root)
+    files = [entry for entry in entries.values() if entry.is_file]
+    say(f"listed {len(entries)} entries, {len(files)} of them files of {decimal(sum(one.size for one in files))}")
+    if len(entries) < FEWEST:
+        raise DemoFailedError(f"the tree {root} is too small: the demo needs at least {FEWEST} entries")
+    return entries
+
+
+def _settings(urls: BrokerUrls, folder: Path) -> Settings:
+    return Settings(
+        amqp_url=SecretStr(urls.amqp),
+        management_url=SecretStr(urls.management),
+        broker_tick=FIGURES_LAG,
+        home=folder,
+        tokens=SecretStr(""),
+        tokens_file=folder / "tokens.json",
+    )
 
 
 async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> None:
@@ -176,11 +186,11 @@ def show_ledger(ledger: Ledger, console: Console) -> None:
     media.add_column("size", justify="right")
     shown = ledger.media.most_common(MOST_MEDIA)
     for name, count in shown:
-        media.add_row(name, f"{count}", _size(ledger.media_bytes[name]))
+        media.add_row(name, f"{count}", decimal(ledger.media_bytes[name]))
     rest = ledger.media.total() - sum(count for _, count in shown)
     if rest:
         rest_bytes = ledger.media_bytes.total() - sum(ledger.media_bytes[name] for name, _ in shown)
-        media.add_row(f"{len(ledger.media) - len(shown)} others", f"{rest}", _size(rest_bytes))
+        media.add_row(f"{len(ledger.media) - len(shown)} others", f"{rest}", decimal(rest_bytes))
     console.print(media)
     console.print(
         f"expected {ledger.expected}, done {ledger.done} ({ledger.failed} of them unreadable or gone), "
@@ -190,13 +200,3 @@ def show_ledger(ledger: Ledger, console: Console) -> None:
     for name, idents in (("lost", ledger.lost), ("not listed", ledger.strange), ("differs", ledger.differing)):
         for ident in idents[:MOST_MEDIA]:
             console.print(Text(f"  {name}: {ident}"))
-
-
-def _size(count: int) -> str:
-    """Bytes for people."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":  # noqa: PLR2004 - SI prefixes
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
