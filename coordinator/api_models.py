@@ -39,7 +39,7 @@ class Counts(Answer):
 
 
 class Progress(Answer):
-    """`drained`: no item is available, queued, sent or in hand. `inHand`: items that workers acked and did not finish."""
+    """`drained`: no item is available, queued, sent or in hand. `inHand`: items acked but not finished by workers."""
 
     drained: bool
     in_hand: Count

@@ -83,7 +83,7 @@ class CallbackResult(Answer):
 
 
 class SeedReleased(Result):
-    """A released seed: items that are available again, items that workers still hold, batches taken out of the queue."""
+    """A released seed: items that are available again, items that workers still hold, batches out of the queue."""
 
     epoch: Annotated[int, Field(ge=2)] = 2
     returned: Count = 0

@@ -59,14 +59,14 @@ def peek_batch(body: bytes, count: object) -> Batch | None:
 
     Returns None if that is not possible.
     """
-    head, mark, rest = body.partition(_MARK)
+    text, mark, rest = body.partition(_MARK)
     if not (mark and rest.endswith(b"]}") and type(count) is int and count > 0):
         return None
     try:
-        told = _BatchHead.model_validate(orjson.loads(head + b"}"))
+        head = _BatchHead.model_validate(orjson.loads(text + b"}"))
     except (orjson.JSONDecodeError, ValidationError):
         return None
-    return Batch(told.id, told.seed, told.epoch, told.attempt, told.tags, told.created, count, rest[:-1])
+    return Batch(head.id, head.seed, head.epoch, head.attempt, head.tags, head.created, count, rest[:-1])
 
 
 def open_batch(batch: Batch, body: bytes) -> tuple[Batch, list[Item]]:

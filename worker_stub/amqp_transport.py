@@ -50,9 +50,9 @@ class _Link:
 
     reader: Connection
     writer: Connection
-    taking: Channel
-    telling: Channel
-    publishing: Channel
+    work_channel: Channel
+    notices: Channel
+    publisher: Channel
     own_queue: str
     consumers: dict[str, str]
 
@@ -66,7 +66,7 @@ class AmqpTransport:
         self._link: _Link | None = None
         self._connected = asyncio.Event()
         self._is_new = True
-        self._taking = True
+        self._is_receiving = True
         self._wanted: asyncio.Queue[str] = asyncio.Queue()
         self._may_settle = asyncio.Event()
         self._may_settle.set()
@@ -94,20 +94,20 @@ class AmqpTransport:
         """Wait until it is connected."""
         await self._connected.wait()
 
-    async def stop_taking(self) -> None:
+    async def stop_receiving(self) -> None:
         """Cancel all consumers of work queues while no delivery is on its way to them.
 
         A batch on its way would go back as if its delivery had failed. Each ack brings another batch, so acks wait
         until no delivery comes any more.
         """
-        self._taking = False
+        self._is_receiving = False
         link = self._need()
         self._may_settle.clear()
         try:
             await self._until_calm()
             while link.consumers:
                 _, tag = link.consumers.popitem()
-                await link.taking.cancel(tag)
+                await link.work_channel.cancel(tag)
         finally:
             self._may_settle.set()
 
@@ -127,7 +127,7 @@ class AmqpTransport:
         """Reject a batch that failed here; a batch that is acked already is sent back as failed."""
         if job.taken:
             await self._return(batch_message(job.batch, publication=""))
-        elif self._need().publishing.is_closed:
+        elif self._need().publisher.is_closed:
             # The connections are about to end, and this delivery with them. After a reject it would come here again.
             raise BrokerUnavailableError("the channel to publish on was closed")
         else:
@@ -149,7 +149,7 @@ class AmqpTransport:
 
     async def results(self, results: Results) -> None:
         """Publish to `results`, confirmed, even if no queue is bound to it."""
-        await self._need().publishing.publish(topology.RESULTS, results.seed, Message(results.encode()))
+        await self._need().publisher.publish(topology.RESULTS, results.seed, Message(results.encode()))
 
     async def submit(self, seed: str, items: Sequence[Item], key: str, *, again: bool) -> None:
         """Publish to `items`, confirmed. Pages that are sent again have the same ids, so they are recognised."""
@@ -159,18 +159,18 @@ class AmqpTransport:
             for number, page in enumerate(items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS))
         ]
         # Not a task group: no caller expects its ExceptionGroup.
-        await asyncio.gather(*(link.publishing.publish(topology.ITEMS, seed, page, mandatory=True) for page in pages))
+        await asyncio.gather(*(link.publisher.publish(topology.ITEMS, seed, page, mandatory=True) for page in pages))
 
-    async def say(self, presence: Presence) -> None:
+    async def heartbeat(self, presence: Presence) -> None:
         """Send a heartbeat; the first of a connection asks for the work queues that fit the worker's tags."""
         link = self._need()
         reply_to = link.own_queue if self._is_new else None
         message = Message(presence.model_dump_json().encode(), reply_to=reply_to)
         try:
-            await link.publishing.publish(topology.PRESENCE, "", message, mandatory=self._is_new)
+            await link.publisher.publish(topology.PRESENCE, "", message, mandatory=self._is_new)
         except UnroutableError:
             log.info(
-                "worker.unheard", worker=self._identity.id
+                "worker.unanswered", worker=self._identity.id
             )  # no coordinator runs now: the next heartbeat asks again
             return
         self._is_new = False
@@ -188,12 +188,12 @@ class AmqpTransport:
             stack.push_async_callback(reader.close)
             writer = await Connection.open(urls, name, near=reader)
             stack.push_async_callback(writer.close)
-            taking, telling = await reader.channel(), await reader.channel()
+            work_channel, notices = await reader.channel(), await reader.channel()
             own = topology.worker_queue_name(self._identity.id)
-            await telling.declare_own_queue(own, [(topology.CONTROL, "")])
-            self._link = link = _Link(reader, writer, taking, telling, await writer.channel(), own, {})
+            await notices.declare_own_queue(own, [(topology.CONTROL, "")])
+            self._link = link = _Link(reader, writer, work_channel, notices, await writer.channel(), own, {})
             self._is_new = True
-            await telling.consume(own, lambda delivery: self._told(inbox, delivery), prefetch=100)
+            await notices.consume(own, lambda delivery: self._on_notice(inbox, delivery), prefetch=100)
             await self._consume(inbox, topology.WORK)
             self._connected.set()
             log.info("worker.connected", worker=self._identity.id, tags=list(self._identity.tags))
@@ -203,7 +203,7 @@ class AmqpTransport:
         """Consume further work queues as they appear, until a connection or a channel is closed."""
         connections = (link.reader, link.writer)
         closing: list[asyncio.Task[object]] = [asyncio.create_task(one.closed.wait()) for one in connections]
-        closing += [asyncio.create_task(one.wait_closed()) for one in (link.taking, link.telling, link.publishing)]
+        closing += [asyncio.create_task(one.wait_closed()) for one in (link.work_channel, link.notices, link.publisher)]
         following = asyncio.create_task(self._follow(inbox))
         try:
             await asyncio.wait([*closing, following], return_when=asyncio.FIRST_COMPLETED)
@@ -222,22 +222,22 @@ class AmqpTransport:
     async def _consume(self, inbox: Inbox, queue: str) -> None:
         """Consume a queue. If it is missing or does not answer, try it again later without blocking the others."""
         link = self._need()
-        if not self._taking or queue in link.consumers:
+        if not self._is_receiving or queue in link.consumers:
             return
-        on_delivery = partial(self._took, inbox)
+        on_delivery = partial(self._on_batch, inbox)
         try:
             await link.reader.must_answer(queue, on_delivery)
         except (QueueSilentError, QueueMissingError) as error:
             log.warning("worker.queue_silent", worker=self._identity.id, queue=queue, problem=str(error))
             asyncio.get_running_loop().call_later(TRY_AGAIN, self._wanted.put_nowait, queue)
             return
-        tag = await link.taking.consume(queue, on_delivery, prefetch=self._identity.capacity)
-        if self._taking:
+        tag = await link.work_channel.consume(queue, on_delivery, prefetch=self._identity.capacity)
+        if self._is_receiving:
             link.consumers[queue] = tag
-        else:  # stop_taking was called in the meantime
-            await link.taking.cancel(tag)
+        else:  # stop_receiving was called in the meantime
+            await link.work_channel.cancel(tag)
 
-    def _took(self, inbox: Inbox, delivery: Delivery) -> None:
+    def _on_batch(self, inbox: Inbox, delivery: Delivery) -> None:
         self._arrived.set()
         try:
             peeked = peek(delivery)
@@ -251,7 +251,7 @@ class AmqpTransport:
         unread = None if peeked is None else delivery.body
         inbox.arrived(Job(batch, delivery, redelivered=again or batch.attempt > 1, unread=unread))
 
-    def _told(self, inbox: Inbox, delivery: Delivery) -> None:
+    def _on_notice(self, inbox: Inbox, delivery: Delivery) -> None:
         delivery.ack_soon()
         try:
             notice: dict[str, Any] = orjson.loads(delivery.body)
@@ -266,7 +266,7 @@ class AmqpTransport:
             log.warning("notice.unreadable", problem=repr(error))
 
     async def _return(self, message: Message) -> None:
-        await self._need().publishing.publish(topology.RETURNS, "", message, mandatory=True)
+        await self._need().publisher.publish(topology.RETURNS, "", message, mandatory=True)
 
     def _need(self) -> _Link:
         if self._link is None:

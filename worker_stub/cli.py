@@ -104,7 +104,7 @@ def work(  # noqa: PLR0913 - the options
         run_one = load_handler(handler)
 
         def make(port: Transport) -> Worker:
-            return Worker(identity, port, run_one, place, stop_timeout, tells_results=not no_results)
+            return Worker(identity, port, run_one, place, stop_timeout, publishes_results=not no_results)
 
         event_loop.run(_work(identity, settings, url, make, alive_file))
     except (CoordinatorError, OSError, ExceptionGroup) as error:

@@ -178,7 +178,7 @@ async def _in_thread(call: Callable[[], object]) -> object:
             problem = RuntimeError("the handler raised StopIteration")
         except Exception as error:  # noqa: BLE001 - someone else's code: it may raise anything
             problem = error
-        except BaseException as error:  # noqa: BLE001 - a SystemExit would end this thread, and nobody would be told
+        except BaseException as error:  # noqa: BLE001 - a SystemExit would end this thread without a result
             problem = RuntimeError(f"the handler raised {type(error).__name__}")
         with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits for the result any more
             loop.call_soon_threadsafe(settle, made, problem)

@@ -64,7 +64,7 @@ class HttpTransport:
         """Wait until it is connected."""
         await self._connected.wait()
 
-    async def stop_taking(self) -> None:
+    async def stop_receiving(self) -> None:
         """Fetch no more; a fetch that waits gives back the batches that it gets."""
         self._taking = False
 
@@ -114,7 +114,7 @@ class HttpTransport:
         """Add items to a seed. Over HTTP, pages get ids from the coordinator and cannot be marked."""
         await self._api.submit(seed, items)
 
-    async def say(self, presence: Presence) -> None:
+    async def heartbeat(self, presence: Presence) -> None:
         """Do nothing: each fetch counts as a heartbeat."""
 
     async def _fetch(self, inbox: Inbox) -> None:

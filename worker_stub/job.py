@@ -135,7 +135,7 @@ class Transport(Protocol):
     async def wait_connected(self) -> None:
         """Wait until it is connected."""
 
-    async def stop_taking(self) -> None:
+    async def stop_receiving(self) -> None:
         """Ask for no more batches."""
 
     async def ack(self, job: Job) -> None:
@@ -160,5 +160,5 @@ class Transport(Protocol):
             again: whether the items may have been added before; they are marked then, if the transport can.
         """
 
-    async def say(self, presence: Presence) -> None:
+    async def heartbeat(self, presence: Presence) -> None:
         """Send a heartbeat."""

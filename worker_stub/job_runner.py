@@ -49,7 +49,7 @@ class JobRunner:
         spool: Spool | None,
         is_recalled: Callable[[Job], bool],
         *,
-        tells_results: bool,
+        publishes_results: bool,
     ) -> None:
         """Make a runner.
 
@@ -59,7 +59,7 @@ class JobRunner:
             handler: what it does with an item.
             spool: where batches lie that were acked on arrival; they leave it when they are settled.
             is_recalled: whether a batch that has not begun must go back.
-            tells_results: whether it publishes the results of each batch.
+            publishes_results: whether it publishes the results of each batch.
         """
         self.finished: Counter[str] = Counter()
         self._worker = worker
@@ -67,7 +67,7 @@ class JobRunner:
         self._call = caller(handler)
         self._spool = spool
         self._is_recalled = is_recalled
-        self._tells_results = tells_results
+        self._publishes_results = publishes_results
 
     async def run(self, job: Job) -> None:
         """Run a batch until it is settled or lost."""
@@ -135,7 +135,7 @@ class JobRunner:
                 result = failure_of(error, item, context)
             if result is not NOTHING:
                 outcome.discovered.extend(result.discovered)
-            if self._tells_results:
+            if self._publishes_results:
                 entries.append(entry_of(item, result))
             job.done += 1
 
@@ -143,10 +143,10 @@ class JobRunner:
         """Publish what came of the batch, then settle it. Each step is confirmed before the next."""
         batch = job.batch
         if outcome.discovered:
-            await self._tell(job, partial(self._submit, job, outcome.discovered))
+            await self._deliver(job, partial(self._submit, job, outcome.discovered))
         if outcome.entries:
             results = Results(batch.id, batch.seed, self._worker, batch.attempt, outcome.entries)
-            await self._tell(job, lambda _: self._transport.results(results))
+            await self._deliver(job, lambda _: self._transport.results(results))
         if job.left:
             rest, reason = job.rest(), job.recall or "stale"
             await self._settle(job, lambda _: self._transport.give_back(job, rest, reason))
@@ -162,7 +162,7 @@ class JobRunner:
         again = bool(failures) or job.redelivered or job.batch.attempt > 1
         await self._transport.submit(job.batch.seed, discovered, job.batch.id, again=again)
 
-    async def _tell(self, job: Job, send: Callable[[int], Awaitable[None]]) -> None:
+    async def _deliver(self, job: Job, send: Callable[[int], Awaitable[None]]) -> None:
         """Send something about a job; retry for a taken job only, because another job goes to another worker.
 
         Args:
@@ -179,7 +179,7 @@ class JobRunner:
                 if not job.taken:
                     raise
                 if not failures:
-                    log.warning("batch.not_told", batch=job.batch.id, seed=job.batch.seed, problem=str(error))
+                    log.warning("batch.not_published", batch=job.batch.id, seed=job.batch.seed, problem=str(error))
                 await asyncio.sleep(pause(failures))
                 failures += 1
                 await self._transport.wait_connected()
@@ -187,7 +187,7 @@ class JobRunner:
                 return
 
     async def _settle(self, job: Job, settle: Callable[[Job], Awaitable[None]]) -> None:
-        await self._tell(job, lambda _: settle(job))
+        await self._deliver(job, lambda _: settle(job))
         if job.taken and self._spool is not None:
             await asyncio.to_thread(self._spool.remove, job.batch.id)
 

@@ -55,7 +55,7 @@ class Worker:
         spool: Spool | None,
         stop_timeout: float,
         *,
-        tells_results: bool = True,
+        publishes_results: bool = True,
     ) -> None:
         """Make a worker.
 
@@ -65,12 +65,14 @@ class Worker:
             handler: what it does with an item.
             spool: where batches wait that were acked on arrival; None to ack when the handler has finished.
             stop_timeout: seconds that a drain may take.
-            tells_results: whether it publishes the results of each batch. Discovered items are submitted in any case.
+            publishes_results: whether it publishes the results of batches. Discovered items are always submitted.
         """
         self._identity = identity
         self._transport = transport
         self._spool = spool
-        self._runner = JobRunner(identity.id, transport, handler, spool, self._is_recalled, tells_results=tells_results)
+        self._runner = JobRunner(
+            identity.id, transport, handler, spool, self._is_recalled, publishes_results=publishes_results
+        )
         self._stop_timeout = stop_timeout
         self._jobs: dict[Job, None] = {}
         self._arrivals: asyncio.Queue[Job] = asyncio.Queue()
@@ -95,7 +97,7 @@ class Worker:
             tasks = [
                 group.create_task(self._transport.run(self), name="transport"),
                 group.create_task(self._accept(), name="accept"),
-                group.create_task(self._tell_presence(), name="presence"),
+                group.create_task(self._send_heartbeats(), name="presence"),
                 *(
                     group.create_task(self._serve(self._ready), name=f"handler-{number}")
                     for number in range(self._identity.concurrency)
@@ -208,11 +210,11 @@ class Worker:
             finally:
                 self._remove(job)
 
-    async def _tell_presence(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await self._transport.wait_connected()
             with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError):
-                await self._transport.say(self.presence())
+                await self._transport.heartbeat(self.presence())
             await asyncio.sleep(PRESENCE_EVERY)
 
     def presence(self) -> Presence:
@@ -241,17 +243,17 @@ class Worker:
         await self._asked.wait()
         log.info("worker.finishing", batches=len(self._jobs))
         with contextlib.suppress(BrokerUnavailableError):
-            await self._transport.stop_taking()
+            await self._transport.stop_receiving()
         await self._empty.wait()
         with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError):
-            await self._transport.say(self.presence())
+            await self._transport.heartbeat(self.presence())
         stop.set()
 
     async def _drain(self) -> None:
         log.info("worker.draining", batches=len(self._jobs))
         self._draining = True
         with contextlib.suppress(BrokerUnavailableError):
-            await self._transport.stop_taking()
+            await self._transport.stop_receiving()
         for job in self._jobs:
             job.recall = job.recall or "drain"
         self._sort_out()

@@ -1,4 +1,4 @@
-"""All commands together, and what becomes of their errors."""
+"""All commands together, and how their errors are reported."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _coordinator(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Hands a crawl's items to workers in batches over RabbitMQ, takes them back on command, and loses none."""
+    """Hand a crawl's items to workers in batches over RabbitMQ, take them back on command, and lose none."""
     logs.configure("warning", "text")
 
 
@@ -60,7 +60,7 @@ def app_of(modules: Iterable[str]) -> typer.Typer:
     app = typer.Typer(
         name="coordinator",
         no_args_is_help=True,
-        pretty_exceptions_enable=False,  # they print local variables, and with these passwords
+        pretty_exceptions_enable=False,  # they print local variables, which may hold passwords
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(
@@ -78,13 +78,13 @@ def app_of(modules: Iterable[str]) -> typer.Typer:
 
 
 def _needed(arguments: Sequence[str]) -> Iterable[str]:
-    """The modules of the command that is named: to load all takes longer than most commands do."""
+    """The modules of the named command. To load all modules takes longer than most commands run."""
     named = next((argument for argument in arguments if not argument.startswith("-")), "")
     return [COMMANDS[named]] if named in COMMANDS else COMMANDS.values()
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; returns its exit code. An error of ours is one line on standard error."""
+    """Run a command and return its exit code. An expected error is one line on standard error."""
     try:
         app_of(_needed(arguments))(arguments, prog_name="coordinator")
     except SystemExit as end:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from coordinator.cli.common import examples
-from coordinator.cli.signals import run_until_told
+from coordinator.cli.signals import run_until_signalled
 from coordinator.errors import PrivateBrokerError
 from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.local_rabbitmq.cluster import PrivateCluster
@@ -30,28 +30,26 @@ def broker(
     *,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Keeps the broker's data for the next time; without one, they are gone at the end."),
+        typer.Option(help="Folder for the broker's data. Without it, the data are deleted at the end."),
     ] = None,
-    nodes: Annotated[
-        int, typer.Option(min=1, max=7, help="More than one: a cluster on this machine, to try things out.")
-    ] = 1,
+    nodes: Annotated[int, typer.Option(min=1, max=7, help="With more than one, run a cluster on this machine.")] = 1,
     amqp_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0: any that is free. Further nodes have the next ones.")
+        int, typer.Option(min=0, max=65535, help="0 picks a free port. Further nodes use the next ports.")
     ] = 0,
     management_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0: any that is free. Further nodes have the next ones.")
+        int, typer.Option(min=0, max=65535, help="0 picks a free port. Further nodes use the next ports.")
     ] = 0,
 ) -> None:
-    """Run a private RabbitMQ from the installed server, and print its URLs, passwords included.
+    """Run a private RabbitMQ from the installed server, and print its URLs with their passwords.
 
-    The first line is for COORDINATOR_AMQP_URL, the second for COORDINATOR_MANAGEMENT_URL.
+    Put the first line into COORDINATOR_AMQP_URL and the second into COORDINATOR_MANAGEMENT_URL.
     """
     private: PrivateBroker | PrivateCluster
     if nodes == 1:
         private = PrivateBroker(folder, amqp_port=amqp_port, management_port=management_port)
     else:
         private = PrivateCluster(folder, nodes=nodes, amqp_port=amqp_port, management_port=management_port)
-    asyncio.run(run_until_told(_run(private)))
+    asyncio.run(run_until_signalled(_run(private)))
 
 
 async def _run(private: PrivateBroker | PrivateCluster) -> None:
@@ -61,10 +59,10 @@ async def _run(private: PrivateBroker | PrivateCluster) -> None:
 
 
 async def ended(private: PrivateBroker | PrivateCluster) -> None:
-    """Wait for the end of a private broker.
+    """Wait until a private broker ends.
 
     Raises:
-        PrivateBrokerError: always, when it comes to that.
+        PrivateBrokerError: always, at that moment.
     """
     await private.wait()
     raise PrivateBrokerError(f"the private broker ended by itself; its logs are in {private.folder}")

@@ -1,4 +1,4 @@
-"""What the cells of tables say: a seed's policies, times, durations and sizes, in a few letters."""
+"""Formats what tables show: a seed's policies, times, durations and sizes."""
 
 from __future__ import annotations
 

@@ -24,13 +24,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def cluster(*, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
-    """List the coordinators, how many seeds each dispatches and by how much it lags, and the broker's nodes."""
+    """List the coordinators with their seeds and the delay of their event loops, and the broker's nodes."""
 
     async def read() -> tuple[list[Row], Row]:
         async with known_http(Reader, http_url) as reader:
             coordinators, broker = await asyncio.gather(reader.coordinators(), reader.broker())
-        told = broker.model_dump(mode="json", by_alias=True)
-        return [one.model_dump(mode="json", by_alias=True) for one in coordinators], told
+        state = broker.model_dump(mode="json", by_alias=True)
+        return [one.model_dump(mode="json", by_alias=True) for one in coordinators], state
 
     coordinators, broker = asyncio.run(read())
     if as_json:
@@ -38,8 +38,8 @@ def cluster(*, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
         return
     show(COORDINATORS, coordinators, Part(), as_json=False)
     show(NODES, broker["nodes"], Part(), as_json=False)
-    told = f"{broker['product']} {broker['version']}" if broker["known"] else "the management API does not answer"
-    typer.echo(shown(f"broker: {told}{'; blocked: it has an alarm and takes no messages' * broker['blocked']}"))
+    name = f"{broker['product']} {broker['version']}" if broker["known"] else "the management API does not answer"
+    typer.echo(shown(f"broker: {name}{'; blocked: it has an alarm and accepts no messages' * broker['blocked']}"))
 
 
 def coordinator_cell(row: Row, name: str) -> object:

@@ -1,4 +1,4 @@
-"""What the commands share: settings from options, tables, and text that is safe to print."""
+"""Shared by the commands: settings from options, tables, and text that is safe to print."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from coordinator.validation import invalid, is_url
 NOT_FOUND_CODE: Final = 4
 UNLIMITED_WIDTH: Final = 1_000_000
 SENTENCES: Final = frozenset({"why", "reason", "warning"})
-"""Columns that are broken, or told below the table, where a terminal is narrow."""
+"""Columns of sentences: on a narrow terminal they are wrapped, or printed below the table."""
 LEAST, MOST = 20, 40
-"""Letters that such a column keeps, and what of any other is not broken."""
+"""The smallest width of such a column, and the largest width of another column that is never wrapped."""
 GAP: Final = "  "
 
 C = TypeVar("C", Reader, HttpManager)
@@ -43,7 +43,7 @@ AmqpUrl = Annotated[
 HttpUrl = Annotated[
     str | None,
     typer.Option(
-        "--http-url", envvar="COORDINATOR_HTTP_URL", show_default=False, help="Where a coordinator answers on HTTP."
+        "--http-url", envvar="COORDINATOR_HTTP_URL", show_default=False, help="The HTTP address of a coordinator."
     ),
 ]
 ManagementUrl = Annotated[
@@ -55,7 +55,7 @@ ManagementUrl = Annotated[
         help="The management APIs of the broker's nodes, if they are not on port 15672 of the same hosts.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -65,10 +65,10 @@ def examples(*lines: str) -> str:
 
 
 def load_settings(**given: object) -> Settings:
-    """The settings from the environment, with the options that were given in their place.
+    """The settings from the environment, overridden by the given options.
 
     Raises:
-        BadParameter: one does not validate; its value is not told, for it may be a secret.
+        BadParameter: a setting does not validate. The error does not show its value, which may be a secret.
     """
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -101,10 +101,10 @@ def known_broker(amqp_url: str | None) -> list[str]:
 
 
 def known_http(client: type[C], http_url: str | None) -> C:
-    """A client of the coordinator that was named, or of the one on this machine; it shows our token.
+    """A client of the named coordinator, or of the coordinator on this machine, with our token.
 
     Raises:
-        CoordinatorError: the file of authorities is none.
+        CoordinatorError: the file of certificate authorities is not valid.
     """
     settings = read_connection(load_settings(http_url=http_url))
     token = settings.token.get_secret_value() if settings.token else None
@@ -122,20 +122,20 @@ def confirm(question: str, *, yes: bool) -> None:
 
     Raises:
         CoordinatorError: the answer was no.
-        KeyboardInterrupt: it was Ctrl-C.
+        KeyboardInterrupt: the answer was Ctrl-C.
     """
     if yes or not sys.stdin.isatty():
         return
     try:
         confirmed = typer.confirm(question, err=True)
-    except typer.Abort as abort:  # typer's word for Ctrl-C in a prompt
+    except typer.Abort as abort:  # typer raises this for Ctrl-C in a prompt
         raise KeyboardInterrupt from abort
     if not confirmed:
         raise CoordinatorError("not confirmed: nothing was done")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, of: int | None = None) -> None:
-    """Print a table: on a terminal as wide as that, elsewhere each row on one line; `of` is how many rows there are."""
+    """Print a table as wide as the terminal, or each row on one line. `of` is the length of the whole list."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH)
@@ -165,12 +165,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def _least(column: str, widest: int) -> int:
-    """How wide a column is at least, its gap included."""
+    """The smallest width of a column, with the gap after it."""
     return min(widest, LEAST if column in SENTENCES else MOST) + len(GAP)
 
 
 def _below(columns: Sequence[str], widths: Sequence[int], width: int) -> list[int]:
-    """The places of the columns that are told below the table, since the terminal is too narrow for all."""
+    """The places of the columns to print below the table, because the terminal is too narrow for all."""
     if sum(map(_least, columns, widths)) <= width:
         return []
     return [place for place, column in enumerate(columns) if column in SENTENCES]
@@ -183,12 +183,12 @@ def without_password(url: str) -> str:
 
 
 def shown(text: str) -> str:
-    """The text with what would move a terminal's cursor, or worse, written as escapes; line ends stay."""
+    """The text with escapes for everything unprintable, such as codes that control a terminal; line ends stay."""
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
 def cell_text(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
-    """A value as a cell of a table shows it, on one line."""
+    """A value as one line of text for a table."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

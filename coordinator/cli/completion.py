@@ -1,4 +1,4 @@
-"""What the shell offers at a press of the tab key: ids that the coordinator knows, if it answers at once."""
+"""Tab completion of ids that the coordinator knows, if it answers quickly."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from coordinator.client.reader import Reader
 from coordinator.errors import CoordinatorError
 
 PATIENCE: Final = 1.0
-"""Seconds after which nothing is offered: who presses a key does not wait."""
+"""Seconds to wait for the coordinator. A person who presses a key does not wait longer."""
 
 
 def seed_ids(incomplete: str) -> list[str]:
-    """Seeds that begin so."""
+    """Seeds whose ids start with this text."""
     return _offered(Reader.seeds, incomplete)
 
 
 def worker_ids(incomplete: str) -> list[str]:
-    """Workers that begin so."""
+    """Workers whose ids start with this text."""
     return _offered(Reader.workers, incomplete)
 
 
 def dead_ids(incomplete: str) -> list[str]:
-    """Dead letters that begin so."""
+    """Dead letters whose ids start with this text."""
     return _offered(Reader.dead, incomplete)
 
 
@@ -41,5 +41,9 @@ def _offered(
 
     try:
         return [ident for ident in asyncio.run(fetch()) if ident.startswith(incomplete)]
-    except (CoordinatorError, TimeoutError, typer.BadParameter):  # an error would be written amid the line being typed
+    except (
+        CoordinatorError,
+        TimeoutError,
+        typer.BadParameter,
+    ):  # an error would be printed into the line that is being typed
         return []

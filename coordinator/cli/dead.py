@@ -1,4 +1,4 @@
-"""`coordinator dead`: what nobody could take, and what to do with it."""
+"""`coordinator dead`: list, show, retry and drop dead letters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from coordinator.domain.list_query import named
 from coordinator.errors import NotFoundError
 
 SOME: Final = "0f2c81d65e0b4a6c9d3b7a51c2e4f890"
-"""The id in examples."""
+"""The id in the examples."""
 LETTERS: Final = Listing("dead", ("id", "kind", "seed", "attempt", "count", "at", "reason"), plain_cell)
 
 Ids = Annotated[
@@ -57,7 +57,7 @@ def add_to(app: typer.Typer) -> None:
     ),
 )
 def dead(context: typer.Context, *, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
-    """List the dead letters, look at one, send them again, or drop them. Alone, it lists them."""
+    """List dead letters, show one, send them again, or drop them. Without a subcommand, list them."""
     context.obj = http_url
     if context.invoked_subcommand is None:
         show(LETTERS, fetch(http_url, Reader.dead), Part(), as_json=as_json)
@@ -77,7 +77,7 @@ def list_dead(
     offset: Offset = 0,
     as_json: AsJson = False,
 ) -> None:
-    """List the dead letters, oldest first. --match looks into ids and reasons."""
+    """List the dead letters, oldest first. --match searches ids and reasons."""
     found = [
         row
         for row in fetch(context.obj, Reader.dead)
@@ -101,7 +101,7 @@ def show_dead(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show one dead letter: why it is here, what happened to it, and the items in it."""
+    """Show one dead letter: its reason, its history, and its items."""
 
     async def read() -> dict[str, Any]:
         async with known_http(Reader, context.obj) as reader:
@@ -141,8 +141,8 @@ def drop(
     *,
     yes: Yes = False,
 ) -> None:
-    """Discard dead letters. On a terminal it asks first: their items are gone for good."""
-    confirm(f"Discard {', '.join(map(shown, ids))} and the items in it?", yes=yes)
+    """Delete dead letters and their items for good. On a terminal, ask first."""
+    confirm(f"Discard {', '.join(map(shown, ids))} and its items?", yes=yes)
     _settle(context.obj, HttpManager.drop_dead, ids, "dropped")
 
 

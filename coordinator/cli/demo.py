@@ -22,10 +22,10 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     path: Annotated[
         Path | None,
-        typer.Argument(help="The tree to crawl; by default a large one of this machine."),
+        typer.Argument(help="The folder to crawl. The default is a large folder of this machine."),
     ] = None,
 ) -> None:
-    """Crawl a tree for real, kill a worker and release the seed on the way, and account for every item."""
+    """Crawl a real folder, kill a worker and release the seed meanwhile, and account for every item."""
     if path is not None and not path.exists():
         raise typer.BadParameter(f"{path} does not exist")
     console = Console(highlight=False)

@@ -1,4 +1,4 @@
-"""`coordinator doctor`: looks at the broker and the coordinator, and says what is wrong and how to mend it."""
+"""`coordinator doctor`: checks the broker and the coordinator, and says how to repair what is wrong."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def doctor(
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the broker (version, plugins, alarms, permissions, queues, bindings, clocks) and say how to mend it.
+    """Check the broker (version, plugins, alarms, permissions, queues, bindings, clocks) and say how to repair faults.
 
-    It changes nothing. It exits with 1 when it finds a fault; warnings and notes are no fault.
+    It changes nothing. It exits with 1 if it finds a fault; warnings and notes do not count as faults.
     """
     settings = broker_settings(amqp_url=amqp_url, management_url=management_url, http_url=http_url)
     findings = asyncio.run(_examine(settings, http_url))
@@ -78,9 +78,7 @@ async def _examine(settings: Settings, http_url: str | None) -> list[Finding]:
         seeds, longest, found = await _ask_coordinator(http_url)
         facts = await _gather(management, seeds, longest)
     except ManagementError as error:
-        mend = (
-            "enable rabbitmq_management, and name it in COORDINATOR_MANAGEMENT_URL; the user must be an administrator"
-        )
+        mend = "enable rabbitmq_management, and set COORDINATOR_MANAGEMENT_URL; the user must be an administrator"
         return [*found, Finding("fault", "management", str(error), mend)]
     finally:
         await management.close()
@@ -92,26 +90,26 @@ async def _reach(settings: Settings) -> list[Finding]:
     try:
         connection = await Connection.open(settings.amqp_urls(), "coordinator-doctor")
     except (BrokerUnavailableError, BrokerRefusedError) as error:
-        return [Finding("fault", "connection", str(error), "start the broker; see to its address, user and password")]
+        return [Finding("fault", "connection", str(error), "start the broker; check its address, user and password")]
     await connection.close()
     return []
 
 
 async def _ask_coordinator(http_url: str | None) -> tuple[frozenset[str] | None, float, list[Finding]]:
-    """The known seeds, for how long the oldest batch is held, and what is wrong."""
+    """The known seeds, the seconds that the oldest batch is held, and what is wrong."""
     try:
         async with known_http(Reader, http_url) as reader:
             seeds = frozenset(seed.id for seed in await reader.seeds())
             batches = await reader.batches()
     except CoordinatorError as error:
-        mend = "run `coordinator serve`; name it in COORDINATOR_HTTP_URL, and a token in COORDINATOR_TOKEN"
+        mend = "run `coordinator serve`; set COORDINATOR_HTTP_URL, and COORDINATOR_TOKEN if it asks for tokens"
         return None, 0.0, [Finding("fault", "coordinator", str(error), mend)]
     now = dt.datetime.now(dt.UTC)
     return seeds, max((age(batch.since, now) or 0.0 for batch in batches), default=0.0), []
 
 
 async def _gather(management: Management, seeds: frozenset[str] | None, longest: float) -> Facts:
-    """Ask the management API for all that the checks look at.
+    """Ask the management API for everything that the checks need.
 
     Raises:
         ManagementError: it refuses or does not answer.
@@ -129,7 +127,7 @@ async def _gather(management: Management, seeds: frozenset[str] | None, longest:
         queues=queues,
         bindings=bindings,
         policies=policies,
-        # The header tells whole seconds, cut off: half a second is added on the average.
+        # The header holds whole seconds, rounded down: half a second is the average that is missing.
         clocks={} if clock is None else {"the broker": clock + 0.5 - here},
         seeds=seeds,
         longest_held=longest,

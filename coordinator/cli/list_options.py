@@ -15,7 +15,7 @@ Match = Annotated[
     str | None,
     typer.Option("--match", metavar="TEXT", show_default=False, help="Part of the id, or a pattern such as 'img-*'."),
 ]
-Tag = Annotated[str | None, typer.Option("--tag", show_default=False, help="Only what has this tag.")]
+Tag = Annotated[str | None, typer.Option("--tag", show_default=False, help="Only entries with this tag.")]
 Sort = Annotated[
     str | None,
     typer.Option(
@@ -44,6 +44,6 @@ class Part:
         if self.sort is not None:
             name = self.sort.removeprefix("-")
             if name not in columns:
-                raise typer.BadParameter(f"{name!r} is none of {', '.join(columns)}", param_hint="--sort")
+                raise typer.BadParameter(f"{name!r} is not one of {', '.join(columns)}", param_hint="--sort")
             found = ordered(found, self.sort, cell)
         return found[self.offset : None if self.limit is None else self.offset + self.limit]

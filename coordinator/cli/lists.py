@@ -1,4 +1,4 @@
-"""`coordinator seeds`, `workers`, `batches`, `queues`: what is there and who holds what."""
+"""`coordinator seeds`, `workers`, `batches`, `queues`: list what there is and who holds what."""
 
 from __future__ import annotations
 
@@ -40,17 +40,19 @@ SPANS: Final = frozenset({"for", "longest", "seen", "up"})
 """Columns that hold seconds."""
 NOTHING: Final[tuple[object, ...]] = (None, "", [])
 UNTOLD: Final[dict[str, tuple[object, ...]]] = {"exact": (None, True), "epoch": (None, 1), "priority": (None, "medium")}
-"""What goes without saying, by column."""
+"""Values that a table need not show, by column."""
 
 OfSeed = Annotated[
     str | None,
-    typer.Option("--seed", autocompletion=seed_ids, show_default=False, help="Only what is of this seed."),
+    typer.Option("--seed", autocompletion=seed_ids, show_default=False, help="Only entries of this seed."),
 ]
 OfWorker = Annotated[
     str | None,
-    typer.Option("--worker", autocompletion=worker_ids, show_default=False, help="Only what this worker holds."),
+    typer.Option(
+        "--worker", autocompletion=worker_ids, show_default=False, help="Only batches that this worker holds."
+    ),
 ]
-State = Annotated[str | None, typer.Option("--state", show_default=False, help="Only those in this state.")]
+State = Annotated[str | None, typer.Option("--state", show_default=False, help="Only entries in this state.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def seeds(
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the seeds, with what of each is available, queued, sent and taken, in items."""
+    """List the seeds, with the items of each that are available, queued, sent and taken."""
     found = fetch(http_url, lambda reader: reader.seeds(state=state, q=match))
     found = [row for row in found if tag is None or tag in routes(row)]
     show(SEEDS, found, Part(sort, limit, offset), as_json=as_json)
@@ -119,7 +121,7 @@ def workers(
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the known workers, and how much each holds: its batches, their items, and for how long the oldest."""
+    """List the known workers, with the batches and items that each holds, and the age of its oldest batch."""
     found = [
         row
         for row in fetch(http_url, lambda reader: reader.workers(q=match))
@@ -141,9 +143,9 @@ def batches(
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the batches that workers hold unacked: who holds what, the longest first.
+    """List the unacked batches with their workers, the longest held first.
 
-    A worker that neither sends presence nor speaks HTTP is not named; what it holds is an estimate.
+    A client that neither sends heartbeats nor speaks HTTP has no name here, and its batches are estimated.
     """
     found = fetch(http_url, lambda reader: reader.batches(worker=worker, seed=seed))
     found = [row for row in found if named(row["batch"], match or "")]
@@ -160,7 +162,7 @@ def queues(
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the work queues by tags, with how many workers may take from each."""
+    """List the work queues by tags, with the number of workers that may take from each."""
     found = [
         row
         for row in fetch(http_url, Reader.queues)
@@ -170,7 +172,7 @@ def queues(
 
 
 def fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answer]]]) -> list[Row]:
-    """Read a list from a coordinator; its rows are as in JSON."""
+    """Read a list from a coordinator, as JSON objects."""
 
     async def run() -> list[Row]:
         async with known_http(Reader, http_url) as reader:
@@ -180,9 +182,9 @@ def fetch(http_url: str | None, read: Callable[[Reader], Awaitable[Sequence[Answ
 
 
 def show(listing: Listing, rows: list[Row], part: Part, *, as_json: bool) -> None:
-    """Print this part of the rows, as JSON with all that is known of each, or as a table.
+    """Print this part of the rows, as JSON with all fields, or as a table.
 
-    A column that says nothing of any row is left out.
+    A table leaves out columns without values.
     """
     columns, cell = listing.columns, listing.cell
     shown = part.of(rows, columns, cell)
@@ -225,12 +227,12 @@ def batch_cell(row: Row, name: str) -> object:
     if name == "for":
         return held_for
     if name == "worker":
-        return row.get("worker") or ("(not told yet)" if (held_for or 0.0) < UNREPORTED else "(does not say)")
+        return row.get("worker") or ("(not reported yet)" if (held_for or 0.0) < UNREPORTED else "(does not report)")
     return row.get(name)
 
 
 def plain_cell(row: Row, name: str) -> object:
-    """What a column holds that is a field of the row."""
+    """The field of a row."""
     return row.get(name)
 
 

@@ -1,4 +1,4 @@
-"""The reference of all commands in Markdown, made of the commands themselves: `python -m coordinator.cli.reference`."""
+"""The reference of all commands in Markdown, made from their help: `python -m coordinator.cli.reference`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def reference() -> str:
 
 
 def commands(command: Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Command]]:
-    """A command and all below it that do something, in the order of the help."""
+    """A command and its subcommands that can be run, in the order of the help."""
     if not isinstance(command, TyperGroup) or command.invoke_without_command:
         yield path, command
     if isinstance(command, TyperGroup):

@@ -1,4 +1,4 @@
-"""`coordinator release`, `resume`, `purge`: the commands, over AMQP."""
+"""`coordinator release`, `resume`, `purge`: commands over AMQP."""
 
 from __future__ import annotations
 
@@ -29,17 +29,19 @@ FIGURES: Final = ("batches", "returned", "held", "purged", "epoch")
 
 SeedIds = Annotated[
     list[str],
-    typer.Argument(metavar="ID…", show_default=False, autocompletion=seed_ids, help="One id or several."),
+    typer.Argument(metavar="ID…", show_default=False, autocompletion=seed_ids, help="One or more ids."),
 ]
 WorkerIds = Annotated[
     list[str],
-    typer.Argument(metavar="ID…", show_default=False, autocompletion=worker_ids, help="One id or several."),
+    typer.Argument(metavar="ID…", show_default=False, autocompletion=worker_ids, help="One or more ids."),
 ]
 Command = Callable[[Manager, Iterable[str]], Awaitable[Reply]]
 
-_release = typer.Typer(no_args_is_help=True, help="Take back what a worker holds, or stop a seed.")
+_release = typer.Typer(no_args_is_help=True, help="Take back a worker's batches, or stop a seed.")
 _resume = typer.Typer(no_args_is_help=True, help="Let released seeds run again.")
-_purge = typer.Typer(no_args_is_help=True, help="Discard what of a seed no worker has, and forget the seed.")
+_purge = typer.Typer(
+    no_args_is_help=True, help="Discard the items of a seed that no worker holds, and forget the seed."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,7 +58,7 @@ def add_to(app: typer.Typer) -> None:
 def release_worker(
     ids: WorkerIds, *, dry_run: DryRun = False, amqp_url: AmqpUrl = None, as_json: AsJson = False
 ) -> None:
-    """Have every batch that these workers hold unacked go to others."""
+    """Give every unacked batch of these workers to other workers."""
     if dry_run:
         print_effects("release/worker", ids)
         return
@@ -67,7 +69,7 @@ def release_worker(
     "seed", epilog=examples("coordinator release seed photos AAABcID5GBc=", "coordinator release seed --dry-run photos")
 )
 def release_seed(ids: SeedIds, *, dry_run: DryRun = False, amqp_url: AmqpUrl = None, as_json: AsJson = False) -> None:
-    """Stop seeds: every item that no worker has begun is available again, until they are resumed."""
+    """Stop seeds: items that no worker has begun become available, and wait until the seeds are resumed."""
     if dry_run:
         print_effects("release/seed", ids)
         return
@@ -88,7 +90,7 @@ def purge_seed(
     amqp_url: AmqpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Discard the available and unsent items of seeds, and forget the seeds."""
+    """Discard the items of seeds that no worker holds, and forget the seeds."""
     confirm(f"Discard the items of {', '.join(map(shown, ids))}?", yes=yes)
     _carry_out(Manager.purge_seeds, ids, amqp_url, as_json=as_json)
 
@@ -111,7 +113,7 @@ def _carry_out(command: Command, ids: list[str], amqp_url: str | None, *, as_jso
 
 
 def _line(result: dict[str, object]) -> str:
-    """What became of one id, in one line."""
+    """The result of one id, in one line."""
     figures = ", ".join(f"{name} {result[name]}" for name in FIGURES if isinstance(result.get(name), int))
     text = f"{result['id']}: {result.get('message', '')}" + (f" ({figures})" if figures else "")
     return shown(text).replace("\n", " ")

@@ -1,4 +1,4 @@
-"""`coordinator seed set`: a seed's policies, of which only what is given changes; `coordinator drain worker`."""
+"""`coordinator seed set`: change a seed's policies. `coordinator drain worker`: drain workers."""
 
 from __future__ import annotations
 
@@ -28,31 +28,33 @@ PERIODS: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 Priority = Annotated[
     Literal["low", "medium", "high"] | None,
-    typer.Option(show_default=False, help="Its share of the workers: 1, 4 or 16."),
+    typer.Option(show_default=False, help="The seed's share of the workers: 1, 4 or 16."),
 ]
 Throttles = Annotated[
     list[str] | None,
     typer.Option(
         metavar="N/PERIOD",
         show_default=False,
-        help="At most N items a second, minute, hour or day; several all apply; 'none' for none.",
+        help="At most N items per second, minute, hour or day. May be repeated; all apply. 'none' removes all.",
     ),
 ]
 Routes = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="TAG", show_default=False, help="Only to workers with this tag; several all apply; 'none' for any."
+        metavar="TAG",
+        show_default=False,
+        help="Only workers with this tag. May be repeated; a worker needs all. 'none' removes all.",
     ),
 ]
-BatchSize = Annotated[int | None, typer.Option(min=1, max=1000, show_default=False, help="Items a batch.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, max=1000, show_default=False, help="Items per batch.")]
 
-_seed = typer.Typer(no_args_is_help=True, help="Say what a seed may do.")
-_drain = typer.Typer(no_args_is_help=True, help="Ask workers to finish what they hold and take no more.")
+_seed = typer.Typer(no_args_is_help=True, help="Change a seed's policies.")
+_drain = typer.Typer(no_args_is_help=True, help="Ask workers to finish their batches and take no more.")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What of a seed's policies is to change; None stays as it is."""
+    """The changes to a seed's policies; None keeps the current value."""
 
     priority: Literal["low", "medium", "high"] | None
     throttles: list[Policy] | None
@@ -60,7 +62,7 @@ class Change:
     batch_size: int | None
 
     def of(self, spec: SeedSpec) -> SeedSpec:
-        """The policies once that is changed."""
+        """The policies after the change."""
         policies = _replaced(spec.policies, Throttle, self.throttles)
         return SeedSpec(
             priority=self.priority or spec.priority,
@@ -94,9 +96,9 @@ def set_seed(
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a seed's priority, throttles, routes or batch size; what is not given stays. A new seed is created.
+    """Change a seed's priority, throttles, routes or batch size, and keep the rest. An unknown seed is created.
 
-    It applies to what is dispatched from now on.
+    The change applies to items that are dispatched from now on.
     """
     if priority is None and throttle is None and route is None and batch_size is None:
         raise typer.BadParameter("nothing to change: give --priority, --throttle, --route or --batch-size")
@@ -106,9 +108,9 @@ def set_seed(
     if as_json:
         print_json(row)
         return
-    told = f"priority {row['priority']}, throttle {throttles(row) or NONE}"
+    first = f"priority {row['priority']}, throttle {throttles(row) or NONE}"
     typer.echo(
-        f"{shown(seed)}: {told}, route {', '.join(map(shown, routes(row))) or NONE}, batch size {row['batchSize']}"
+        f"{shown(seed)}: {first}, route {', '.join(map(shown, routes(row))) or NONE}, batch size {row['batchSize']}"
     )
 
 
@@ -130,7 +132,7 @@ def drain_worker(
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask workers to finish what they hold and take no more. Nothing fails, and nothing is repeated."""
+    """Ask workers to finish their batches and take no more. No item fails or is repeated."""
     if dry_run:
         print_effects("drain/worker", ids, http_url)
         return
@@ -151,10 +153,10 @@ def drain_worker(
 
 
 def _throttles(given: list[str] | None) -> list[Policy] | None:
-    """The throttles that are asked for; None where nothing is.
+    """The throttles in these texts; None if the option is not given.
 
     Raises:
-        BadParameter: one is none.
+        BadParameter: a text is not valid.
     """
     if given is None or given == [NONE]:
         return None if given is None else []
@@ -184,7 +186,7 @@ def _checked(kind: type[Throttle | Route], fields: dict[str, object], option: st
 def _replaced(
     policies: tuple[Policy, ...], kind: type[Throttle | Route], wanted: list[Policy] | None
 ) -> tuple[Policy, ...]:
-    """The policies with those of one kind replaced, where that is wanted."""
+    """The policies, with those of one kind replaced if others are given."""
     if wanted is None:
         return policies
     return (*(policy for policy in policies if not isinstance(policy, kind)), *wanted)

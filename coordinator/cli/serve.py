@@ -1,4 +1,4 @@
-"""`coordinator serve`: a coordinator with its HTTP side, and without a broker's URL a private broker beside them."""
+"""`coordinator serve`: run a coordinator with its HTTP side, and a private broker if no URL is given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from coordinator import discovery, event_loop, logs
 from coordinator.cli.broker import ended
 from coordinator.cli.common import AmqpUrl, ManagementUrl, examples, load_settings, without_password
-from coordinator.cli.signals import run_until_told
+from coordinator.cli.signals import run_until_signalled
 from coordinator.errors import CoordinatorError
 from coordinator.http.app import create_app
 from coordinator.http.server import BACKLOG, Server, check_certificate, scheme_of, server_config
@@ -33,26 +33,26 @@ from coordinator.tokens import Tokens, new_secret
 log = structlog.get_logger(__name__)
 
 OTHER_FILES: Final = 200
-"""Open files beside the connections over HTTP."""
+"""Open files in addition to the connections over HTTP."""
 HTTP_GRACE: Final = 2
-"""Seconds that requests under way may still take at a stop."""
+"""Seconds that open requests may still take at a stop."""
 
 
 HttpHost = Annotated[
-    str | None, typer.Option(envvar="COORDINATOR_HTTP_HOST", show_default="127.0.0.1", help="Where to listen.")
+    str | None, typer.Option(envvar="COORDINATOR_HTTP_HOST", show_default="127.0.0.1", help="The address to listen on.")
 ]
 HttpPort = Annotated[
     int | None,
-    typer.Option(envvar="COORDINATOR_HTTP_PORT", show_default="8787", min=0, max=65535, help="0: any that is free."),
+    typer.Option(envvar="COORDINATOR_HTTP_PORT", show_default="8787", min=0, max=65535, help="0 picks a free port."),
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
-    typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info", help="How much is logged."),
+    typer.Option(envvar="COORDINATOR_LOG_LEVEL", show_default="info", help="Log this level and above."),
 ]
 LogFormat = Annotated[
     Literal["auto", "json", "text"] | None,
     typer.Option(
-        envvar="COORDINATOR_LOG_FORMAT", show_default="auto", help="auto: text on a terminal, else JSON lines."
+        envvar="COORDINATOR_LOG_FORMAT", show_default="auto", help="auto is text on a terminal, else JSON lines."
     ),
 ]
 Insecure = Annotated[
@@ -60,7 +60,7 @@ Insecure = Annotated[
     typer.Option(
         "--insecure",
         envvar="COORDINATOR_INSECURE",
-        help="Without tokens, let anybody who reaches a public address do anything.",
+        help="Listen on a public address without tokens: anyone who reaches it can do anything.",
     ),
 ]
 
@@ -85,9 +85,9 @@ def serve(
     log_format: LogFormat = None,
     insecure: Insecure = False,
 ) -> None:
-    """Run a coordinator. Without a broker's URL, it runs a private broker beside it whose data persist.
+    """Run a coordinator. Without a broker's URL, also run a private broker, which keeps its data.
 
-    All settings are variables too (COORDINATOR_…); those of tokens, TLS and limits, in docs/security.md, only that.
+    Each option has a variable (COORDINATOR_…). Tokens, TLS and limits have variables only: see docs/security.md.
     """
     settings = load_settings(
         amqp_url=amqp_url,
@@ -105,7 +105,7 @@ def serve(
         client_context(settings.ca_file)
     _allow_connections(settings.max_connections)
     with listening(settings, insecure=insecure or tokens.are_required) as listener:
-        event_loop.run(run_until_told(_serve(settings, listener, tokens, local), settings.stop_timeout))
+        event_loop.run(run_until_signalled(_serve(settings, listener, tokens, local), settings.stop_timeout))
 
 
 @contextlib.contextmanager
@@ -113,7 +113,7 @@ def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
     """A socket bound to the address that the settings name.
 
     Raises:
-        CoordinatorError: it cannot be, or strangers would reach it and nobody has said that they may.
+        CoordinatorError: the address cannot be used, or it is public and neither tokens nor --insecure are set.
     """
     host, port = settings.http_host, settings.http_port
     try:
@@ -122,8 +122,8 @@ def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
         with socket.socket(family, kind, protocol) as listener:
             if not insecure and not ipaddress.ip_address(address[0]).is_loopback:
                 raise CoordinatorError(
-                    f"{host} can be reached from elsewhere, and without tokens anybody could do anything: make some"
-                    " by `coordinator token create`, listen on 127.0.0.1, or allow it by --insecure"
+                    f"{host} can be reached from other machines, and without tokens anyone can do anything: make some"
+                    " with `coordinator token create`, listen on 127.0.0.1, or allow it with --insecure"
                 )
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
@@ -133,7 +133,7 @@ def listening(settings: Settings, *, insecure: bool) -> Iterator[socket.socket]:
 
 
 def _allow_connections(wanted: int) -> None:
-    """Let this process have as many open files as that takes, if the system lets it; many begin with 1024."""
+    """Raise the limit of open files for this many connections, if the system allows it; a usual limit is 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted += OTHER_FILES
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -144,7 +144,7 @@ def _allow_connections(wanted: int) -> None:
 
 
 async def _serve(settings: Settings, listener: socket.socket, tokens: Tokens, local: str) -> None:
-    """Run until one of the parts ends; at a stop they end in the opposite order of their beginning.
+    """Run until one of the parts ends. At a stop they end in the reverse order of their start.
 
     `local` is the token for programs of this user on this machine.
     """
@@ -196,7 +196,7 @@ async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[
 async def _http(app: Starlette, settings: Settings, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     requests = Requests(app)
     server = Server(server_config(requests, settings))
-    listener.listen(BACKLOG)  # who finds the address from here on is served, if need be a moment later
+    listener.listen(BACKLOG)  # clients that connect from here on wait in the backlog until the server accepts them
     task = asyncio.create_task(server.serve(sockets=[listener]), name="the HTTP server")
     try:
         yield task
@@ -209,7 +209,7 @@ async def _http(app: Starlette, settings: Settings, listener: socket.socket) -> 
 
 
 def _url(settings: Settings, listener: socket.socket) -> str:
-    """Where programs on this machine reach it: as the settings say, which a certificate's names may ask for."""
+    """The URL for programs on this machine. The settings may name it, if the names of a certificate require that."""
     if settings.http_url is not None:
         return settings.http_url
     host, port = listener.getsockname()[:2]

@@ -1,4 +1,4 @@
-"""Work that ends when the process is told to: the first signal ends it cleanly, the second at once."""
+"""Stops work on signals: the first signal stops it cleanly, the second ends the process immediately."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-async def run_until_told(work: Coroutine[Any, Any, None], stop_timeout: float | None = None) -> None:
-    """Run until the work ends by itself, or until SIGINT or SIGTERM cancels it, which is no error.
+async def run_until_signalled(work: Coroutine[Any, Any, None], stop_timeout: float | None = None) -> None:
+    """Run until the work ends by itself, or until SIGINT or SIGTERM cancels it, which is not an error.
 
     Args:
         work: what to run; it cleans up when it is cancelled.
-        stop_timeout: seconds that the cleaning up may take. What is then left of this process is gone at once:
-            nothing that must survive is in it.
+        stop_timeout: seconds that the cleaning up may take. Then the process ends immediately: it holds nothing
+            that must survive.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)
-    told = False
+    is_stopping = False
 
     def stop(signal_number: int) -> None:
-        nonlocal told
-        if told:
+        nonlocal is_stopping
+        if is_stopping:
             os._exit(128 + signal_number)
-        told = True
+        is_stopping = True
         log.info("process.stopping", signal=signal.Signals(signal_number).name)
         task.cancel()
         if stop_timeout is not None:
@@ -40,7 +40,7 @@ async def run_until_told(work: Coroutine[Any, Any, None], stop_timeout: float | 
     try:
         await task
     except asyncio.CancelledError:
-        if not told:
+        if not is_stopping:
             raise
 
 

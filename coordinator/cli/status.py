@@ -1,4 +1,4 @@
-"""`coordinator status`: all of it at a glance, live on the whole screen or once."""
+"""`coordinator status`: an overview, live on the whole screen or printed once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from coordinator.client.reader import Reader
 from coordinator.errors import BrokerUnavailableError
 
 BUSY_SHARE: Final = 5
-"""A pause between two looks is at least this many times as long as a look takes, so that many seeds cost little."""
+"""The pause between two reads is at least this many times as long as a read, which is slow with many seeds."""
 QUIT: Final = frozenset(b"qQ\x03")
 
 
@@ -42,16 +42,16 @@ def add_to(app: typer.Typer) -> None:
 
 def status(
     *,
-    once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
-    every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print it once and exit.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two reads.")] = 2.0,
     match: Match = None,
     sort: Sort = None,
     http_url: HttpUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show seeds, workers, who holds what, work queues and warnings, live; q or Ctrl-C ends it.
+    """Show seeds, workers, held batches, work queues and warnings, live. Press q or Ctrl-C to exit.
 
-    --match and --sort are for the seeds. Where standard output is no terminal, it prints once.
+    --match and --sort apply to the seeds. If standard output is not a terminal, print once.
     """
     if as_json:
         print_json(asyncio.run(_once(http_url, match)).document())
@@ -71,10 +71,10 @@ async def _once(http_url: str | None, match: str | None) -> Snapshot:
 
 
 async def look(reader: Reader, match: str | None) -> Snapshot:
-    """Read all that the view shows.
+    """Read everything that the view shows.
 
     Raises:
-        CoordinatorError: as each read does.
+        CoordinatorError: a read fails.
     """
     seeds, workers, batches, queues, coordinators = await asyncio.gather(
         _rows(reader.seeds(q=match)),
@@ -102,7 +102,7 @@ async def _rows(read: Awaitable[Sequence[Answer]]) -> list[Row]:
 
 
 async def _live(console: Console, http_url: str | None, match: str | None, sort: str | None, every: float) -> None:
-    """Draw until told to end, also in the midst of a look that takes long."""
+    """Draw until a key or a signal ends it, even during a slow read."""
     async with known_http(Reader, http_url) as reader, _ending() as ended:
         drawing = asyncio.create_task(_draw(console, reader, match, sort, every))
         ending = asyncio.create_task(ended.wait())
@@ -110,13 +110,13 @@ async def _live(console: Console, http_url: str | None, match: str | None, sort:
         ending.cancel()
         drawing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await drawing  # what went wrong is an error like any other's
+            await drawing  # raises the error of the drawing, if there is one
 
 
 async def _draw(console: Console, reader: Reader, match: str | None, sort: str | None, every: float) -> None:
-    """Draw without end. While no coordinator answers, the last that was known stays, and it says so."""
+    """Draw without end. While no coordinator answers, show the last snapshot and the problem."""
     snapshot = await look(reader, match)
-    render(snapshot, sort, height=console.height)  # a column that there is not is told before the screen is taken
+    render(snapshot, sort, height=console.height)  # a wrong --sort must fail before the whole screen is used
     problem: str | None = None
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
@@ -133,7 +133,7 @@ async def _draw(console: Console, reader: Reader, match: str | None, sort: str |
 
 @contextlib.asynccontextmanager
 async def _ending() -> AsyncIterator[asyncio.Event]:
-    """An event that a key or a signal sets; the terminal is as it was afterwards."""
+    """An event that a key or a signal sets. Afterwards the terminal is restored."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -143,7 +143,7 @@ async def _ending() -> AsyncIterator[asyncio.Event]:
             descriptor = sys.stdin.fileno()
 
             def pressed() -> None:
-                if QUIT.intersection(os.read(descriptor, 64) or b"q"):  # nothing at all: the terminal is gone
+                if QUIT.intersection(os.read(descriptor, 64) or b"q"):  # no bytes: the terminal is gone
                     ended.set()
 
             loop.add_reader(descriptor, pressed)
@@ -156,7 +156,7 @@ async def _ending() -> AsyncIterator[asyncio.Event]:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[None]:
-    """Keys come one by one and are not shown, as long as the block runs."""
+    """Read keys one by one without echo, while the block runs."""
     if not sys.stdin.isatty():
         yield
         return

@@ -1,4 +1,4 @@
-"""What `coordinator status` draws of a snapshot: pure, so that it is the same on a screen, on paper and in a test."""
+"""Draws a snapshot for `coordinator status`. Pure, so that a test sees what the screen shows."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from coordinator.cli.lists import SEED, seed_cell, worker_cell
 
 PLACES: Final = ("available", "queued", "sent", "taken")
 LONG_HELD: Final = 600.0
-"""Seconds after which a held batch is worth a look."""
+"""Seconds after which a held batch causes a warning."""
 MOST_WARNINGS: Final = 6
 YIELDING: Final = frozenset({"holds", "why", "warning"})
-"""Columns that get what width the others leave; of those, `MOST_KEPT` letters are kept."""
+"""Columns that get the width that the others leave. Another column keeps at least `MOST_KEPT` letters."""
 MOST_KEPT: Final = 24
 FRAME: Final = 3
-"""Lines of a table beside its rows: title, head, and how many are left out."""
+"""Lines of a table besides its rows: title, head, and the number of rows that are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that was read at a moment; `took` is how long it took."""
+    """Everything that was read at one time; `took` is the duration of the read in seconds."""
 
     url: str
     at: float
@@ -65,11 +65,11 @@ class Snapshot:
 
 
 def warnings(snapshot: Snapshot) -> list[str]:
-    """What an operator should look at, the worst first."""
+    """What an operator should look at, worst first."""
     found = []
     broker = snapshot.broker
     if broker["blocked"]:
-        found.append("the broker has an alarm and takes no messages: coordinator doctor")
+        found.append("the broker has an alarm and accepts no messages: coordinator doctor")
     found += [f"the broker's node {node['name']} is down" for node in broker["nodes"] if not node["running"]]
     found += [f"{queue['name']}: {queue['warning']}" for queue in snapshot.queues if queue.get("warning")]
     states = Counter(str(worker_cell(row, "state")) for row in snapshot.workers)
@@ -88,16 +88,16 @@ def warnings(snapshot: Snapshot) -> list[str]:
 
 
 def render(snapshot: Snapshot, sort: str | None, *, height: int | None, problem: str | None = None) -> RenderableType:
-    """The view, cut to so many lines where a height is given.
+    """The view, cut to this many lines if a height is given.
 
     Raises:
-        BadParameter: the seeds have no such column to be sorted by.
+        BadParameter: the seeds have no such column.
     """
     parts: list[RenderableType] = [_head(snapshot), _summary(snapshot)]
-    told = ([f"no answer since then, trying again: {problem}"] if problem else []) + warnings(snapshot)
+    problems = ([f"no answer since then, trying again: {problem}"] if problem else []) + warnings(snapshot)
     parts += [
         Text(f"! {cell_text(line)}", style="bold red", no_wrap=True, overflow="ellipsis")
-        for line in told[:MOST_WARNINGS]
+        for line in problems[:MOST_WARNINGS]
     ]
     order = sort or "-available"
     seeds = Part(order).of(snapshot.seeds, SEED, _seed_cell)
@@ -186,7 +186,7 @@ def _table(title: str, names: Sequence[str], rows: Sequence[Row], room: int | No
 
 
 def _rooms(height: int | None, counts: Sequence[int]) -> list[int | None]:
-    """How many rows each table gets: what is free is shared out row by row, among those that have more."""
+    """The number of rows for each table. Free lines are shared row by row among tables that have more rows."""
     if height is None:
         return [None] * len(counts)
     free = max(len(counts), height - FRAME * sum(count > 0 for count in counts))

@@ -1,4 +1,4 @@
-"""`coordinator submit`: items from a file or standard input, line by line."""
+"""`coordinator submit`: add items from a file or standard input, line by line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def submit(
         str, typer.Argument(metavar="SEED", autocompletion=seed_ids, help="The seed's id. It need not exist yet.")
     ],
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="An item in JSON on each line; - is standard input.")
+        str, typer.Argument(metavar="[FILE]", help="A file with one item in JSON on each line; - is standard input.")
     ] = "-",
     *,
     amqp_url: AmqpUrl = None,
@@ -105,7 +105,7 @@ def _name(file: str) -> str:
 
 
 async def _lines(descriptor: int, on_read: Callable[[int], None]) -> AsyncIterator[bytes]:
-    """The lines as they come; one that is too long for an item comes before its end is read."""
+    """The lines of the input. A line that is too long for an item is yielded before its end, and ends the input."""
     rest = b""
     while chunk := await _read(descriptor):
         on_read(len(chunk))
@@ -118,16 +118,16 @@ async def _lines(descriptor: int, on_read: Callable[[int], None]) -> AsyncIterat
 
 
 async def _read(descriptor: int) -> bytes:
-    """Some bytes, none at the end.
+    """Read some bytes; no bytes mean the end.
 
-    A thread that waits on a pipe or a terminal could not be interrupted, so reading begins when there is something;
-    and it is done in a thread all the same, because a file may be slow.
+    A thread that waits on a pipe or a terminal cannot be interrupted, so the read starts when there is input. It
+    runs in a thread because a file may be slow.
     """
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     try:
         loop.add_reader(descriptor, ready.set)
-    except PermissionError:  # a file, or a device such as /dev/null: those never make one wait for long
+    except PermissionError:  # a file, or a device such as /dev/null: reading never blocks for long
         return await asyncio.to_thread(os.read, descriptor, CHUNK)
     try:
         await ready.wait()

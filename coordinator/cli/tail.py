@@ -1,4 +1,4 @@
-"""`coordinator tail`: what happened last, and what happens from now on."""
+"""`coordinator tail`: past and future events."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ def add_to(app: typer.Typer) -> None:
 
 def tail(
     *,
-    seed: Annotated[str | None, typer.Option(show_default=False, help="Only of this seed.")] = None,
-    worker: Annotated[str | None, typer.Option(show_default=False, help="Only of this worker.")] = None,
-    batch: Annotated[str | None, typer.Option(show_default=False, help="Only of this batch.")] = None,
+    seed: Annotated[str | None, typer.Option(show_default=False, help="Only events of this seed.")] = None,
+    worker: Annotated[str | None, typer.Option(show_default=False, help="Only events of this worker.")] = None,
+    batch: Annotated[str | None, typer.Option(show_default=False, help="Only events of this batch.")] = None,
     kind: Annotated[
         str | None,
-        typer.Option(show_default=False, help="Only of these kinds, with commas between; batch is all of them."),
+        typer.Option(
+            show_default=False, help="Only these kinds, separated by commas; batch means all kinds of batch events."
+        ),
     ] = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of those that were.")] = 10,
-    follow: Annotated[bool, typer.Option(help="Go on with those that come, until interrupted.")] = True,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many past events to show first.")] = 10,
+    follow: Annotated[bool, typer.Option(help="Keep printing new events until interrupted.")] = True,
     http_url: HttpUrl = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each event as JSON on a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON.")] = False,
 ) -> None:
-    """Tell what happened to seeds, workers and batches, as it happens."""
+    """Print events of seeds, workers and batches as they happen."""
     wanted = {"seed": seed, "worker": worker, "batch": batch, "kind": kind}
     asyncio.run(_tail(http_url, wanted, lines, follow=follow, as_json=as_json))
 

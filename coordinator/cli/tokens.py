@@ -1,4 +1,4 @@
-"""`coordinator token`: who may do what over HTTP."""
+"""`coordinator token`: the tokens for HTTP."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ COLUMNS = ("name", "roles", "worker", "created")
 
 _token = typer.Typer(
     no_args_is_help=True,
-    help="Make, list and revoke the tokens that a coordinator asks for over HTTP. They lie, hashed, in the file"
-    " COORDINATOR_TOKENS_FILE; a running coordinator follows each change of it.",
+    help="Create, list and revoke the tokens that a coordinator asks for over HTTP. The file"
+    " COORDINATOR_TOKENS_FILE holds their hashes; a running coordinator notices each change of it.",
 )
 
 
@@ -46,25 +46,26 @@ def add_to(app: typer.Typer) -> None:
     )
 )
 def create(
-    name: Annotated[str, typer.Argument(show_default=False, help="What to call it: it is told by this in lists.")],
+    name: Annotated[str, typer.Argument(show_default=False, help="The token's name in lists.")],
     *,
     role: Annotated[
         list[str],
         typer.Option(
             metavar="ROLE",
             show_default=False,
-            help="What its bearer may do: worker, manager, producer, operator or administrator. Repeat it for more.",
+            help="A role of the token: worker, manager, producer, operator or administrator. May be repeated.",
         ),
     ],
     worker: Annotated[
-        str | None, typer.Option(metavar="ID", show_default=False, help="The only worker that its bearer may be.")
+        str | None,
+        typer.Option(metavar="ID", show_default=False, help="The only worker id that the token may be used for."),
     ] = None,
     store: Annotated[
-        bool, typer.Option("--store/--no-store", help="Keep it in the file, or only print the entry for it.")
+        bool, typer.Option("--store/--no-store", help="Store the token's entry in the file, or only print it.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token, keep its hash, and print it: this once, for it is kept nowhere else."""
+    """Create a token, store its hash, and print it. It is not stored, so it cannot be printed again."""
     secret, token = _new_token(name, role, worker)
     if store:
         with _errors_of(tokens_path(load_settings())) as path:
@@ -77,7 +78,7 @@ def create(
 
 @_token.command("list", epilog=examples("coordinator token list", "coordinator token list --json"))
 def list_tokens(*, as_json: AsJson = False) -> None:
-    """List the tokens: their names and roles, for the tokens themselves are kept nowhere."""
+    """List the names and roles of the tokens. The tokens themselves are not stored."""
     settings = load_settings()
     tokens = [*fixed_tokens(settings), *(read_tokens(tokens_path(settings)) or [])]
     rows = [token.model_dump(exclude={"sha256"}) for token in tokens]
@@ -89,9 +90,9 @@ def list_tokens(*, as_json: AsJson = False) -> None:
 
 @_token.command(epilog=examples("coordinator token revoke crawler-7"))
 def revoke(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", show_default=False, help="One name or several.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", show_default=False, help="One or more names.")],
 ) -> None:
-    """Revoke tokens: the next request with one of them is refused."""
+    """Revoke tokens. The next request with one of them is refused."""
     with _errors_of(tokens_path(load_settings())) as path:
         found = revoke_tokens(path, names)
     for name in names:

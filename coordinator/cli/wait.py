@@ -1,4 +1,4 @@
-"""`coordinator wait`: until seeds are drained."""
+"""`coordinator wait`: wait until seeds are drained."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from coordinator.client.reader import Reader
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, NotFoundError
 
 EVERY: Final = 0.5
-"""Seconds between two looks. A seed counts as drained at the second look that finds it so."""
+"""Seconds between two reads. A seed counts as drained after two reads in a row that say so."""
 GRACE: Final = 2.0
-"""Seconds within which a seed may come into being: its first items may have been submitted a moment ago."""
+"""Seconds to wait for an unknown seed: its first items may have been submitted just now."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,14 +28,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def wait(
-    seeds: Annotated[list[str], typer.Argument(metavar="SEED…", show_default=False, help="One id or several.")],
+    seeds: Annotated[list[str], typer.Argument(metavar="SEED…", show_default=False, help="One or more ids.")],
     *,
     timeout: Annotated[
-        float | None, typer.Option(min=0, show_default=False, help="Give up after so many seconds; exit code 1.")
+        float | None, typer.Option(min=0, show_default=False, help="Give up after this many seconds, with exit code 1.")
     ] = None,
     http_url: HttpUrl = None,
 ) -> None:
-    """Wait until seeds are drained: nothing available, queued, sent, or in the hands of any worker."""
+    """Wait until seeds are drained: no item is available, queued, sent, or in hand at a worker."""
     wanted = list(dict.fromkeys(seeds))
     asyncio.run(_wait(http_url, wanted, timeout))
     for seed in wanted:
@@ -48,7 +48,7 @@ async def _wait(http_url: str | None, seeds: Sequence[str], timeout: float | Non
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[told]}", markup=False),
+        TextColumn("{task.fields[state]}", markup=False),
         TimeElapsedColumn(),
     )
     waits: list[_Wait] = []
@@ -57,11 +57,11 @@ async def _wait(http_url: str | None, seeds: Sequence[str], timeout: float | Non
             waits = [_Wait(reader, seed, progress) for seed in seeds]
             try:
                 async with asyncio.timeout(timeout):
-                    for one in waits:  # so that one that is not known ends all at once
+                    for one in waits:  # an unknown seed fails before any wait
                         await one.begin()
                     await asyncio.gather(*(one.run() for one in waits))
             except TimeoutError:
-                left = "; ".join(one.told for one in waits if not one.is_done)
+                left = "; ".join(one.state for one in waits if not one.is_done)
                 raise CoordinatorError(f"not drained within {timeout:g} s: {left}") from None
 
 
@@ -70,18 +70,18 @@ class _Wait:
 
     def __init__(self, reader: Reader, seed: str, progress: Progress) -> None:
         self.is_done = False
-        self.told = f"{shown(seed)}: not read yet"
+        self.state = f"{shown(seed)}: not read yet"
         self._reader = reader
         self._seed = seed
         self._progress = progress
-        self._task: TaskID = progress.add_task(shown(seed), total=None, told="")
+        self._task: TaskID = progress.add_task(shown(seed), total=None, state="")
         self._first: int | None = None
 
     async def begin(self) -> None:
-        """See that there is such a seed.
+        """Wait for the first answer.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such seed.
             BrokerUnavailableError: no coordinator answers.
         """
         deadline = time.monotonic() + GRACE
@@ -96,17 +96,17 @@ class _Wait:
                 return
 
     async def run(self) -> None:
-        """Wait until it is drained; a coordinator that goes away is waited for too.
+        """Wait until the seed is drained, also while no coordinator answers.
 
         Raises:
-            NotFoundError: it was purged meanwhile.
+            NotFoundError: the seed was purged in the meantime.
         """
         times = 0
         while times < 2:  # noqa: PLR2004 - a page on its way to its owner is in no count for a moment
             try:
                 seed = await self._reader.seed(self._seed)
             except BrokerUnavailableError as error:
-                self.told = f"{shown(self._seed)}: {error}"
+                self.state = f"{shown(self._seed)}: {error}"
                 times = 0
             else:
                 self._show(seed)
@@ -117,12 +117,12 @@ class _Wait:
     def _show(self, seed: SeedAnswer) -> None:
         counts = seed.counts
         left = counts.available + counts.queued + counts.sent + seed.progress.in_hand
-        if self._first is None or counts.taken < self._first:  # a coordinator counts from its own beginning
+        if self._first is None or counts.taken < self._first:  # a coordinator counts from its own start
             self._first = counts.taken
         done = max(0, counts.taken - self._first - seed.progress.in_hand)
-        detail = f"{left} items left, {seed.rate:g} a second" + (f"; {seed.why}" if seed.why else "")
-        self.told = shown(f"{seed.id}: {detail}")
+        detail = f"{left} items left, {seed.rate:g} per second" + (f"; {seed.why}" if seed.why else "")
+        self.state = shown(f"{seed.id}: {detail}")
         if seed.progress.drained:
-            self._progress.update(self._task, total=1, completed=1, told="drained")
+            self._progress.update(self._task, total=1, completed=1, state="drained")
         else:
-            self._progress.update(self._task, total=max(1, done + left), completed=done, told=shown(detail))
+            self._progress.update(self._task, total=max(1, done + left), completed=done, state=shown(detail))

@@ -191,16 +191,16 @@ def _refusal(answer: httpx.Response) -> Exception:
     """The error for an answer that is neither a success nor a 404."""
     if answer.status_code == INVALID:
         try:
-            told = Invalid.model_validate_json(answer.content)
+            invalid = Invalid.model_validate_json(answer.content)
         except ValidationError:
             return InvalidInputError([("request", answer.text[:200])])
-        problems = [(fault.field, fault.message) for fault in told.errors]
-        return RejectedItemError(problems, told.accepted) if told.accepted else InvalidInputError(problems)
+        problems = [(fault.field, fault.message) for fault in invalid.errors]
+        return RejectedItemError(problems, invalid.accepted) if invalid.accepted else InvalidInputError(problems)
     try:
         message = Said.model_validate_json(answer.content).message
     except ValidationError:
         message = answer.reason_phrase
-    told_status = f"{message} ({answer.status_code})"
+    text = f"{message} ({answer.status_code})"
     if answer.status_code in {TOO_MANY, UNAVAILABLE}:
-        return BrokerUnavailableError(told_status)
-    return NoAnswerError(told_status) if answer.is_server_error else HttpError(told_status, answer.status_code)
+        return BrokerUnavailableError(text)
+    return NoAnswerError(text) if answer.is_server_error else HttpError(text, answer.status_code)

@@ -106,9 +106,10 @@ class HttpWorker(HttpProducer):
 
     async def tell(self, batch: FetchedBatch, results: Iterable[ItemResult]) -> None:
         """Publish results of items of this batch. Call it before the ack."""
-        told = tuple(results)
         await self.results(
-            BatchResults(batch=batch.batch, seed=batch.seed, worker=self.worker, attempt=batch.attempt, results=told)
+            BatchResults(
+                batch=batch.batch, seed=batch.seed, worker=self.worker, attempt=batch.attempt, results=tuple(results)
+            )
         )
 
     async def _settle(self, route: str, batches: Iterable[FetchedBatch | str]) -> list[str]:

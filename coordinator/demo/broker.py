@@ -1,4 +1,4 @@
-"""A broker for the demo: the one that is given, else a private node, else one in a container."""
+"""The demo's broker: the one in the settings, else a private node, else one in a container."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ START = 120.0
 
 @contextlib.asynccontextmanager
 async def a_broker(given: Settings) -> AsyncIterator[BrokerUrls]:
-    """A broker that the demo has to itself, gone at its end.
+    """A broker for the demo alone, which ends with it.
 
     Args:
-        given: settings that may name a broker; the demo then works in a virtual host of its own there.
+        given: settings that may name a broker; the demo then uses its own virtual host there.
 
     Raises:
-        PrivateBrokerError: there is no RabbitMQ to be had; the sentence says what to install.
+        PrivateBrokerError: no RabbitMQ was found; the error says what to install.
         DemoFailedError: the container did not start.
     """
     if given.amqp_urls():
@@ -65,7 +65,7 @@ async def _own_vhost(given: Settings) -> AsyncIterator[BrokerUrls]:
 async def _container(docker: str) -> AsyncIterator[BrokerUrls]:
     password = token_hex(16)
     ports = ("-p", "127.0.0.1::5672", "-p", "127.0.0.1::15672")
-    # Handed over by name: a value in the arguments would show in lists of processes.
+    # Passed by name, because a value in the arguments would show in lists of processes.
     names = ("-e", "RABBITMQ_DEFAULT_USER", "-e", "RABBITMQ_DEFAULT_PASS")
     secrets = {"RABBITMQ_DEFAULT_USER": USER, "RABBITMQ_DEFAULT_PASS": password}
     ident = await _run(docker, "run", "--detach", "--rm", *ports, *names, IMAGE, environment=secrets)

@@ -1,4 +1,4 @@
-"""The demo from its beginning to its end."""
+"""The demo from start to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from coordinator.demo.broker import a_broker
 from coordinator.demo.crew import Crew, DemoFailedError, coordinating, insist, listening
 from coordinator.demo.ledger import Entry, Ledger, Outcome, balance, hash_anew, list_entries
 from coordinator.demo.pace import pace
-from coordinator.demo.stages import Say, Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
+from coordinator.demo.stages import Report, Stage, kill_a_worker, release_and_resume, serve_a_tag, take_a_fair_turn
 from coordinator.local_rabbitmq.config import FIGURES_LAG
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import Item, SeedSpec
@@ -36,15 +36,15 @@ SAMPLE = 200
 WORKERS = 3
 SMALL = 10
 FEWEST = 300
-"""Entries without which there is nothing to see."""
+"""The fewest entries with which the demo shows anything."""
 BATCHES = 100
-"""A crawl has at least so many, so that not all of them are with workers at once."""
+"""The fewest batches of a crawl, so that the workers never hold all of them at the same time."""
 TAG = "demo"
 MOST_MEDIA = 12
 
 
 def default_root() -> str:
-    """A tree of this machine with ten thousand entries, else the largest of those it is looked for in."""
+    """A folder of this machine with ten thousand entries, else the largest of the candidates."""
     sizes: dict[str, int] = {}
     for candidate in filter(os.path.isdir, CANDIDATES):
         sizes[candidate] = sum(1 for _ in islice(list_tree(candidate), LEAST))
@@ -54,47 +54,49 @@ def default_root() -> str:
 
 
 async def run_demo(root: str, console: Console) -> Ledger:
-    """Crawl a tree for real, with a worker killed and the seed released on the way.
+    """Crawl a real folder, and kill a worker and release the seed meanwhile.
 
     Args:
         root: an absolute path.
-        console: where progress and the ledger go.
+        console: prints progress and the ledger.
 
     Raises:
-        DemoFailedError: the tree is too small, a stage had no effect, or the crawl came to a stand.
+        DemoFailedError: the tree is too small, a stage had no effect, or the crawl stopped.
         PrivateBrokerError: the broker could not be started.
     """
     begun = time.monotonic()
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         console.print(Text(f"[{time.monotonic() - begun:5.1f} s] ").append(text))
 
-    entries = await _list(root, say)
+    entries = await _list(root, report)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coordinator-demo-")))
-        say("starting a broker, a coordinator and three workers")
+        report("starting a broker, a coordinator and three workers")
         settings = _settings(await stack.enter_async_context(a_broker(Settings())), folder)
         node = Coordinator(settings)
         url = await stack.enter_async_context(coordinating(node))
         results = await stack.enter_async_context(listening(settings.amqp_urls()))
         extra = pace(len(entries), WORKERS)
         if extra:
-            say(f"a small tree: the workers take {extra * 1000:.0f} ms longer over each item, for it to last")
+            report(
+                f"a small tree: the workers take {extra * 1000:.0f} ms longer for each item, so that the crawl lasts"
+            )
         crew = Crew(folder, url, extra)
         stack.push_async_callback(crew.dismiss)
         await crew.hire("worker-1")
         await crew.hire("worker-2", "--ack", "taken")
         await crew.hire("worker-3", "--tags", TAG)
-        stage = Stage(node, crew, results, settings.amqp_urls(), root, say)
+        stage = Stage(node, crew, results, settings.amqp_urls(), root, report)
         await _crawl(stage, entries, console)
     return await asyncio.to_thread(_close_the_books, entries, results.of(root))
 
 
-async def _list(root: str, say: Say) -> dict[str, Entry]:
-    say(f"listing {root}")
+async def _list(root: str, report: Report) -> dict[str, Entry]:
+    report(f"listing {root}")
     entries = await asyncio.to_thread(list_entries, root)
     files = [entry for entry in entries.values() if entry.is_file]
-    say(f"listed {len(entries)} entries, {len(files)} of them files of {decimal(sum(one.size for one in files))}")
+    report(f"listed {len(entries)} entries, {len(files)} of them files with {decimal(sum(one.size for one in files))}")
     if len(entries) < FEWEST:
         raise DemoFailedError(f"the tree {root} is too small: the demo needs at least {FEWEST} entries")
     return entries
@@ -112,12 +114,12 @@ def _settings(urls: BrokerUrls, folder: Path) -> Settings:
 
 
 async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> None:
-    """Submit the root and put the stages between: each at its share of the crawl."""
+    """Submit the root, and run each stage at its point of the crawl."""
     total = len(entries)
     spec = SeedSpec(batch_size=min(SeedSpec().batch_size, total // BATCHES))
-    await insist(lambda: stage.node.session.catalog.set(stage.seed, spec), "the size of its batches is set")
+    await insist(lambda: stage.node.session.catalog.set(stage.seed, spec), "its batch size is set")
     await stage.submit(stage.seed, [item_of(stage.seed, "scan")])
-    stage.say("submitted the root; the workers discover the rest")
+    stage.report("submitted the root; the workers discover the rest")
     few: list[Item] = [entry.item for entry in islice((one for one in entries.values() if one.is_file), SMALL)]
     columns = (SpinnerColumn(), TextColumn("crawl"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -134,14 +136,14 @@ async def _crawl(stage: Stage, entries: dict[str, Entry], console: Console) -> N
             await _reach(stage, total)
         finally:
             watching.cancel()
-    stage.say(f"the crawl is through: {stage.done} of {total} entries")
+    stage.report(f"the crawl is finished: {stage.done} of {total} entries")
     await serve_a_tag(stage, few, TAG, "worker-3")
 
 
 async def _crew_up(stage: Stage) -> None:
     """A new worker takes the place of the one that was killed."""
     await stage.crew.hire("worker-4")
-    stage.say("hired worker-4 in its place")
+    stage.report("hired worker-4 in its place")
 
 
 async def _show(stage: Stage, progress: Progress, bar: TaskID) -> None:
@@ -151,7 +153,7 @@ async def _show(stage: Stage, progress: Progress, bar: TaskID) -> None:
 
 
 async def _reach(stage: Stage, goal: int) -> None:
-    """Wait until so many items are done, or none was for half a minute: the ledger tells then what is missing."""
+    """Wait until this many items are done. Stop after half a minute without one: the ledger shows what is missing."""
     seen, at = stage.done, time.monotonic()
     while stage.done < goal:
         if stage.done != seen:
@@ -195,7 +197,7 @@ def show_ledger(ledger: Ledger, console: Console) -> None:
     console.print(
         f"expected {ledger.expected}, done {ledger.done} ({ledger.failed} of them unreadable or gone), "
         f"lost {len(ledger.lost)}, delivered again {ledger.again}; "
-        f"{ledger.hashed} random files hashed anew, {len(ledger.differing)} differ"
+        f"{ledger.hashed} random files hashed again, {len(ledger.differing)} differ"
     )
     for name, idents in (("lost", ledger.lost), ("not listed", ledger.strange), ("differs", ledger.differing)):
         for ident in idents[:MOST_MEDIA]:

@@ -1,4 +1,4 @@
-"""The demo's cast: a coordinator with its shim, worker processes, and a listener for their results."""
+"""The demo's parts: a coordinator with its HTTP side, worker processes, and a consumer of their results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DemoFailedError(CoordinatorError):
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """One delivery of a batch that a worker told the results of."""
+    """One delivery of a batch with published results."""
 
     seed: str
     batch: str
@@ -55,7 +55,7 @@ class Handling:
 
 @dataclass
 class Results:
-    """What the workers told, by seed and item."""
+    """The results of the workers, by seed and item."""
 
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     handled: list[Handling] = field(default_factory=list)
@@ -64,11 +64,11 @@ class Results:
         """Outcomes of a seed's items."""
         return self.outcomes.setdefault(seed, {})
 
-    def take(self, told: BatchResults) -> None:
-        """Note the results of a batch."""
-        self.handled.append(Handling(told.seed, told.batch, told.worker, told.attempt))
-        outcomes = self.of(told.seed)
-        for one in told.results:
+    def record(self, results: BatchResults) -> None:
+        """Record the results of a batch."""
+        self.handled.append(Handling(results.seed, results.batch, results.worker, results.attempt))
+        outcomes = self.of(results.seed)
+        for one in results.results:
             known = outcomes.get(one.id)
             data = one.data if isinstance(one.data, dict) else {}
             if known is None:
@@ -79,7 +79,7 @@ class Results:
 
 @contextlib.asynccontextmanager
 async def listening(urls: list[str]) -> AsyncIterator[Results]:
-    """Hear all results from now on; a queue of their own keeps them while the connection is away."""
+    """Consume all results from now on. A queue keeps them while there is no connection."""
     results = Results()
     ready = asyncio.Event()
 
@@ -94,7 +94,7 @@ async def listening(urls: list[str]) -> AsyncIterator[Results]:
 
     task = asyncio.create_task(listen(), name="results")
     try:
-        await until(ready.is_set, "the results can be heard", PATIENCE)
+        await until(ready.is_set, "the results are consumed", PATIENCE)
         yield results
     finally:
         task.cancel()
@@ -103,11 +103,11 @@ async def listening(urls: list[str]) -> AsyncIterator[Results]:
 
 
 async def _hear(urls: list[str], results: Results, ready: asyncio.Event) -> None:
-    """Hear results for as long as a connection lasts."""
+    """Consume results until the connection ends."""
 
     def hear(delivery: Delivery) -> None:
-        results.take(parse_model(BatchResults, delivery.body))
-        delivery.ack_soon()  # where the connection has gone it comes again, and is counted as delivered again
+        results.record(parse_model(BatchResults, delivery.body))
+        delivery.ack_soon()  # if the connection is gone, the delivery comes again and is counted again
 
     connection = await Connection.open(urls, "demo:results")
     try:
@@ -123,7 +123,7 @@ async def _hear(urls: list[str], results: Results, ready: asyncio.Event) -> None
 
 @contextlib.asynccontextmanager
 async def coordinating(node: Coordinator) -> AsyncIterator[str]:
-    """Run the coordinator and its shim in this process; gives the shim's URL."""
+    """Run the coordinator and its HTTP side in this process, and yield its URL."""
     server = uvicorn.Server(uvicorn.Config(create_app(node), host="127.0.0.1", port=0, log_config=None, lifespan="off"))
     tasks = [asyncio.create_task(node.run(), name="node"), asyncio.create_task(server._serve(), name="http")]  # noqa: SLF001 - `serve` takes over the signals
     try:
@@ -136,7 +136,7 @@ async def coordinating(node: Coordinator) -> AsyncIterator[str]:
 
 
 class Crew:
-    """Worker processes, ended with the demo; `seconds` is how much longer they take over each item."""
+    """Worker processes, which end with the demo; `seconds` is added to the time of each item."""
 
     def __init__(self, folder: Path, url: str, seconds: float) -> None:
         self._folder = folder
@@ -145,7 +145,7 @@ class Crew:
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def hire(self, ident: str, *options: str) -> None:
-        """Start a worker; its log goes to a file of the demo's folder."""
+        """Start a worker that logs to a file in the demo's folder."""
         handler = "coordinator.demo.pace:handle" if self._pace else "filesystem"
         with (self._folder / f"{ident}.log").open("wb") as log:
             self._processes[ident] = await asyncio.create_subprocess_exec(
@@ -158,17 +158,17 @@ class Crew:
             )
 
     async def kill(self, ident: str) -> None:
-        """End a worker by SIGKILL."""
+        """Kill a worker with SIGKILL."""
         process = self._processes.pop(ident)
         process.send_signal(signal.SIGKILL)
         await process.wait()
 
     def stop_time(self, ident: str) -> None:
-        """Halt a worker by SIGSTOP."""
+        """Stop a worker with SIGSTOP."""
         self._processes[ident].send_signal(signal.SIGSTOP)
 
     async def dismiss(self) -> None:
-        """End all by SIGTERM, and by SIGKILL who does not go."""
+        """End all workers with SIGTERM, and with SIGKILL if they do not end."""
         for process in self._processes.values():
             if process.returncode is None:
                 process.terminate()
@@ -182,10 +182,10 @@ class Crew:
 
 
 async def until(holds: Callable[[], object], what: str, seconds: float) -> None:
-    """Wait until something holds, which it does not while the broker is away.
+    """Wait until a condition holds. It does not hold while the broker is away.
 
     Raises:
-        DemoFailedError: it did not in time.
+        DemoFailedError: it did not hold in time.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -203,7 +203,7 @@ def _holds(holds: Callable[[], object]) -> bool:
 
 
 async def insist(do: Callable[[], Awaitable[T]], what: str) -> T:
-    """Do something, again for as long as it fails for want of the broker; gives what it gives.
+    """Do something and return its result; repeat it while it fails because the broker is away.
 
     Raises:
         DemoFailedError: it did not succeed in time.

@@ -1,4 +1,4 @@
-"""The ledger: what was listed before the crawl against what its results say."""
+"""The ledger: compares the files listed before the crawl with its results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the tree as it was listed; `size` in bytes, 0 for all but files."""
+    """A listed entry of the tree; `size` is in bytes, and 0 for anything but a file."""
 
     item: Item
     is_file: bool
@@ -28,7 +28,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Outcome:
-    """What the results say of one item, and how often."""
+    """The result of one item, and how often it was published."""
 
     status: str
     data: dict[str, Any]
@@ -38,7 +38,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Ledger:
-    """The account; counts of items unless said otherwise."""
+    """The comparison; figures count items unless their names say otherwise."""
 
     expected: int = 0
     done: int = 0
@@ -57,12 +57,12 @@ class Ledger:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is lost, nothing came that was not listed, and every hash agrees."""
+        """Whether no item is lost, none came that was not listed, and every hash agrees."""
         return not (self.lost or self.strange or self.differing)
 
 
 def list_entries(root: str) -> dict[str, Entry]:
-    """Everything that a crawl of this tree must come upon, by item id."""
+    """Every entry that a crawl of this tree must find, by item id."""
     entries = {}
     for item in list_tree(root):
         try:
@@ -75,7 +75,7 @@ def list_entries(root: str) -> dict[str, Entry]:
 
 
 def balance(entries: dict[str, Entry], outcomes: dict[str, Outcome]) -> Ledger:
-    """Hold the results against the list."""
+    """Compare the results with the list."""
     ledger = Ledger(expected=len(entries))
     for ident, entry in entries.items():
         ledger.files_listed += entry.is_file
@@ -97,7 +97,7 @@ def balance(entries: dict[str, Entry], outcomes: dict[str, Outcome]) -> Ledger:
 
 
 def hash_anew(entries: dict[str, Entry], outcomes: dict[str, Outcome], sample: int) -> Iterable[tuple[str, bool]]:
-    """Read some random files again: yields an item's id and whether its hash is what the result says."""
+    """Hash some random files again; yield each item's id and whether the hash agrees with the result."""
     files = [ident for ident, outcome in outcomes.items() if outcome.data.get("type") == "file" and ident in entries]
     for ident in random.sample(files, min(sample, len(files))):
         yield ident, _hash(path_of(entries[ident].item)) == outcomes[ident].data["sha256"]

@@ -1,4 +1,4 @@
-"""A handler that takes its time, so that the crawl of a small tree lasts until it has been broken in all ways."""
+"""A slow handler, so that the crawl of a small tree lasts until all stages have run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ QUICK: Final = 0.001
 
 
 def pace(entries: int, workers: int) -> float:
-    """Seconds that each item is to take besides its own work, for the crawl to last some twelve; 0 where it does so."""
+    """Seconds to add to each item so that the crawl lasts about twelve; 0 if it does so anyway."""
     seconds = LASTS * workers / entries
     return seconds if seconds > QUICK else 0.0
 
 
 def handle(item: Item, context: Context) -> Result:
-    """Do as the handler `filesystem`, later."""
+    """Wait, then run the handler `filesystem`."""
     time.sleep(float(os.environ[VARIABLE]))
     return filesystem.handle(item, context)

@@ -1,4 +1,4 @@
-"""The demo's stages: each does something to the running crawl, and fails when that had no effect."""
+"""The demo's stages. Each does something to the running crawl, and fails if that has no effect."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from coordinator.node.coordinator import Coordinator
 SHOWN = 5
 RELEASES = 10
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a stage works with. All of it goes on when the broker was away."""
+    """What a stage works with. Its methods repeat a call that fails because the broker is away."""
 
     node: Coordinator
     crew: Crew
     results: Results
     urls: list[str]
     seed: str
-    say: Say
+    report: Report
 
     @property
     def done(self) -> int:
@@ -35,7 +35,7 @@ class Stage:
         return len(self.results.of(self.seed))
 
     async def command(self, order: Callable[[Manager], Awaitable[Reply]]) -> Reply:
-        """Give a command, again where no answer came: a command that is repeated is harmless."""
+        """Send a command, again if no answer came. To repeat a command is harmless."""
 
         async def once() -> Reply:
             async with Manager(self.urls) as manager:
@@ -44,7 +44,7 @@ class Stage:
         return await insist(once, "a command is answered")
 
     async def submit(self, seed: str, items: list[Item]) -> None:
-        """Add items, again where the broker went away before it confirmed them: they are then done twice."""
+        """Add items, again if the broker went away before it confirmed them. Then they are done twice."""
 
         async def once() -> None:
             async with Producer(self.urls) as producer:
@@ -53,7 +53,7 @@ class Stage:
         await insist(once, "items are taken")
 
     async def available(self) -> tuple[int, int]:
-        """Items of the crawl that are available, and all that no worker has taken."""
+        """The available items of the crawl, and all items that no worker has acked."""
 
         async def once() -> tuple[int, int]:
             counts = (await self.node.session.seed_stats.of([self.seed]))[self.seed]
@@ -63,14 +63,14 @@ class Stage:
 
 
 async def kill_a_worker(stage: Stage, victim: str) -> None:
-    """Kill a worker that holds unacked batches and release it; another must get them, marked."""
+    """Kill a worker that holds unacked batches, and release it. Another must get them, with a higher attempt."""
 
     def holds() -> bool:
         heard = stage.node.session.heartbeats.heard(victim)
         return heard is not None and any(one.seed == stage.seed for one in heard.presence.held)
 
-    await until(holds, f"{victim} says that it holds batches", PATIENCE)
-    # Halted first, so that it cannot finish between the look and the blow.
+    await until(holds, f"{victim} reports that it holds batches", PATIENCE)
+    # Stopped first, so that it cannot finish between this check and the kill.
     stage.crew.stop_time(victim)
     before = len(stage.results.handled)
     await stage.crew.kill(victim)
@@ -83,46 +83,46 @@ async def kill_a_worker(stage: Stage, victim: str) -> None:
         return [one for one in later if one.seed == stage.seed and one.attempt > 1 and one.worker != victim]
 
     await until(retried, f"a batch of {victim} is with another worker", PATIENCE)
-    stage.say(f"killed {victim} (SIGKILL) while it held batches, and released it: status {reply.status}")
+    stage.report(f"killed {victim} (SIGKILL) while it held batches, and released it: status {reply.status}")
     for one in retried()[:SHOWN]:
-        stage.say(f"  batch {one.batch[:12]}…  {victim} → {one.worker}  attempt {one.attempt}")
+        stage.report(f"  batch {one.batch[:12]}…  {victim} → {one.worker}  attempt {one.attempt}")
 
 
 async def take_a_fair_turn(stage: Stage, items: list[Item], priority: Priority) -> None:
-    """Submit a small seed behind the large one; it must be through long before."""
+    """Submit a small seed after the large one. It must finish long before the large one."""
     small = "a small seed"
     await insist(lambda: stage.node.session.catalog.set(small, SeedSpec(priority=priority)), "a priority is set")
     begun, at = stage.done, time.monotonic()
     await stage.submit(small, items)
-    await until(lambda: len(stage.results.of(small)) >= len(items), "the small seed is through", PATIENCE)
+    await until(lambda: len(stage.results.of(small)) >= len(items), "the small seed is finished", PATIENCE)
     between = stage.done - begun
     _, left = await stage.available()
     if not left:
-        raise DemoFailedError("the large seed was through before the small one: its turn proved nothing")
+        raise DemoFailedError("the large seed finished before the small one: this proves nothing")
     took = time.monotonic() - at
-    stage.say(
-        f"a small seed of {len(items)} items, submitted behind the crawl, was through after {took:.1f} s "
+    stage.report(
+        f"a small seed of {len(items)} items, submitted after the crawl, was finished after {took:.1f} s "
         f"and {between} items of the crawl"
     )
 
 
 async def serve_a_tag(stage: Stage, items: list[Item], tag: str, worker: str) -> None:
-    """Route a seed to a tag; only the worker that has it may get its batches."""
+    """Route a seed to a tag. Only the worker with the tag may get its batches."""
     tagged = "a tagged seed"
     spec = SeedSpec.model_validate({"policies": [{"type": "route", "routeTo": tag}]})
     await insist(lambda: stage.node.session.catalog.set(tagged, spec), "a route is set")
     await stage.submit(tagged, items)
-    await until(lambda: len(stage.results.of(tagged)) >= len(items), f"the worker tagged {tag} is through", PATIENCE)
+    await until(lambda: len(stage.results.of(tagged)) >= len(items), f"the worker tagged {tag} has finished", PATIENCE)
     served = {one.worker for one in stage.results.handled if one.seed == tagged}
     if served != {worker}:
         raise DemoFailedError(f"batches for the tag {tag} went to {sorted(served)}, not to {worker} alone")
-    stage.say(f"{len(items)} items routed to the tag {tag!r} were done by {worker} alone")
+    stage.report(f"{len(items)} items routed to the tag {tag!r} were done by {worker} alone")
 
 
 async def release_and_resume(stage: Stage) -> None:
-    """Release the seed while it has queued and sent batches, see that nothing more of it is handed out, and resume.
+    """Release the seed while it has queued and sent batches, check that no more items are handed out, and resume it.
 
-    The workers may empty the work queue between the look and the release; then it is resumed and tried again.
+    The workers may empty the work queue between the check and the release. Then the seed is resumed, and tried again.
     """
     for _ in range(RELEASES):
         await until(lambda: all(_queued_and_sent(stage)), "the seed has queued and sent batches", PATIENCE)
@@ -134,18 +134,18 @@ async def release_and_resume(stage: Stage) -> None:
             break
         await stage.command(lambda manager: manager.resume_seeds([stage.seed]))
     else:
-        raise DemoFailedError(f"in {RELEASES} tries the release of the seed took nothing back: {outcome}")
-    stage.say(
+        raise DemoFailedError(f"the release of the seed took nothing back in {RELEASES} tries: {outcome}")
+    stage.report(
         f"released the seed: {outcome['returned']} items taken out of {len(outcome['batches'])} unsent batches, "
         f"{outcome['held']} with workers, epoch {outcome['epoch']}, in {took:.0f} ms"
     )
     for batch in outcome["batches"][:SHOWN]:
-        stage.say(f"  batch {batch[:12]}…  back to available")
+        stage.report(f"  batch {batch[:12]}…  back to available")
     await _see_it_rest(stage)
     reply = await stage.command(lambda manager: manager.resume_seeds([stage.seed]))
     before = stage.done
     await until(lambda: stage.done > before, "the crawl goes on", PATIENCE)
-    stage.say(f"resumed the seed: status {reply.status}; the crawl goes on")
+    stage.report(f"resumed the seed: status {reply.status}; the crawl goes on")
 
 
 def _queued_and_sent(stage: Stage) -> tuple[int, int]:
@@ -153,7 +153,7 @@ def _queued_and_sent(stage: Stage) -> tuple[int, int]:
 
 
 async def _see_it_rest(stage: Stage) -> None:
-    """Workers finish the item in hand and give back the rest; then nothing more may happen to the seed."""
+    """Wait until the workers have given back their batches. Then nothing more may happen to the seed."""
     quiet_since, seen = time.monotonic(), stage.done
 
     def rests() -> bool:
@@ -165,5 +165,5 @@ async def _see_it_rest(stage: Stage) -> None:
     await until(rests, "the workers have given back what they had not begun", PATIENCE)
     available, _ = await stage.available()
     if not available:
-        raise DemoFailedError("a released seed has nothing available: it was through already")
-    stage.say(f"  at rest: {seen} items done, about {available} available, none handed out for a second")
+        raise DemoFailedError("a released seed has nothing available: it was finished already")
+    stage.report(f"  at rest: {seen} items done, about {available} available, none handed out for a second")

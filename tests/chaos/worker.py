@@ -165,9 +165,9 @@ class RecordingTransport:
         """Pass it on."""
         await self._inner.wait_connected()
 
-    async def stop_taking(self) -> None:
+    async def stop_receiving(self) -> None:
         """Pass it on."""
-        await self._inner.stop_taking()
+        await self._inner.stop_receiving()
 
     async def ack(self, job: Job) -> None:
         """Write down how it went."""
@@ -212,9 +212,9 @@ class RecordingTransport:
             raise
         self._ledger.recorder.write(Produced(outcome="confirmed", **told))  # type: ignore[arg-type]
 
-    async def say(self, presence: Presence) -> None:
+    async def heartbeat(self, presence: Presence) -> None:
         """Pass it on."""
-        await self._inner.say(presence)
+        await self._inner.heartbeat(presence)
 
 
 class RecordingSpool(Spool):

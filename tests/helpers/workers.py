@@ -132,7 +132,7 @@ async def working(
     concurrency: int = 1,
     spool: Path | None = None,
     stop_timeout: float = 5.0,
-    tells_results: bool = True,
+    publishes_results: bool = True,
 ) -> AsyncIterator[Running]:
     """A worker, connected; given an API's client it registers there, given settings it connects as it is.
 
@@ -157,7 +157,7 @@ async def working(
 
             port = HttpTransport(identity, shim) if transport == "http" else AmqpTransport(identity, registered)
         place = Spool(spool) if spool else None
-        worker = Worker(identity, port, handler, place, stop_timeout, tells_results=tells_results)
+        worker = Worker(identity, port, handler, place, stop_timeout, publishes_results=publishes_results)
         stop = asyncio.Event()
         task = asyncio.create_task(worker.run(stop))
         try:

@@ -47,7 +47,7 @@ async def test_without_results_it_submits_and_acks_alone(settings: Settings, api
         seen.append(item["id"])
         return Result({"was": item["id"]}, discovered=[{"id": "d"}] if item["id"] == "i0" else [])
 
-    async with told(settings) as results, working(api, "w", handle, tells_results=False):
+    async with told(settings) as results, working(api, "w", handle, publishes_results=False):
         await publish_items(settings, "s", [items(100)])
         await until(api, "/seed/s", lambda seed: seed["progress"]["drained"], "all is acked")
     assert Counter(seen) == Counter([*(one["id"] for one in items(100)), "d"])

@@ -79,6 +79,6 @@ def test_again() -> None:
         told = BatchResults(
             batch="b", seed="s", worker="w", attempt=attempt, results=(ItemResult(id="a", status="ok"),)
         )
-        results.take(told)
+        results.record(told)
     assert results.of("s")["a"].times == 2
     assert [one.attempt for one in results.handled] == [1, 2]

@@ -36,5 +36,5 @@ def test_a_part_of_the_rows(part: Part, wanted: str) -> None:
 
 def test_an_unknown_column_is_named() -> None:
     """Who sorts by what is not there is told what is."""
-    with pytest.raises(typer.BadParameter, match="'m' is none of id, n"):
+    with pytest.raises(typer.BadParameter, match="'m' is not one of id, n"):
         ids(Part("-m"))

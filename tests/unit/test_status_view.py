@@ -97,7 +97,7 @@ def test_rates_are_shown_and_added_up() -> None:
     [
         (snapshot(seeds=[seed("s", 7)]), "7 items wait, and no worker is live"),
         (snapshot(dead=3), "3 dead letters"),
-        (snapshot(broker={"blocked": True, "nodes": []}), "takes no messages"),
+        (snapshot(broker={"blocked": True, "nodes": []}), "accepts no messages"),
         (snapshot(broker={"blocked": False, "nodes": [{"name": "rabbit@b", "running": False}]}), "rabbit@b is down"),
         (snapshot(queues=[{"name": "work.x", "warning": "nobody is eligible"}]), "work.x: nobody is eligible"),
         (
