@@ -73,7 +73,9 @@ def app_of(modules: Iterable[str]) -> typer.Typer:
         )
     )(_coordinator)
     for module in dict.fromkeys(modules):
-        import_module(f"coordinator.cli.{module}").add_to(app)
+        part: typer.Typer = import_module(f"coordinator.cli.{module}").app
+        app.registered_commands += part.registered_commands
+        app.registered_groups += part.registered_groups
     return app
 
 

@@ -14,18 +14,16 @@ from coordinator.errors import PrivateBrokerError
 from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.local_rabbitmq.cluster import PrivateCluster
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(
-        epilog=examples(
-            "coordinator broker",
-            "coordinator broker --folder ~/rabbit --amqp-port 5672",
-            "coordinator broker --nodes 3",
-        )
-    )(broker)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "coordinator broker",
+        "coordinator broker --folder ~/rabbit --amqp-port 5672",
+        "coordinator broker --nodes 3",
+    )
+)
 def broker(
     *,
     folder: Annotated[

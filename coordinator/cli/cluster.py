@@ -17,12 +17,10 @@ from coordinator.client.reader import Reader
 COORDINATOR: Final = ("instance", "host", "version", "seeds", "lag", "up", "you")
 NODE: Final = ("name", "running", "memory", "memoryAlarm", "diskFree", "diskAlarm")
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(epilog=examples("coordinator cluster", "coordinator cluster --json"))(cluster)
+app = typer.Typer()
 
 
+@app.command(epilog=examples("coordinator cluster", "coordinator cluster --json"))
 def cluster(*, http_url: HttpUrl = None, as_json: AsJson = False) -> None:
     """List the coordinators with their seeds and the delay of their event loops, and the broker's nodes."""
 

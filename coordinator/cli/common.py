@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from rich.text import Text
 from coordinator.client.http_manager import HttpManager
 from coordinator.client.reader import Reader
 from coordinator.discovery import read_connection
-from coordinator.errors import CoordinatorError
+from coordinator.errors import CoordinatorError, NotFoundError
 from coordinator.settings import Settings
 from coordinator.validation import invalid, is_url
 
@@ -110,6 +111,27 @@ def known_http(client: type[C], http_url: str | None) -> C:
     token = settings.token.get_secret_value() if settings.token else None
     url = settings.http_url or f"http://{settings.http_host}:{settings.http_port}"
     return client(url, token=token, ca_file=settings.ca_file)
+
+
+def for_each_id(
+    client: type[C], http_url: str | None, ids: Iterable[str], act: Callable[[C, str], Awaitable[Iterable[str]]]
+) -> None:
+    """Call a coordinator for each id and print the lines that come back; exit with 4 if an id was not found."""
+
+    async def run() -> bool:
+        found_all = True
+        async with known_http(client, http_url) as caller:
+            for ident in dict.fromkeys(ids):
+                try:
+                    lines = await act(caller, ident)
+                except NotFoundError:
+                    found_all, lines = False, ["not found"]
+                for line in lines:
+                    typer.echo(shown(f"{ident}: {line}"))
+        return found_all
+
+    if not asyncio.run(run()):
+        raise typer.Exit(NOT_FOUND_CODE)
 
 
 def print_json(document: object) -> None:

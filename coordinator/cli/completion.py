@@ -17,33 +17,22 @@ PATIENCE: Final = 1.0
 """Seconds to wait for the coordinator. A person who presses a key does not wait longer."""
 
 
-def seed_ids(incomplete: str) -> list[str]:
-    """Seeds whose ids start with this text."""
-    return _offered(Reader.seeds, incomplete)
+def _ids(
+    read: Callable[[Reader], Awaitable[Sequence[SeedAnswer | WorkerAnswer | DeadAnswer]]],
+) -> Callable[[str], list[str]]:
+    """A completion by the ids of a list."""
 
-
-def worker_ids(incomplete: str) -> list[str]:
-    """Workers whose ids start with this text."""
-    return _offered(Reader.workers, incomplete)
-
-
-def dead_ids(incomplete: str) -> list[str]:
-    """Dead letters whose ids start with this text."""
-    return _offered(Reader.dead, incomplete)
-
-
-def _offered(
-    read: Callable[[Reader], Awaitable[Sequence[SeedAnswer | WorkerAnswer | DeadAnswer]]], incomplete: str
-) -> list[str]:
     async def fetch() -> list[str]:
         async with asyncio.timeout(PATIENCE), known_http(Reader, None) as reader:
             return [row.id for row in await read(reader)]
 
-    try:
-        return [ident for ident in asyncio.run(fetch()) if ident.startswith(incomplete)]
-    except (
-        CoordinatorError,
-        TimeoutError,
-        typer.BadParameter,
-    ):  # an error would be printed into the line that is being typed
-        return []
+    def complete(incomplete: str) -> list[str]:
+        try:
+            return [ident for ident in asyncio.run(fetch()) if ident.startswith(incomplete)]
+        except (CoordinatorError, TimeoutError, typer.BadParameter):
+            return []  # an error would be printed into the line that is being typed
+
+    return complete
+
+
+seed_ids, worker_ids, dead_ids = _ids(Reader.seeds), _ids(Reader.workers), _ids(Reader.dead)

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from coordinator.cli.common import (
-    NOT_FOUND_CODE,
     AsJson,
     HttpUrl,
     Yes,
     confirm,
     examples,
+    for_each_id,
     known_http,
     print_json,
     shown,
@@ -27,7 +27,6 @@ from coordinator.cli.lists import Listing, OfSeed, fetch, plain_cell, show
 from coordinator.client.http_manager import HttpManager
 from coordinator.client.reader import Reader
 from coordinator.domain.list_query import named
-from coordinator.errors import NotFoundError
 
 SOME: Final = "0f2c81d65e0b4a6c9d3b7a51c2e4f890"
 """The id in the examples."""
@@ -40,10 +39,8 @@ Ids = Annotated[
 
 _dead = typer.Typer(no_args_is_help=False)
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.add_typer(_dead, name="dead")
+app = typer.Typer()
+app.add_typer(_dead, name="dead")
 
 
 @_dead.callback(
@@ -149,18 +146,8 @@ def drop(
 def _settle(
     http_url: str | None, act: Callable[[HttpManager, str], Awaitable[None]], ids: list[str], done: str
 ) -> None:
-    async def settle() -> int:
-        missing = 0
-        async with known_http(HttpManager, http_url) as manager:
-            for ident in ids:
-                try:
-                    await act(manager, ident)
-                except NotFoundError:
-                    missing += 1
-                    typer.echo(f"{shown(ident)}: not found")
-                else:
-                    typer.echo(f"{shown(ident)}: {done}")
-        return missing
+    async def settle(manager: HttpManager, ident: str) -> list[str]:
+        await act(manager, ident)
+        return [done]
 
-    if asyncio.run(settle()):
-        raise typer.Exit(NOT_FOUND_CODE)
+    for_each_id(HttpManager, http_url, ids, settle)

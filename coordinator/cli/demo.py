@@ -13,12 +13,10 @@ from coordinator.cli.common import examples
 from coordinator.demo.crawl import default_root, run_demo, show_ledger
 from coordinator.demo.crew import DemoFailedError
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=examples("coordinator demo", "coordinator demo ~/Documents"))(demo)
+app = typer.Typer()
 
 
+@app.command(epilog=examples("coordinator demo", "coordinator demo ~/Documents"))
 def demo(
     path: Annotated[
         Path | None,

@@ -42,12 +42,10 @@ PATHS: Final = (
     "/api/policies/{vhost}",
 )
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(epilog=examples("coordinator doctor", "coordinator doctor --json"))(doctor)
+app = typer.Typer()
 
 
+@app.command(epilog=examples("coordinator doctor", "coordinator doctor --json"))
 def doctor(
     *,
     amqp_url: AmqpUrl = None,

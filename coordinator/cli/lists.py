@@ -64,34 +64,16 @@ class Listing:
     cell: Callable[[Row, str], object]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command(
-        epilog=examples(
-            "coordinator seeds --sort -available --limit 10",
-            "coordinator seeds --state released --match 'img-*'",
-            "coordinator seeds --json",
-        )
-    )(seeds)
-    app.command(
-        epilog=examples(
-            "coordinator workers --state live --tag web",
-            "coordinator workers --seed photos",
-            "coordinator workers --json",
-        )
-    )(workers)
-    app.command(
-        epilog=examples(
-            "coordinator batches --worker crawler-7",
-            "coordinator batches --seed photos --sort -for",
-            "coordinator batches --match 0f2c81",
-        )
-    )(batches)
-    app.command(
-        epilog=examples("coordinator queues", "coordinator queues --sort -ready", "coordinator queues --tag web")
-    )(queues)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "coordinator seeds --sort -available --limit 10",
+        "coordinator seeds --state released --match 'img-*'",
+        "coordinator seeds --json",
+    )
+)
 def seeds(
     *,
     state: State = None,
@@ -109,6 +91,13 @@ def seeds(
     show(SEEDS, found, Part(sort, limit, offset), as_json=as_json)
 
 
+@app.command(
+    epilog=examples(
+        "coordinator workers --state live --tag web",
+        "coordinator workers --seed photos",
+        "coordinator workers --json",
+    )
+)
 def workers(
     *,
     state: State = None,
@@ -132,6 +121,13 @@ def workers(
     show(WORKERS, found, Part(sort, limit, offset), as_json=as_json)
 
 
+@app.command(
+    epilog=examples(
+        "coordinator batches --worker crawler-7",
+        "coordinator batches --seed photos --sort -for",
+        "coordinator batches --match 0f2c81",
+    )
+)
 def batches(
     *,
     worker: OfWorker = None,
@@ -152,6 +148,7 @@ def batches(
     show(BATCHES, found, Part(sort, limit, offset), as_json=as_json)
 
 
+@app.command(epilog=examples("coordinator queues", "coordinator queues --sort -ready", "coordinator queues --tag web"))
 def queues(
     *,
     match: Match = None,

@@ -43,12 +43,10 @@ _purge = typer.Typer(
     no_args_is_help=True, help="Discard the items of a seed that no worker holds, and forget the seed."
 )
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.add_typer(_release, name="release")
-    app.add_typer(_resume, name="resume")
-    app.add_typer(_purge, name="purge")
+app = typer.Typer()
+app.add_typer(_release, name="release")
+app.add_typer(_resume, name="resume")
+app.add_typer(_purge, name="purge")
 
 
 @_release.command(

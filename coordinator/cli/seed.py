@@ -71,10 +71,9 @@ class Change:
         )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.add_typer(_seed, name="seed")
-    app.add_typer(_drain, name="drain")
+app = typer.Typer()
+app.add_typer(_seed, name="seed")
+app.add_typer(_drain, name="drain")
 
 
 @_seed.command(

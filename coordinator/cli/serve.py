@@ -64,17 +64,15 @@ Insecure = Annotated[
     ),
 ]
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(
-        epilog=examples(
-            "coordinator serve",
-            "COORDINATOR_AMQP_URL=amqp://user:password@broker:5672/ coordinator serve --http-port 8080",
-        )
-    )(serve)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "coordinator serve",
+        "COORDINATOR_AMQP_URL=amqp://user:password@broker:5672/ coordinator serve --http-port 8080",
+    )
+)
 def serve(
     *,
     amqp_url: AmqpUrl = None,

@@ -30,16 +30,14 @@ BUSY_SHARE: Final = 5
 """The pause between two reads is at least this many times as long as a read, which is slow with many seeds."""
 QUIT: Final = frozenset(b"qQ\x03")
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(
-        epilog=examples(
-            "coordinator status", "coordinator status --once", "coordinator status --match 'img-*' --sort -available"
-        )
-    )(status)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "coordinator status", "coordinator status --once", "coordinator status --match 'img-*' --sort -available"
+    )
+)
 def status(
     *,
     once: Annotated[bool, typer.Option("--once", help="Print it once and exit.")] = False,

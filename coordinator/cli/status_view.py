@@ -6,6 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -15,9 +16,12 @@ from rich.text import Text
 from coordinator.cli.cells import Row, age, duration, throttles
 from coordinator.cli.common import cell_text
 from coordinator.cli.list_options import Part
-from coordinator.cli.lists import SEED, seed_cell, worker_cell
+from coordinator.cli.lists import SEED, plain_cell, seed_cell, worker_cell
 
 PLACES: Final = ("available", "queued", "sent", "taken")
+SEED_COLUMNS: Final = ("id", "state", "priority", "throttle", "tags", *PLACES, "rate", "why")
+WORKER_COLUMNS: Final = ("id", "state", "transport", "tags", "batches", "items", "longest", "seen", "holds")
+QUEUE_COLUMNS: Final = ("name", "ready", "unacked", "consumers", "eligible", "warning")
 LONG_HELD: Final = 600.0
 """Seconds after which a held batch causes a warning."""
 MOST_WARNINGS: Final = 6
@@ -104,10 +108,11 @@ def render(snapshot: Snapshot, sort: str | None, *, height: int | None, problem:
     workers = sorted(snapshot.workers, key=lambda row: (worker_cell(row, "state") != "live", row["id"]))
     queues = sorted(snapshot.queues, key=lambda row: -row.get("ready", 0))
     rooms = _rooms(None if height is None else height - len(parts) - 1, [len(seeds), len(workers), len(queues)])
-    parts.append(_seeds(seeds, rooms[0]))
-    parts.append(_workers(snapshot, workers, rooms[1]))
+    now = dt.datetime.fromtimestamp(snapshot.at, dt.UTC)
+    parts.append(_table("seeds", SEED_COLUMNS, seeds, rooms[0], _seed_cell))
+    parts.append(_table("workers", WORKER_COLUMNS, workers, rooms[1], partial(_worker_cell, now)))
     if queues:
-        parts.append(_queues(queues, rooms[2]))
+        parts.append(_table("work queues", QUEUE_COLUMNS, queues, rooms[2], plain_cell))
     return Group(*parts)
 
 
@@ -139,29 +144,13 @@ def _summary(snapshot: Snapshot) -> Text:
     return Text(" · ".join(words), no_wrap=True, overflow="ellipsis")
 
 
-def _seeds(rows: Sequence[Row], room: int | None) -> RenderableType:
-    names = ("id", "state", "priority", "throttle", "tags", *PLACES, "rate", "why")
-    return _table("seeds", names, rows, room, _seed_cell)
-
-
-def _workers(snapshot: Snapshot, rows: Sequence[Row], room: int | None) -> RenderableType:
-    now = dt.datetime.fromtimestamp(snapshot.at, dt.UTC)
-
-    def cell(row: Row, name: str) -> object:
-        if name == "holds":
-            return ", ".join(f"{one['batch'][:8]} of {one['seed']}" for one in row["held"][:3])
-        value = worker_cell(row, name, now)
-        if name in {"seen", "longest"}:
-            return duration(value) + " ago" * (name == "seen")
-        return value
-
-    names = ("id", "state", "transport", "tags", "batches", "items", "longest", "seen", "holds")
-    return _table("workers", names, rows, room, cell)
-
-
-def _queues(rows: Sequence[Row], room: int | None) -> RenderableType:
-    names = ("name", "ready", "unacked", "consumers", "eligible", "warning")
-    return _table("work queues", names, rows, room, lambda row, name: row.get(name))
+def _worker_cell(now: dt.datetime, row: Row, name: str) -> object:
+    if name == "holds":
+        return ", ".join(f"{one['batch'][:8]} of {one['seed']}" for one in row["held"][:3])
+    value = worker_cell(row, name, now)
+    if name in {"seen", "longest"}:
+        return duration(value) + " ago" * (name == "seen")
+    return value
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Row], room: int | None, cell: Any) -> RenderableType:  # noqa: ANN401 - a cell's text or number

@@ -21,17 +21,15 @@ from coordinator.errors import CoordinatorError, RejectedItemError
 
 CHUNK: Final = 1 << 16
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(
-        epilog=examples(
-            "coordinator submit photos items.jsonl",
-            """echo '{"id": "a.jpg", "action": "process"}' | coordinator submit photos""",
-        )
-    )(submit)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "coordinator submit photos items.jsonl",
+        """echo '{"id": "a.jpg", "action": "process"}' | coordinator submit photos""",
+    )
+)
 def submit(
     seed: Annotated[
         str, typer.Argument(metavar="SEED", autocompletion=seed_ids, help="The seed's id. It need not exist yet.")

@@ -12,18 +12,16 @@ from coordinator.api_models import Event
 from coordinator.cli.common import HttpUrl, examples, known_http, shown
 from coordinator.client.reader import Reader
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(
-        epilog=examples(
-            "coordinator tail --seed photos",
-            "coordinator tail --worker crawler-7 --kind batch.returned,batch.dead",
-            "coordinator tail --lines 1000 --no-follow --json",
-        )
-    )(tail)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "coordinator tail --seed photos",
+        "coordinator tail --worker crawler-7 --kind batch.returned,batch.dead",
+        "coordinator tail --lines 1000 --no-follow --json",
+    )
+)
 def tail(
     *,
     seed: Annotated[str | None, typer.Option(show_default=False, help="Only events of this seed.")] = None,

@@ -33,10 +33,8 @@ _token = typer.Typer(
     " COORDINATOR_TOKENS_FILE holds their hashes; a running coordinator notices each change of it.",
 )
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.add_typer(_token, name="token")
+app = typer.Typer()
+app.add_typer(_token, name="token")
 
 
 @_token.command(

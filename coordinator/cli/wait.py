@@ -21,12 +21,10 @@ EVERY: Final = 0.5
 GRACE: Final = 2.0
 """Seconds to wait for an unknown seed: its first items may have been submitted just now."""
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(epilog=examples("coordinator wait photos", "coordinator wait photos videos --timeout 600"))(wait)
+app = typer.Typer()
 
 
+@app.command(epilog=examples("coordinator wait photos", "coordinator wait photos videos --timeout 600"))
 def wait(
     seeds: Annotated[list[str], typer.Argument(metavar="SEED…", show_default=False, help="One or more ids.")],
     *,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from coordinator.api_results import Invalid, Results, Said
 from coordinator.errors import (
     BrokerUnavailableError,
+    CoordinatorError,
     HttpError,
     InvalidInputError,
     NoAnswerError,
@@ -141,12 +142,8 @@ class HttpClient:
                     raise _refusal(answer)
                 async for line in answer.aiter_lines():
                     yield line
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InvalidInputError([("url", f"{self.url!r} is not valid: {error}")]) from error
-        except httpx.HTTPError as error:
-            raise BrokerUnavailableError(
-                f"no coordinator answers at {self.url}: {str(error) or type(error).__name__}"
-            ) from error
+        except (httpx.InvalidURL, httpx.HTTPError) as error:
+            raise self._error(error, BrokerUnavailableError) from error
 
     async def _send(
         self, method: str, path: str, content: object, params: Mapping[str, str] | None, wait: float
@@ -155,11 +152,15 @@ class HttpClient:
         url = f"{self.url}{path}"
         try:
             return await self._http.request(method, url, content=_body(content), params=params, timeout=timeout)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InvalidInputError([("url", f"{self.url!r} is not valid: {error}")]) from error
-        except httpx.HTTPError as error:
-            kind = BrokerUnavailableError if isinstance(error, NOT_SENT) else NoAnswerError
-            raise kind(f"no coordinator answers at {self.url}: {str(error) or type(error).__name__}") from error
+        except (httpx.InvalidURL, httpx.HTTPError) as error:
+            raise self._error(error, NoAnswerError) from error
+
+    def _error(self, error: Exception, unsure: type[BrokerUnavailableError | NoAnswerError]) -> CoordinatorError:
+        """Our error for one of httpx; `unsure` if the request may have been carried out."""
+        if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
+            return InvalidInputError([("url", f"{self.url!r} is not valid: {error}")])
+        kind = BrokerUnavailableError if isinstance(error, NOT_SENT) else unsure
+        return kind(f"no coordinator answers at {self.url}: {str(error) or type(error).__name__}")
 
     def _read(self, answer: httpx.Response, model: type[A]) -> A:
         try:
@@ -187,7 +188,7 @@ def _body(content: object) -> bytes | AsyncIterable[bytes] | None:
             raise TypeError(f"{type(content).__name__} cannot be a body")
 
 
-def _refusal(answer: httpx.Response) -> Exception:
+def _refusal(answer: httpx.Response) -> CoordinatorError:
     """The error for an answer that is neither a success nor a 404."""
     if answer.status_code == INVALID:
         try:
