@@ -81,6 +81,12 @@ async def test_lists_are_filtered_sorted_and_cut(shell: Shell) -> None:
         assert (code, "img-1: 1 batch (50 items) held over HTTP" in output) == (4, True)
         code, output, _ = await shell.run("release", "worker", "--dry-run", "w1")
         assert (code, "w1: 2 batches (200 items) of 1 seed go to other workers" in output) == (0, True)
+        code, output, _ = await shell.run("drain", "worker", "--dry-run", "w1", "nobody")
+        assert (code, "w1: 2 batches (200 items) are finished" in output, "nobody: not found" in output) == (
+            4,
+            True,
+            True,
+        )
         assert {one["state"] for one in await rows(shell, "seeds")} == {"running"}
         assert len(await rows(shell, "batches")) == 3
         code, output, _ = await shell.run("status", "--once")
