@@ -66,11 +66,12 @@ class Result:
 NOTHING = Result()
 """What a handler made that returned None."""
 
-# `async def` or a plain function; what it returns is a Result, or the data of one.
 Handler = Callable[[Item, Context], object]
+"""An `async def` or a plain function that returns a Result, or the data of one."""
+Call = Callable[[Item, Context], Awaitable[object]]
 
 
-class RejectBatch(CoordinatorError):  # noqa: N818 - handlers `raise RejectBatch(...)`; it is a wish, not a fault
+class RejectBatch(CoordinatorError):  # noqa: N818 - handlers `raise RejectBatch(...)`; it is a request, not an error
     """Raised by a handler to give the whole batch back as failed: it is tried again, here or elsewhere."""
 
 
@@ -107,7 +108,7 @@ def load_handler(name: str) -> Handler:
     return handler
 
 
-def caller(handler: Handler) -> Callable[[Item, Context], Awaitable[object]]:
+def caller(handler: Handler) -> Call:
     """A coroutine function that calls the handler: a plain function runs in a thread.
 
     Cancelling does not stop a thread: a plain function runs to its end, and its result is dropped.
@@ -144,7 +145,7 @@ def entry_of(item: Item, result: Result) -> dict[str, object]:
     return entry
 
 
-def _is_coroutine_function(handler: Handler) -> TypeGuard[Callable[[Item, Context], Awaitable[object]]]:
+def _is_coroutine_function(handler: Handler) -> TypeGuard[Call]:
     return inspect.iscoroutinefunction(handler)
 
 

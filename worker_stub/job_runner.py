@@ -20,7 +20,7 @@ from coordinator.errors import (
     QueueSilentError,
 )
 from coordinator.models import Item
-from worker_stub.handlers import NOTHING, Context, Handler, RejectBatch, caller, entry_of, failure_of, result_of
+from worker_stub.handlers import NOTHING, Call, Context, RejectBatch, entry_of, failure_of, result_of
 from worker_stub.job import Job, Results, Transport
 from worker_stub.spool import Spool
 
@@ -38,36 +38,27 @@ class _Outcome:
     discovered: list[Item] = field(default_factory=list)
 
 
+@dataclass(eq=False, slots=True)
 class JobRunner:
-    """Runs batches, several at the same time; `finished` counts items by seed."""
+    """Runs batches, several at the same time.
 
-    def __init__(
-        self,
-        worker: str,
-        transport: Transport,
-        handler: Handler,
-        spool: Spool | None,
-        is_recalled: Callable[[Job], bool],
-        *,
-        publishes_results: bool,
-    ) -> None:
-        """Make a runner.
+    Attributes:
+        worker: the worker's id.
+        transport: how it speaks to the coordinator.
+        call: calls the handler with an item.
+        spool: where batches lie that were acked on arrival; they leave it when they are settled.
+        is_recalled: whether a batch that has not begun must go back.
+        publishes_results: whether it publishes the results of each batch.
+        finished: the number of finished items, by seed.
+    """
 
-        Args:
-            worker: the worker's id.
-            transport: how it speaks to the coordinator.
-            handler: what it does with an item.
-            spool: where batches lie that were acked on arrival; they leave it when they are settled.
-            is_recalled: whether a batch that has not begun must go back.
-            publishes_results: whether it publishes the results of each batch.
-        """
-        self.finished: Counter[str] = Counter()
-        self._worker = worker
-        self._transport = transport
-        self._call = caller(handler)
-        self._spool = spool
-        self._is_recalled = is_recalled
-        self._publishes_results = publishes_results
+    worker: str
+    transport: Transport
+    call: Call
+    spool: Spool | None
+    is_recalled: Callable[[Job], bool]
+    publishes_results: bool
+    finished: Counter[str] = field(default_factory=Counter)
 
     async def run(self, job: Job) -> None:
         """Run a batch until it is settled or lost."""
@@ -82,10 +73,10 @@ class JobRunner:
             await self._fail(job)
 
     async def _try(self, job: Job) -> None:
-        if self._spool is not None and job.is_resumed and not await self._begin_again(self._spool, job):
+        if self.spool is not None and job.is_resumed and not await self._begin_again(self.spool, job):
             return
         outcome = _Outcome()
-        if not job.void and not self._is_recalled(job):
+        if not job.void and not self.is_recalled(job):
             job.begun = True
             try:
                 await self._run_items(job, job.read(), outcome)
@@ -96,7 +87,7 @@ class JobRunner:
             except RejectBatch as error:
                 log.info("batch.rejected", batch=job.batch.id, seed=job.batch.seed, reason=str(error))
                 if not job.void:
-                    await self._settle(job, self._transport.reject)
+                    await self._settle(job, self.transport.reject)
                 return
         if not job.void:
             await self._conclude(job, outcome)
@@ -109,7 +100,7 @@ class JobRunner:
         if await asyncio.to_thread(spool.count_resumption, job.batch.id) <= MOST_RESUMPTIONS:
             return True
         log.warning("batch.rejected", batch=job.batch.id, seed=job.batch.seed, reason="it outlived too many workers")
-        await self._settle(job, self._transport.reject)
+        await self._settle(job, self.transport.reject)
         return False
 
     async def _run_items(self, job: Job, items: list[Item], outcome: _Outcome) -> None:
@@ -121,8 +112,8 @@ class JobRunner:
             RejectBatch: the handler gives the whole batch back.
         """
         batch = job.batch
-        context = Context(self._worker, batch.seed, batch.id, batch.attempt, job.redelivered)
-        call, entries = self._call, outcome.entries
+        context = Context(self.worker, batch.seed, batch.id, batch.attempt, job.redelivered)
+        call, entries = self.call, outcome.entries
         for item in items:
             if job.void or job.recall is not None:
                 return
@@ -135,7 +126,7 @@ class JobRunner:
                 result = failure_of(error, item, context)
             if result is not NOTHING:
                 outcome.discovered.extend(result.discovered)
-            if self._publishes_results:
+            if self.publishes_results:
                 entries.append(entry_of(item, result))
             job.done += 1
 
@@ -145,22 +136,22 @@ class JobRunner:
         if outcome.discovered:
             await self._deliver(job, partial(self._submit, job, outcome.discovered))
         if outcome.entries:
-            results = Results(batch.id, batch.seed, self._worker, batch.attempt, outcome.entries)
-            await self._deliver(job, lambda _: self._transport.results(results))
+            results = Results(batch.id, batch.seed, self.worker, batch.attempt, outcome.entries)
+            await self._deliver(job, lambda _: self.transport.results(results))
         if job.left:
             rest, reason = job.rest(), job.recall or "stale"
-            await self._settle(job, lambda _: self._transport.give_back(job, rest, reason))
+            await self._settle(job, lambda _: self.transport.give_back(job, rest, reason))
             log.info("batch.given_back", batch=batch.id, seed=batch.seed, items=rest.count, reason=reason)
         elif job.taken:
             await self._settle(job, _nothing)
         else:
-            await self._settle(job, self._transport.ack)
+            await self._settle(job, self.transport.ack)
         self.finished[batch.seed] += job.done
 
     async def _submit(self, job: Job, discovered: list[Item], failures: int) -> None:
         """Submit the discovered items, marked if they may have been submitted before."""
         again = bool(failures) or job.redelivered or job.batch.attempt > 1
-        await self._transport.submit(job.batch.seed, discovered, job.batch.id, again=again)
+        await self.transport.submit(job.batch.seed, discovered, job.batch.id, again=again)
 
     async def _deliver(self, job: Job, send: Callable[[int], Awaitable[None]]) -> None:
         """Send something about a job; retry for a taken job only, because another job goes to another worker.
@@ -182,20 +173,20 @@ class JobRunner:
                     log.warning("batch.not_published", batch=job.batch.id, seed=job.batch.seed, problem=str(error))
                 await asyncio.sleep(pause(failures))
                 failures += 1
-                await self._transport.wait_connected()
+                await self.transport.wait_connected()
             else:
                 return
 
     async def _settle(self, job: Job, settle: Callable[[Job], Awaitable[None]]) -> None:
         await self._deliver(job, lambda _: settle(job))
-        if job.taken and self._spool is not None:
-            await asyncio.to_thread(self._spool.remove, job.batch.id)
+        if job.taken and self.spool is not None:
+            await asyncio.to_thread(self.spool.remove, job.batch.id)
 
     async def _fail(self, job: Job) -> None:
         """Reject a batch that could not be published, or it would stay unacked until the connection ends."""
         if not job.void and not job.taken:
             with contextlib.suppress(CoordinatorError):
-                await self._transport.reject(job)
+                await self.transport.reject(job)
 
 
 async def _nothing(_: Job) -> None:

@@ -17,7 +17,7 @@ from coordinator.errors import (
     InvalidInputError,
 )
 from coordinator.models import Presence
-from worker_stub.handlers import Handler
+from worker_stub.handlers import Handler, caller
 from worker_stub.job import Job, Transport
 from worker_stub.job_runner import JobRunner
 from worker_stub.spool import Spool
@@ -70,9 +70,7 @@ class Worker:
         self._identity = identity
         self._transport = transport
         self._spool = spool
-        self._runner = JobRunner(
-            identity.id, transport, handler, spool, self._is_recalled, publishes_results=publishes_results
-        )
+        self._runner = JobRunner(identity.id, transport, caller(handler), spool, self._is_recalled, publishes_results)
         self._stop_timeout = stop_timeout
         self._jobs: dict[Job, None] = {}
         self._arrivals: asyncio.Queue[Job] = asyncio.Queue()
