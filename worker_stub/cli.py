@@ -96,11 +96,9 @@ def work(  # noqa: PLR0913 - the options
     """
     logs.configure(log_level)
     try:
-        tag_set = tuple(sorted(check_tags([tags])))
-        identity = Identity(check_worker_id(ident or socket.gethostname()), tag_set, transport, concurrency)
+        identity = _identity(ident or socket.gethostname(), tags, transport, concurrency)
         settings, url = _find(transport, amqp_url, http_url)
-        # The folder's name has a prefix, because `.` and `..` are worker ids too.
-        place = Spool(spool or settings.home / "spool" / f"worker-{identity.id}") if ack == "taken" else None
+        place = Spool(spool or _spool_folder(settings, identity.id)) if ack == "taken" else None
         run_one = load_handler(handler)
 
         def make(port: Transport) -> Worker:
@@ -110,6 +108,14 @@ def work(  # noqa: PLR0913 - the options
     except (CoordinatorError, OSError, ExceptionGroup) as error:
         typer.echo(f"worker-stub: {_cause(error)}", err=True)
         raise typer.Exit(FAILED) from None
+
+
+def _identity(ident: str, tags: str, transport: Literal["amqp", "http"], concurrency: int) -> Identity:
+    return Identity(check_worker_id(ident), tuple(sorted(check_tags([tags]))), transport, concurrency)
+
+
+def _spool_folder(settings: Settings, ident: str) -> Path:
+    return settings.home / "spool" / f"worker-{ident}"  # with a prefix, because `.` and `..` are ids too
 
 
 def _find(transport: str, amqp_url: str | None, http_url: str | None) -> tuple[Settings, str | None]:
