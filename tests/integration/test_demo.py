@@ -37,7 +37,7 @@ async def test_demo(tmp_path: Path) -> None:
     assert re.search(r"released the seed: [1-9]\d* items taken out of [1-9]\d* unsent batches", output), output
     assert "a small seed of 10 items" in output
     assert "were done by worker-3 alone" in output
-    assert "200 random files hashed anew, 0 differ" in output
+    assert "200 random files hashed again, 0 differ" in output
     assert left_in(tmp_path) == ["tree"]
 
 
