@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, Literal, TypeVar
 
-from coordinator.answers import (
-from prometheus_client.parser import text_string_to_metric_families
-
 from coordinator.api_models import (
     Answer,
     BrokerAnswer,

@@ -62,7 +62,9 @@ def _sorted(sorts: Sequence[str]) -> Parameter:
     )
 
 
-PART = Parameter("a part of the id, or a pattern with `*`, `?` and `[…]`; upper and lower case are alike", {"type": "string"})
+PART = Parameter(
+    "a part of the id, or a pattern with `*`, `?` and `[…]`; upper and lower case are alike", {"type": "string"}
+)
 
 
 def seed_query(settings: Settings) -> dict[str, Parameter]:

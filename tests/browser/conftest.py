@@ -6,7 +6,7 @@ All of it lives in one event loop, for a browser belongs to the loop that starte
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,10 @@ from coordinator.domain.registry_events import SeedSet
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.models import SeedSpec
 from coordinator.tokens import Role, Token, add_token, digest, new_secret
-from tests.helpers.browser import Site, find_chromium
+from tests.helpers.browser import Grant, Site, find_chromium
 from tests.helpers.support import DEADLINE, PREFIX, client_of, in_ci, own_vhost, running_coordinator, serving
 
 WIDTH, HEIGHT = 1440, 900
-Grant = Callable[..., str]
 expect.set_options(timeout=DEADLINE * 1000)
 
 
@@ -99,9 +98,3 @@ async def guarded(broker: BrokerUrls, tmp_path: Path, grant: Grant) -> AsyncIter
     ):
         await node.session.registry.append(SeedSet, seed="news", spec=SeedSpec())
         yield url
-
-
-async def show_token(page: Page, secret: str) -> None:
-    """Fill the form in."""
-    await page.get_by_label("Token", exact=True).fill(secret)
-    await page.get_by_role("button", name="Continue").click()

@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 
 from coordinator.http.routes import ENDPOINTS, OTHERS, PREFIXES
 from coordinator.tokens import Role
-from tests.browser.conftest import Grant, show_token
+from tests.helpers.browser import Grant, Site, show_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from coordinator.tokens import new_secret, revoke_tokens
-from tests.browser.conftest import Grant, show_token
+from tests.helpers.browser import Grant, show_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
