@@ -18,6 +18,7 @@ from tests.chaos.load import Managers
 from tests.chaos.points import POINTS
 from tests.chaos.queues import delete_queue
 from tests.chaos.world import Party, World
+from tests.helpers.brokers import clear_alarm, kill_node, raise_alarm, suspended_node
 
 Act = Callable[[World, random.Random], Awaitable[None]]
 
@@ -28,6 +29,8 @@ While the broker is away, nothing else can be seen."""
 POINT_PATIENCE = 12.0
 """Seconds that a coordinator has to come by the point at which it shall die."""
 RECOVERY = 1.0
+START = 120.0
+"""Seconds that a node may take to start, and to be part of the cluster again."""
 BLOCKED = 22.0
 """Seconds for which a blocked handler holds up its process; see `handler.Work`."""
 
@@ -74,18 +77,21 @@ async def keep_striking(world: World, faults: list[Fault], rng: random.Random) -
 
 
 def _on_process(
-    name: str, pick: Callable[[World], list[Party]], seconds: tuple[float, float], act: Callable[[Party], None]
+    name: str,
+    pick: Callable[[World], list[Party]],
+    seconds: tuple[float, float],
+    act: Callable[[Party], Awaitable[None]],
 ) -> Act:
     """Do something to a process, and undo it after so many seconds."""
 
     async def strike(world: World, rng: random.Random) -> None:
         async with world.one_of(pick(world), rng) as party, world.struck(name, party.name):
-            act(party)
             try:
+                await act(party)
                 await asyncio.sleep(rng.uniform(*seconds))
             finally:
-                party.child.signal(signal.SIGCONT)
-                party.link.heal()
+                await party.child.resume()
+                await party.link.heal()
                 if pick is _coordinators:
                     await until_ready(world, party)
 
@@ -107,34 +113,33 @@ async def until_ready(world: World, party: Party) -> None:
     await world.wait_ready(party)
 
 
-def _kill(party: Party) -> None:
-    party.child.kill()
+async def _kill(party: Party) -> None:
+    await party.child.kill()
 
 
-def _stop(party: Party) -> None:
-    party.child.signal(signal.SIGSTOP)
+async def _stop(party: Party) -> None:
+    await party.child.suspend()
 
 
-def _block(party: Party) -> None:
+async def _block(party: Party) -> None:
     party.child.signal(signal.SIGUSR1)
 
 
-def _cut(party: Party) -> None:
-    party.link.cut()
+async def _cut(party: Party) -> None:
+    await party.link.cut()
 
 
-def _swallow(party: Party) -> None:
-    party.link.swallow()
+async def _swallow(party: Party) -> None:
+    await party.link.swallow()
 
 
-def _slow_down(party: Party) -> None:
+async def _slow_down(party: Party) -> None:
     party.link.slow_down(0.15)
 
 
 async def _all_coordinators(world: World, _: random.Random) -> None:
     async with world.struck("coordinator-all-kill", "all"):
-        for one in world.coordinators:
-            one.child.kill()
+        await asyncio.gather(*(one.child.kill() for one in world.coordinators))
         await asyncio.sleep(RECOVERY)
         for one in world.coordinators:
             await until_ready(world, one)
@@ -185,27 +190,37 @@ async def _clock_step(world: World, rng: random.Random) -> None:
             clock.write_text("0")
 
 
+async def restart(world: World, node: int) -> None:
+    """Start a node again, and wait until each node sees that all run.
+
+    Not until all queues have leaders: a queue that was made anew while the node was away may never have one again.
+    """
+    await world.broker.cluster.restart(node, timeout=START)
+    await world.broker.cluster.until_whole(START)
+
+
 async def _node_kill(world: World, rng: random.Random) -> None:
     """Kill a node of the cluster, and leave it away for a while."""
     node = rng.randrange(len(world.broker))
     async with world.struck("node-kill", f"node {node}"):
-        await world.broker.cluster.kill(node)
+        await kill_node(world.broker.cluster, node)
         await asyncio.sleep(rng.uniform(2, 10))
-        await world.broker.cluster.restart(node, timeout=120)
+        await restart(world, node)
 
 
 async def _broker_restart(world: World, rng: random.Random) -> None:
     node = rng.randrange(len(world.broker))
     async with world.struck("broker-restart", f"node {node}"):
-        await world.broker.cluster.restart(node, timeout=120)
+        await restart(world, node)
 
 
 async def _broker_kill_all(world: World, _: random.Random) -> None:
     """Kill all nodes at once, as a power failure does."""
     nodes = range(len(world.broker))
     async with world.struck("broker-kill", "all nodes"):
-        await asyncio.gather(*(world.broker.cluster.kill(node) for node in nodes))
-        await asyncio.gather(*(world.broker.cluster.restart(node, timeout=120) for node in nodes))
+        await asyncio.gather(*(kill_node(world.broker.cluster, node) for node in nodes))
+        await asyncio.gather(*(world.broker.cluster.restart(node, timeout=START) for node in nodes))
+        await world.broker.cluster.until_whole(START)
 
 
 async def _node_cut_off(world: World, rng: random.Random) -> None:
@@ -220,35 +235,25 @@ async def _node_cut_off(world: World, rng: random.Random) -> None:
 async def _node_stopped(world: World, rng: random.Random) -> None:
     """Stop a node's process for a while: its sockets stay open, and nothing answers."""
     node = rng.randrange(len(world.broker))
-    async with world.struck("node-stop", f"node {node}"):
-        world.broker.cluster.suspend(node)
-        try:
-            await asyncio.sleep(rng.uniform(2, 12))
-        finally:
-            world.broker.cluster.resume(node)
+    async with world.struck("node-stop", f"node {node}"), suspended_node(world.broker.cluster, node):
+        await asyncio.sleep(rng.uniform(2, 12))
 
 
 ALARMS = {"memory-alarm": "memory", "disk-alarm": "disk"}
 
 
-async def clear_alarm(world: World, node: int, resource: str) -> None:
-    """End an alarm that a fault has raised; harmless where there is none."""
-    await world.broker.cluster.evaluate(node, f"rabbit_alarm:clear_alarm({{resource_limit, {resource}, node()}})")
-
-
 def _alarm(name: str) -> Act:
     """Have the broker block its publishers, as it does when memory or disk run out."""
     resource = ALARMS[name]
-    alarm = f"rabbit_alarm:set_alarm({{{{resource_limit, {resource}, node()}}, []}})"
 
     async def strike(world: World, rng: random.Random) -> None:
         node = rng.randrange(len(world.broker))
         async with world.struck(name, f"node {node}"):
             try:
-                await world.broker.cluster.evaluate(node, alarm)
+                await raise_alarm(world.broker.cluster, node, resource)
                 await asyncio.sleep(rng.uniform(3, 6))
             finally:
-                await clear_alarm(world, node, resource)
+                await clear_alarm(world.broker.cluster, node, resource)
 
     return strike
 

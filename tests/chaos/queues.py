@@ -58,8 +58,15 @@ async def _answers(world: World, queue: str) -> bool:
 
 
 async def _delete(world: World, queue: str) -> None:
+    """Delete a queue. That no node knows it cannot be proved: coordinators and workers declare it again at once.
+
+    Raises:
+        AssertionError: the broker did not delete it, though it is there.
+    """
     async with httpx.AsyncClient(timeout=30) as http:
-        await http.delete(f"{world.management_url}/api/queues/{world.vhost}/{queue}")
+        answer = await http.delete(f"{world.management_url}/api/queues/{world.vhost}/{queue}")
+    if answer.status_code not in {204, 404}:
+        raise AssertionError(f"the queue {queue!r} is not deleted: {answer.status_code} {answer.text}")
 
 
 async def delete_queue(world: World, rng: random.Random) -> None:

@@ -27,6 +27,7 @@ from tests.chaos.load import Managers, Paths, Producers
 from tests.chaos.queues import delete_dead_queues
 from tests.chaos.samples import of_process
 from tests.chaos.world import Plan, World, own_world
+from tests.helpers.brokers import clear_alarm
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,7 @@ async def run(plan: Plan, faults: list[kinds.Fault], broker: Broker, vhost: str)
         await _load(world, managers, faults)
         world.recorder.write(Phase(name="heal"))
         log.info("chaos.heal")
-        world.heal()
+        await world.heal()
         await _mend_broker(world)
         await _settle(world, managers)
         await _look_at_dead(world)
@@ -94,7 +95,7 @@ async def _mend_broker(world: World) -> None:
         await cluster.until_whole()
     for node in range(len(world.broker)):
         for resource in kinds.ALARMS.values():
-            await kinds.clear_alarm(world, node, resource)
+            await clear_alarm(cluster, node, resource)
     if len(world.broker) > 1:
         await _restart_nodes(world)
         await delete_dead_queues(world)
@@ -106,11 +107,9 @@ async def _restart_nodes(world: World) -> None:
     Leaders may have missed that consumers are gone, and hold for these what nobody will ack, or may not carry dead
     letters (both seen on 3.10.8).
     """
-    cluster = world.broker.cluster
     for node in range(len(world.broker)):
         async with world.struck("broker-restart", f"node {node}"):
-            await cluster.restart(node)
-            await cluster.until_whole()
+            await kinds.restart(world, node)
 
 
 async def _for_a_while(tasks: list[asyncio.Task[None]], seconds: float) -> None:

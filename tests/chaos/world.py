@@ -215,10 +215,9 @@ class World:
         while time.monotonic() < until and not any(in_hand(self._hands, one.name) for one in self.workers):
             await asyncio.sleep(LOOK)
 
-    def heal(self) -> None:
-        """Make all networks good and let all processes run."""
-        for one in (*self.coordinators, *self.workers):
-            one.link.heal()
+    async def heal(self) -> None:
+        """Make all networks good."""
+        await asyncio.gather(*(one.link.heal() for one in (*self.coordinators, *self.workers)))
         if self.triggers.exists():
             for trigger in self.triggers.iterdir():
                 trigger.unlink()
@@ -324,7 +323,7 @@ async def own_world(plan: Plan, broker: Broker, vhost: str) -> AsyncIterator[Wor
         await management.make_vhost(broker.login[0])
         yield world
     finally:
-        world.heal()
+        await world.heal()
         await world.stop()
         await management.close()
 

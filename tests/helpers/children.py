@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.history import Crashed, Recorder
+from tests.helpers.processes import kill, resume, suspend
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 25.0
@@ -78,9 +79,20 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def kill(self) -> None:
-        """Kill it; it is started again."""
-        self.signal(signal.SIGKILL)
+    async def kill(self) -> None:
+        """Kill it, and wait until it is gone, if it runs; it is started again."""
+        if self.pid is not None:
+            await kill(self.pid)
+
+    async def suspend(self) -> None:
+        """Suspend it, and wait until that has taken effect, if it runs; another fault may kill it meanwhile."""
+        if self.pid is not None:
+            await suspend(self.pid, may_end=True)
+
+    async def resume(self) -> None:
+        """Let it go on, and wait until it does, if it runs."""
+        if self.pid is not None:
+            await resume(self.pid, may_end=True)
 
     async def restart(self) -> None:
         """Stop it in order, and wait until it has been started again."""
@@ -101,8 +113,7 @@ class Child:
                 await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
             except TimeoutError:
                 self.recorder.write(Crashed(process=self.name, code=0, detail="did not stop in time"))
-                self.kill()
-                await self._process.wait()
+                await kill(self._process)
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):

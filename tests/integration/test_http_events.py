@@ -10,9 +10,9 @@ import orjson
 
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
+from tests.helpers.replicas import pair, seed_owned_by, shim_of
 from tests.helpers.steps import ack, fetch, put_seed, submit, until
 from tests.helpers.support import DEADLINE
-from tests.integration.test_replicas import pair, seed_owned_by, shim_of
 
 
 async def events_of(api: httpx.AsyncClient, **query: str) -> list[dict[str, Any]]:

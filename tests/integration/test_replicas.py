@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from coordinator.node.releases.sweep import Sweeper
 from coordinator.node.seeds.stale_batches import Swept
 from coordinator.settings import Settings
 from coordinator.tokens import Token, add_token, digest
+from tests.helpers.replicas import knows, pair, seed_owned_by, shim_of
 from tests.helpers.steps import (
     Json,
     ack,
@@ -37,7 +38,6 @@ from tests.helpers.steps import (
     until,
 )
 from tests.helpers.support import (
-    PREFIX,
     Drain,
     StockWorker,
     eventually,
@@ -45,41 +45,14 @@ from tests.helpers.support import (
     own_vhost,
     publish_items,
     running_coordinator,
-    serving,
 )
 
 SEEDS = [f"seed-{number}" for number in range(12)]
 
 
-@contextlib.asynccontextmanager
-async def shim_of(node: Coordinator) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of this node's shim."""
-    async with serving(node) as url, httpx.AsyncClient(base_url=url + PREFIX, trust_env=False, timeout=30) as client:
-        yield client
-
-
-@contextlib.asynccontextmanager
-async def pair(settings: Settings) -> AsyncIterator[tuple[Coordinator, Coordinator]]:
-    """Two coordinators that know each other."""
-    async with running_coordinator(settings) as one, running_coordinator(settings) as two:
-        await eventually(lambda: knows(one, two) and knows(two, one), "they know each other")
-        yield one, two
-
-
-def knows(node: Coordinator, *others: Coordinator) -> bool:
-    """Whether a coordinator counts these others, and nobody else, among the members."""
-    return set(node.session.replicas.members) == {node.instance, *(other.instance for other in others)}
-
-
 def lines_of(*nodes: Coordinator) -> dict[str, set[str]]:
     """The seeds whose queues each coordinator consumes."""
     return {node.instance: set(node.session.dispatcher.lines) for node in nodes}
-
-
-def seed_owned_by(node: Coordinator, *others: Coordinator) -> str:
-    """A seed's id that belongs to this coordinator and not to the others."""
-    members = [node.instance, *(other.instance for other in others)]
-    return next(ident for ident in map(str, range(1000)) if owner(ident, members) == node.instance)
 
 
 async def test_seeds_are_shared_and_shared_anew(settings: Settings) -> None:
