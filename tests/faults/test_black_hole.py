@@ -23,7 +23,9 @@ from tests.helpers.support import PREFIX, eventually, items, running_coordinator
 pytestmark = pytest.mark.timeout(180)
 
 DEADLINE = 60.0
-"""Longer than any deadline of a call that is not told its own: the broker's heartbeats end a connection after 30 s."""
+"""Longer than any deadline of a call that is not told its own."""
+HEARTBEAT = 2
+"""Seconds between heartbeats in place of 10: a connection ends after three without one."""
 
 
 @pytest.fixture
@@ -35,13 +37,14 @@ async def link() -> AsyncIterator[Link]:
 
 
 async def through(link: Link, url: str) -> str:
-    """The same URL, by way of the link."""
+    """The same URL, by way of the link; with short heartbeats, if it is one of AMQP."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
     target = (parts.hostname, parts.port)
     port = await link.listen(lambda: [target])
-    return url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{port}")
+    linked = url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{port}")
+    return f"{linked}?heartbeat={HEARTBEAT}" if parts.scheme == "amqp" else linked
 
 
 async def ends(name: str, call: Callable[[], Awaitable[object]]) -> str | None:
@@ -68,7 +71,7 @@ async def test_a_broker_that_never_answers(settings: Settings, link: Link) -> No
     async with running_coordinator(own) as node, Producer([url]) as producer, Manager([url], timeout=5) as manager:
         session = node.session
         await session.catalog.ensure("s")
-        link.swallow()
+        await link.swallow()
         problems = await asyncio.gather(
             ends("a new connection", open_anew),
             ends("submit", lambda: producer.submit("s", [{"id": "x"}])),
@@ -78,8 +81,8 @@ async def test_a_broker_that_never_answers(settings: Settings, link: Link) -> No
             ends("a fetch", lambda: session.leases.fetch("w", frozenset(), 1, 0)),
             over_http(node),
         )
-        link.heal()
-        link.cut()
+        await link.cut()
+        await link.heal()
     assert [problem for problem in problems if problem is not None] == []
 
 
@@ -97,7 +100,7 @@ async def test_a_resume_at_a_coordinator_that_is_cut_off(settings: Settings, lin
         await submit_to(api, direct, "s")
         await eventually(lambda: "s" in other.session.registry.state.seeds, "both know the seed")
         session = other.instance
-        link.swallow()
+        await link.swallow()
         released = await api.put(f"{direct}{PREFIX}/release/seed/s")
         assert released.status_code == 200
         await submit_to(api, direct, "new")
@@ -105,8 +108,8 @@ async def test_a_resume_at_a_coordinator_that_is_cut_off(settings: Settings, lin
             api.put(f"{lost}{PREFIX}/resume/seed/s"), api.put(f"{lost}{PREFIX}/release/seed/new")
         )
         assert [answer.status_code for answer in answers] == [503, 503]
-        link.heal()
-        link.cut()
+        await link.cut()
+        await link.heal()
         await eventually(lambda: other.is_ready and other.instance != session, "it is back", DEADLINE)
         resumed = await api.put(f"{lost}{PREFIX}/resume/seed/s")
         assert resumed.status_code == 200
@@ -139,7 +142,7 @@ async def test_a_coordinator_that_never_answers(node: Coordinator, link: Link) -
     """Each client over HTTP gives up after the time it was told."""
     async with serving(node) as direct:
         url = await through(link, direct)
-        link.swallow()
+        await link.swallow()
         async with (
             HttpWorker(url, "w", timeout=2.0) as worker,
             HttpProducer(url, timeout=2.0) as producer,
@@ -152,7 +155,7 @@ async def test_a_coordinator_that_never_answers(node: Coordinator, link: Link) -
                 ends("a release", lambda: manager.release_seeds(["s"])),
                 ends("a list", reader.seeds),
             )
-        link.heal()
+        await link.heal()
     assert [problem for problem in problems if problem is not None] == []
     await eventually(lambda: node.is_ready, "the coordinator goes on")
 
@@ -167,10 +170,10 @@ async def test_items_under_way_when_their_coordinator_stops(settings: Settings, 
             httpx.AsyncClient(base_url=base + PREFIX, trust_env=False, timeout=DEADLINE) as api,
         ):
             await submit(api, "s", 1)
-            link.swallow()
+            await link.swallow()
             adding = asyncio.create_task(api.post("/seed/s/items", json=items(10)))
             await eventually(lambda: "page" in {task.get_name() for task in asyncio.all_tasks()}, "a page under way")
             requests.end()
             answer = await adding
-            link.heal()
+            await link.heal()
         assert (answer.status_code, answer.json()["accepted"], answer.json()["unconfirmed"]) == (503, 0, 10)

@@ -12,9 +12,17 @@ from coordinator import topology
 from coordinator.broker.batch_codec import is_marked, read_batch
 from coordinator.broker.types import Delivery
 from coordinator.models import Route, SeedSpec
-from tests.faults.test_resilience import OUTAGE, own_broker
+from tests.helpers.brokers import (
+    OUTAGE,
+    delete_queue,
+    kill_broker,
+    knows_its_queues,
+    own_broker,
+    until_on_disk,
+    vhost_of,
+)
 from tests.helpers.steps import command
-from tests.helpers.support import Drain, eventually, items, knows_its_queues, publish_items, running_coordinator
+from tests.helpers.support import Drain, eventually, items, publish_items, running_coordinator
 from tests.helpers.workers import Hand, working
 
 pytestmark = pytest.mark.timeout(240)
@@ -25,12 +33,18 @@ async def test_a_queue_that_lost_itself_holds_up_its_own_seed_alone(
 ) -> None:
     """A lone node that is killed right after a queue was declared forgets its members; the other seeds go on."""
     monkeypatch.setattr("coordinator.broker.channel.RPC_TIMEOUT", 3.0)
-    async with own_broker(tmp_path / "broker") as (broker, settings), running_coordinator(settings) as node:
+    async with (
+        own_broker(tmp_path / "broker") as broker,
+        vhost_of(broker) as settings,
+        running_coordinator(settings) as node,
+    ):
         await publish_items(settings, "whole", [items(10)])
-        await eventually(lambda: knows_its_queues(broker.folder, "seed.whole", "work"), "the place of queues, on disk")
+        await eventually(
+            lambda: knows_its_queues(broker.folder, settings, "seed.whole", "work"), "the place of queues, on disk"
+        )
         await node.session.catalog.ensure("doomed")
-        await broker.kill()
-        assert not knows_its_queues(broker.folder, "seed.doomed")
+        await kill_broker(broker)
+        assert not knows_its_queues(broker.folder, settings, "seed.doomed")
         await broker.restart()
         with capture_logs() as logged:
             await eventually(lambda: is_left_alone("doomed", logged), "the seed is known as broken", OUTAGE)
@@ -48,17 +62,21 @@ async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone
 ) -> None:
     """It has lost itself with a node that was killed too early; once it is deleted and made anew, all goes on."""
     monkeypatch.setattr("coordinator.broker.channel.CONFIRM_TIMEOUT", 5.0)
-    async with own_broker(tmp_path / "broker") as (broker, settings), running_coordinator(settings) as node:
+    async with (
+        own_broker(tmp_path / "broker") as broker,
+        vhost_of(broker) as settings,
+        running_coordinator(settings) as node,
+    ):
         await publish_items(settings, "whole", [items(10)])
         await node.session.catalog.ensure(
             "routed"
         )  # without items: what is on its way when the broker dies comes again
         known = ("seed.whole", "seed.routed", "work")
-        await eventually(lambda: knows_its_queues(broker.folder, *known), "the place of queues, on disk")
+        await until_on_disk(broker.folder, settings, *known)
         await node.session.catalog.set("routed", SeedSpec(policies=(Route(type="route", route_to="lost"),)))
         await node.session.publisher.declare(("lost",))
-        await broker.kill()
-        assert not knows_its_queues(broker.folder, "work.lost")
+        await kill_broker(broker)
+        assert not knows_its_queues(broker.folder, settings, "work.lost")
         await broker.restart()
         await eventually(lambda: node.is_ready, "the coordinator is ready", OUTAGE)
         reply = await command(settings, "release.seed", {"id": "whole"})
@@ -76,8 +94,8 @@ async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone
             assert not any(entry["event"] == "worker.disconnected" for entry in logged)
         drain = await Drain.begin(settings)
         got: list[Delivery] = []
+        await delete_queue(settings.amqp_urls(), "work.lost")
         channel = await drain.connection.channel()
-        await channel.delete_queue("work.lost")
         await channel.declare_queue(topology.work_queue(("lost",)))
         await channel.consume("work.lost", got.append, prefetch=20)
         await eventually(lambda: got, "the items that waited", OUTAGE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator
@@ -19,9 +18,10 @@ from coordinator.domain.membership import owner
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.topology import coordinator_connection_name
+from tests.helpers.processes import kill, resume, suspend
+from tests.helpers.replicas import knows, shim_of
 from tests.helpers.steps import command, submit
 from tests.helpers.support import DEADLINE, Drain, eventually, items, publish_items, running_coordinator
-from tests.integration.test_replicas import knows, shim_of
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -53,9 +53,7 @@ async def process(settings: Settings, folder: Path) -> AsyncIterator[Process]:
     try:
         yield running
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            running.kill()
-        await running.wait()
+        await kill(running)
 
 
 def seed_of_other(node: Coordinator) -> str:
@@ -94,11 +92,11 @@ async def test_one_that_hangs_is_cut_off(settings: Settings, tmp_path: Path) -> 
     """Its seeds go on at the others, and it comes back as a new one when it runs again."""
     async with beside(settings, tmp_path) as (node, other, seed, drain):
         [hung] = node.session.replicas.others
-        other.send_signal(signal.SIGSTOP)
+        await suspend(other.pid)
         await publish_items(settings, seed, [items(300, "second-")])
         await eventually(lambda: len(set(drain.items(seed))) == 400, "its seed goes on here")
         await eventually(lambda: knows(node), "it is no longer counted")
-        other.send_signal(signal.SIGCONT)
+        await resume(other.pid)
         await eventually(lambda: node.session.replicas.others, "it comes back", START)
         assert node.session.replicas.others != [hung]
         await eventually(lambda: len(node.session.replicas.members) == 2, "it has its share again")
@@ -111,7 +109,7 @@ async def test_one_that_is_killed_is_replaced(settings: Settings, tmp_path: Path
             pages = [items(100, f"{page}-") for page in range(300)]
             group.create_task(publish_items(settings, seed, pages))
             await eventually(lambda: drain.counts[seed] >= 1000, "it dispatches")
-            other.kill()
+            await kill(other)
         await eventually(lambda: len(set(drain.items(seed))) == 30_100, "every item")
         await eventually(lambda: knows(node), "it is no longer counted")
 
@@ -121,12 +119,12 @@ async def test_a_release_does_not_wait_for_one_that_hangs(settings: Settings, tm
     async with beside(settings, tmp_path) as (node, other, seed, drain), shim_of(node) as api:
         await submit(api, seed, 1000)
         await until_described(settings, node.session.replicas.others[0])
-        other.send_signal(signal.SIGSTOP)
+        await suspend(other.pid)
         reply = await command(settings, "release.seed", {"id": seed})
         handed_out = len(drain.seen)
         assert reply["results"][0]["status"] == 200
         assert "unanswered" not in reply["results"][0]
-        other.send_signal(signal.SIGCONT)
+        await resume(other.pid)
         await eventually(lambda: len(node.session.replicas.members) == 2, "it is back", START)
         await eventually(lambda: node.session.registry.state.seeds[seed].state == "released", "it rests")
         assert [batch["epoch"] for batch in drain.seen[handed_out:]] == []

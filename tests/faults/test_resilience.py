@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from coordinator.broker.channel import Channel
@@ -21,26 +18,21 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.types import Delivery
 from coordinator.local_rabbitmq.broker import PrivateBroker
-from coordinator.local_rabbitmq.find_server import find_server
-from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
 from coordinator.settings import Settings
 from coordinator.topology import Header
+from tests.helpers.brokers import OUTAGE, kill_broker, until_on_disk, vhost_of
 from tests.helpers.support import (
     PREFIX,
     Drain,
     eventually,
-    in_ci,
     items,
-    knows_its_queues,
     publish_items,
     running_coordinator,
     serving,
 )
 
 pytestmark = pytest.mark.timeout(240)
-
-OUTAGE = 90.0
 
 
 @dataclass
@@ -71,26 +63,11 @@ class Watcher:
         return watcher
 
 
-@contextlib.asynccontextmanager
-async def own_broker(folder: Path) -> AsyncIterator[tuple[PrivateBroker, Settings]]:
-    """A broker for this test alone, for it will be killed."""
-    if find_server() is None:
-        if in_ci():
-            pytest.fail("CI must have rabbitmq-server installed")
-        pytest.skip("no rabbitmq-server: run `make setup`")
-    async with PrivateBroker(folder) as broker:
-        yield broker, settings_of(broker.urls)
-
-
-def settings_of(urls: BrokerUrls) -> Settings:
-    """A coordinator's settings for this broker."""
-    return Settings(amqp_url=SecretStr(urls.amqp), management_url=SecretStr(urls.management))
-
-
-async def test_broker_away(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_broker_away(killable: PrivateBroker) -> None:
     """While the broker is away the shim says so and does nothing; when it comes, all goes on by itself."""
-    async with own_broker(tmp_path / "broker") as (broker, settings):
-        await broker.kill()
+    async with vhost_of(killable) as settings:
+        await kill_broker(killable)
         node = Coordinator(settings)
         running = asyncio.create_task(node.run())
         async with serving(node) as url, httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
@@ -107,7 +84,7 @@ async def test_broker_away(tmp_path: Path) -> None:
                 answer = await client.request(method, path, content=b'[{"id": "a"}]' if "items" in path else b"{}")
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), (method, path)
                 assert settings.amqp_urls()[0] not in answer.text
-            await broker.restart()
+            await killable.restart()
             await eventually(lambda: node.is_ready, "the coordinator is ready", OUTAGE)
             assert (await client.get("/health/ready")).status_code == 200
             assert (await client.post(PREFIX + "/seed/s/items", json=items(5))).status_code == 202
@@ -119,17 +96,18 @@ async def test_broker_away(tmp_path: Path) -> None:
             await running
 
 
-async def test_broker_killed_under_load(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_broker_killed_under_load(killable: PrivateBroker) -> None:
     """A broker that is killed amid deliveries loses none of what it confirmed, and every repeat is marked."""
     marks: dict[str, list[bool]] = {}
-    async with own_broker(tmp_path / "broker") as (broker, settings), running_coordinator(settings) as node:
+    async with vhost_of(killable) as settings, running_coordinator(settings) as node:
         await publish_items(settings, "s", [items(100, f"{page}-") for page in range(200)])
         first = await Watcher.begin(settings, marks)
         await eventually(lambda: len(marks) >= 3000, "the crawl is under way")
-        await eventually(lambda: knows_its_queues(broker.folder, "seed.s", "work"), "the place of queues, on disk")
-        await broker.kill()
+        await until_on_disk(killable.folder, settings, "seed.s", "work")
+        await kill_broker(killable)
         await first.connection.closed.wait()
-        await broker.restart()
+        await killable.restart()
         await eventually(lambda: node.is_ready, "the coordinator is back", OUTAGE)
         second = await Watcher.begin(settings, marks)
         await eventually(lambda: len(marks) >= 20_000, "every item", OUTAGE)

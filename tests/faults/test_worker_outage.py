@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from coordinator.local_rabbitmq.broker import PrivateBroker
-from coordinator.local_rabbitmq.find_server import find_server
-from coordinator.local_rabbitmq.node import BrokerUrls
+from tests.helpers.brokers import OUTAGE, kill_broker, until_on_disk, vhost_of
 from tests.helpers.support import (
     PREFIX,
     eventually,
-    in_ci,
     items,
-    knows_its_queues,
-    own_vhost,
     publish_items,
     running_coordinator,
     serving,
@@ -26,26 +21,14 @@ from tests.helpers.support import (
 from tests.helpers.workers import Hand, told, working
 from worker_stub.handlers import Context
 
-RETURN = 60.0
-"""Seconds that all may take to be connected again."""
 
-
-@pytest.fixture
-async def own_broker() -> AsyncIterator[PrivateBroker]:
-    """A broker that a test may kill."""
-    if find_server() is None:
-        (pytest.fail if in_ci() else pytest.skip)("rabbitmq-server is not installed")
-    async with PrivateBroker() as broker:
-        yield broker
-
-
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.timeout(300)  # a broker starts twice, and its stream takes a while to be found again
-async def test_worker_survives_a_crash_of_the_broker(own_broker: PrivateBroker, tmp_path: Path) -> None:
+async def test_worker_survives_a_crash_of_the_broker(killable: PrivateBroker, tmp_path: Path) -> None:
     """The broker is killed and comes back: what was taken is told then, what was not comes again, and work goes on."""
-    urls: BrokerUrls = own_broker.urls
     taken, plain = Hand(), Hand()
     async with (
-        own_vhost(urls) as settings,
+        vhost_of(killable) as settings,
         running_coordinator(settings) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url + PREFIX, trust_env=False) as api,
@@ -62,23 +45,20 @@ async def test_worker_survives_a_crash_of_the_broker(own_broker: PrivateBroker, 
                 lambda: plain.busy and first.worker.presence().taken == {"t": 5}, "a batch taken, another unacked"
             )
             # A broker killed within a second of its first stream's making forgets where that stream is.
-            await eventually(
-                lambda: knows_its_queues(own_broker.folder, "seed.t", "seed.p", "work.t", "work.p"),
-                "the place of queues, on disk",
-            )
-            await own_broker.kill()
+            await until_on_disk(killable.folder, settings, "seed.t", "seed.p", "work.t", "work.p")
+            await kill_broker(killable)
             await eventually(lambda: not second.worker.presence().held, "the loss is noticed: else it is told twice")
             taken.gate.set()
             plain.gate.set()
             await eventually(lambda: len(taken.finished) == 5, "what was taken, done meanwhile")
             assert first.worker.seeds == {"t"}
-            await own_broker.restart()
-            await eventually(lambda: node.is_ready, "the coordinator", RETURN)
+            await killable.restart()
+            await eventually(lambda: node.is_ready, "the coordinator", OUTAGE)
             async with told(settings) as results:
-                await eventually(lambda: results.items["t4"], "what was taken, told", RETURN)
-                await eventually(lambda: results.items["p4"], "what was not acked, again", RETURN)
+                await eventually(lambda: results.items["t4"], "what was taken, told", OUTAGE)
+                await eventually(lambda: results.items["p4"], "what was not acked, again", OUTAGE)
                 await publish_items(settings, "p", [items(5, "later")])
-                await eventually(lambda: results.items["later4"], "what came later", RETURN)
+                await eventually(lambda: results.items["later4"], "what came later", OUTAGE)
             assert not first.task.done()
             assert not second.task.done()
     assert results.items.keys() == Counter(f"{of}{number}" for of in ("t", "p", "later") for number in range(5)).keys()

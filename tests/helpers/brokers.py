@@ -25,6 +25,8 @@ from tests.helpers.support import in_ci, own_vhost
 
 OUTAGE = 90.0
 """Seconds in which all goes on again after a broker was away."""
+ON_DISK = 20.0
+"""Seconds within which a broker writes down where the members of a new queue are."""
 BLOCKED, CONFIRMED, UNCONFIRMED = "blocked", "confirmed", "unconfirmed"
 SOON = 1.0
 """Seconds within which a broker without an alarm confirms a message."""
@@ -112,6 +114,29 @@ async def suspended_node(cluster: PrivateCluster, node: int) -> AsyncIterator[No
         yield
     finally:
         await processes.resume(pid)
+
+
+def knows_its_queues(folder: Path, settings: Settings, *queues: str) -> bool:
+    """Whether a broker killed now would keep its streams, and these queues of a virtual host.
+
+    A broker that is killed right after a queue was declared forgets where the members of the queue are.
+    """
+    streams, members = (
+        b"".join(path.read_bytes() for path in folder.glob(f"data/*/{kind}/*/names.dets"))
+        for kind in ("coordination", "quorum")
+    )
+    vhost = settings.vhost()
+    return b"rabbit_stream_coordinator" in streams and all(f"{vhost}_{queue}".encode() in members for queue in queues)
+
+
+async def until_on_disk(folder: Path, settings: Settings, *queues: str) -> None:
+    """Wait until `knows_its_queues()`."""
+    await proved(
+        f"a broker killed now would keep its streams and {', '.join(queues)}",
+        lambda: knows_its_queues(folder, settings, *queues),
+        bool,
+        ON_DISK,
+    )
 
 
 def pid_of(cluster: PrivateCluster, node: int) -> int:

@@ -223,12 +223,3 @@ def items(count: int, prefix: str = "i") -> list[dict[str, Any]]:
 def in_ci() -> bool:
     """Whether this runs in CI, where a missing broker is a failure."""
     return bool(os.environ.get("CI"))
-
-
-def knows_its_queues(folder: Path, *queues: str) -> bool:
-    """Whether a crash of this broker would leave its streams and these queues: not so right after they are made."""
-    streams, members = (
-        b"".join(path.read_bytes() for path in folder.glob(f"data/*/{kind}/*/names.dets"))
-        for kind in ("coordination", "quorum")
-    )
-    return b"rabbit_stream_coordinator" in streams and all(f"_{queue}".encode() in members for queue in queues)
