@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,13 +10,13 @@ from structlog.testing import capture_logs
 from coordinator import topology
 from coordinator.broker.batch_codec import is_marked, read_batch
 from coordinator.broker.types import Delivery
+from coordinator.local_rabbitmq.broker import PrivateBroker
 from coordinator.models import Route, SeedSpec
 from tests.helpers.brokers import (
     OUTAGE,
     delete_queue,
     kill_broker,
     knows_its_queues,
-    own_broker,
     until_on_disk,
     vhost_of,
 )
@@ -25,27 +24,23 @@ from tests.helpers.steps import command
 from tests.helpers.support import Drain, eventually, items, publish_items, running_coordinator
 from tests.helpers.workers import Hand, working
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_a_queue_that_lost_itself_holds_up_its_own_seed_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    killable: PrivateBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lone node that is killed right after a queue was declared forgets its members; the other seeds go on."""
     monkeypatch.setattr("coordinator.broker.channel.RPC_TIMEOUT", 3.0)
-    async with (
-        own_broker(tmp_path / "broker") as broker,
-        vhost_of(broker) as settings,
-        running_coordinator(settings) as node,
-    ):
+    async with vhost_of(killable) as settings, running_coordinator(settings) as node:
         await publish_items(settings, "whole", [items(10)])
         await eventually(
-            lambda: knows_its_queues(broker.folder, settings, "seed.whole", "work"), "the place of queues, on disk"
+            lambda: knows_its_queues(killable.folder, settings, "seed.whole", "work"), "the place of queues, on disk"
         )
         await node.session.catalog.ensure("doomed")
-        await kill_broker(broker)
-        assert not knows_its_queues(broker.folder, settings, "seed.doomed")
-        await broker.restart()
+        await kill_broker(killable)
+        assert not knows_its_queues(killable.folder, settings, "seed.doomed")
+        await killable.restart()
         with capture_logs() as logged:
             await eventually(lambda: is_left_alone("doomed", logged), "the seed is known as broken", OUTAGE)
         await eventually(lambda: node.is_ready, "the coordinator is ready", OUTAGE)
@@ -58,26 +53,23 @@ async def test_a_queue_that_lost_itself_holds_up_its_own_seed_alone(
 
 
 async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    killable: PrivateBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has lost itself with a node that was killed too early; once it is deleted and made anew, all goes on."""
-    monkeypatch.setattr("coordinator.broker.channel.CONFIRM_TIMEOUT", 5.0)
-    async with (
-        own_broker(tmp_path / "broker") as broker,
-        vhost_of(broker) as settings,
-        running_coordinator(settings) as node,
-    ):
+    monkeypatch.setattr("coordinator.broker.channel.RPC_TIMEOUT", 3.0)
+    monkeypatch.setattr("coordinator.broker.channel.CONFIRM_TIMEOUT", 3.0)
+    async with vhost_of(killable) as settings, running_coordinator(settings) as node:
         await publish_items(settings, "whole", [items(10)])
         await node.session.catalog.ensure(
             "routed"
         )  # without items: what is on its way when the broker dies comes again
         known = ("seed.whole", "seed.routed", "work")
-        await until_on_disk(broker.folder, settings, *known)
+        await until_on_disk(killable.folder, settings, *known)
         await node.session.catalog.set("routed", SeedSpec(policies=(Route(type="route", route_to="lost"),)))
         await node.session.publisher.declare(("lost",))
-        await kill_broker(broker)
-        assert not knows_its_queues(broker.folder, settings, "work.lost")
-        await broker.restart()
+        await kill_broker(killable)
+        assert not knows_its_queues(killable.folder, settings, "work.lost")
+        await killable.restart()
         await eventually(lambda: node.is_ready, "the coordinator is ready", OUTAGE)
         reply = await command(settings, "release.seed", {"id": "whole"})
         assert reply["status"] == 503, "what waits in a queue that says nothing cannot be known"

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,11 +21,10 @@ import pytest_asyncio
 
 from coordinator.errors import PrivateBrokerError
 from coordinator.local_rabbitmq.broker import PrivateBroker
-from coordinator.local_rabbitmq.find_server import find_server
 from coordinator.local_rabbitmq.node import BrokerUrls
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+from tests.helpers.brokers import kill_broker, need_server, own_broker
+from tests.helpers.processes import is_alive, kill, listening_addresses, processes_of
+from tests.helpers.proof import proved
 
 START_AND_TELL = """
 import asyncio, json, sys
@@ -41,43 +41,25 @@ asyncio.run(main())
 
 @pytest.fixture(autouse=True, scope="module")
 def _server() -> None:
-    if find_server() is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("rabbitmq-server is not installed")
+    need_server()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair() -> AsyncIterator[tuple[PrivateBroker, PrivateBroker]]:
-    """Two brokers side by side."""
-    async with PrivateBroker() as one, PrivateBroker() as other:
+    """Two brokers side by side, for all tests that leave them as they are."""
+    one, other = PrivateBroker(), PrivateBroker()
+    async with stopped_at_the_end(one, other):
         yield one, other
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until the condition holds, and fail when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - processes and folders have no event to wait on
-            await asyncio.sleep(0.02)
-
-
-def processes_of(folder: Path) -> set[int]:
-    """Give the ids of all processes that work in this folder: node, name server and helpers."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if (entry / "cwd").readlink().is_relative_to(folder):
-                    found.add(int(entry.name))
-            except OSError:
-                continue  # it just ended, or is another user's
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process is there, and no zombie."""
+@contextlib.asynccontextmanager
+async def stopped_at_the_end(*brokers: PrivateBroker) -> AsyncIterator[None]:
+    """Start brokers at once, which takes less time than one after the other."""
     try:
-        return state_and_parent(pid)[0] != "Z"
-    except OSError:
-        return False
+        await asyncio.gather(*(broker.start() for broker in brokers))
+        yield
+    finally:
+        await asyncio.gather(*(broker.stop() for broker in brokers))
 
 
 def state_and_parent(pid: int) -> tuple[str, int]:
@@ -98,12 +80,6 @@ def command_lines() -> list[bytes]:
         with contextlib.suppress(OSError):  # it just ended
             lines.append(file.read_bytes())
     return lines
-
-
-def listening_addresses(pids: set[int]) -> set[str]:
-    """Give the `address:port` of each listening socket of these processes."""
-    lines = subprocess.run(["ss", "-Hltnp"], check=True, capture_output=True, text=True).stdout.splitlines()  # noqa: S607
-    return {line.split()[3] for line in lines if any(f"pid={pid}," in line for pid in pids)}
 
 
 async def declare_queue(urls: BrokerUrls) -> None:
@@ -171,10 +147,34 @@ async def test_replicated_queues_work(pair: tuple[PrivateBroker, PrivateBroker],
         assert (await client.put(f"/api/queues/%2F/{kind}", json=body)).status_code == 201
 
 
-async def test_stop_leaves_nothing() -> None:
+@dataclass
+class Ending:
+    """Three brokers, started at once, each of which ends in another way."""
+
+    stopped: PrivateBroker
+    orphaned: PrivateBroker
+    """Its watchdog is killed."""
+    parent: Process
+    """Has one of its own, and is killed."""
+    told: bytes
+    """What the parent says of its broker."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ending() -> AsyncIterator[Ending]:
+    """Brokers that end."""
+    stopped, orphaned = PrivateBroker(), PrivateBroker()
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", START_AND_TELL, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    async with stopped_at_the_end(stopped, orphaned):
+        yield Ending(stopped, orphaned, parent, await asyncio.wait_for(parent.stdout.readline(), 60))
+        await kill(parent)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_stop_leaves_nothing(ending: Ending) -> None:
     """After stop() no process and no temporary folder is left, and it may be called again."""
-    broker = PrivateBroker()
-    await broker.start()
+    broker = ending.stopped
     folder, processes = broker.folder, processes_of(broker.folder)
     assert broker.pid in processes
     with pytest.raises(PrivateBrokerError, match="already started"):
@@ -182,58 +182,53 @@ async def test_stop_leaves_nothing() -> None:
     await broker.stop()
     await broker.stop()
     assert not folder.exists()
-    await eventually(lambda: not any(map(is_alive, processes)))
+    await all_gone(processes)
     with pytest.raises(PrivateBrokerError, match="not started"):
         _ = broker.pid
 
 
-async def test_it_ends_with_a_killed_parent() -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_it_ends_with_a_killed_parent(ending: Ending) -> None:
     """When the program that started it is killed, node, name server, helpers and folder go too."""
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", START_AND_TELL, stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    told = json.loads(await asyncio.wait_for(parent.stdout.readline(), 60))
+    told = json.loads(ending.told)
     folder = Path(told["folder"])
     processes = processes_of(folder)
     assert told["pid"] in processes
     assert len(processes) >= 3
-    parent.send_signal(signal.SIGKILL)
-    await parent.wait()
-    await eventually(lambda: not any(map(is_alive, processes)) and not folder.exists())
+    await kill(ending.parent)
+    await all_gone(processes)
+    await proved(f"{folder} is removed", folder.exists, lambda there: not there)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-async def test_it_ends_with_a_killed_watchdog() -> None:
+async def test_it_ends_with_a_killed_watchdog(ending: Ending) -> None:
     """When the watchdog itself is killed, the kernel ends its children, and the broker counts as ended."""
-    async with PrivateBroker() as broker:
-        processes = processes_of(broker.folder)
-        os.kill(state_and_parent(broker.pid)[1], signal.SIGKILL)
-        await asyncio.wait_for(broker.wait(), 10)
-        await eventually(lambda: not any(map(is_alive, processes)))
+    broker = ending.orphaned
+    processes = processes_of(broker.folder)
+    await kill(state_and_parent(broker.pid)[1])
+    await asyncio.wait_for(broker.wait(), 10)
+    await all_gone(processes)
+
+
+async def all_gone(pids: set[int]) -> None:
+    """Wait until all of these processes have ended."""
+    await proved("all processes of the broker are gone", lambda: set(filter(is_alive, pids)), lambda left: not left)
 
 
 async def test_a_given_folder_keeps_its_data(tmp_path: Path) -> None:
-    """The next broker on a folder has the same URLs and data; two at once are refused."""
-    async with PrivateBroker(tmp_path / "node") as first:
-        await declare_queue(first.urls)
+    """The next broker on a folder has the same URLs and data, after a clean stop and after a crash; two are refused."""
+    async with own_broker(tmp_path / "node") as first:
+        urls = first.urls
+        await declare_queue(urls)
         with pytest.raises(PrivateBrokerError, match=rf"already runs \(pid {os.getpid()}\)"):
             await PrivateBroker(tmp_path / "node").start()
-    async with PrivateBroker(tmp_path / "node") as second:
-        assert second.urls == first.urls
-        assert await has_queue(second.urls)
-
-
-async def test_kill_and_restart() -> None:
-    """A node that still runs, or was killed, comes back on the same ports with the same data."""
-    async with PrivateBroker() as broker:
-        urls = broker.urls
-        await declare_queue(urls)
         # Cleanly first: a crash forgets queues declared just before it, whose records only a stop surely writes.
-        assert await broker.restart() == urls
+        assert await first.restart() == urls
         assert await has_queue(urls)
-        pid = broker.pid
-        await broker.kill()
-        assert not is_alive(pid)
-        assert await broker.restart() == urls
+        await kill_broker(first)
+    async with own_broker(tmp_path / "node") as second:
+        assert second.urls == urls
         assert await has_queue(urls)
 
 
@@ -248,6 +243,6 @@ async def test_a_start_that_fails_tells_why_and_leaves_nothing(tmp_path: Path) -
     (folder / "data").touch()  # where the node wants to make a folder
     with pytest.raises(PrivateBrokerError, match=r"ended while it started\n(.*\n)*.*data"):
         await broker.start()
-    await eventually(lambda: not processes_of(folder))
+    await proved("no process is left", lambda: processes_of(folder), lambda left: not left)
     with pytest.raises(PrivateBrokerError, match=r"did not answer within 0\.01 s"):
         await PrivateBroker().start(timeout=0.01)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -25,19 +23,19 @@ from coordinator.broker.management import Management, Totals
 from coordinator.broker.types import Delivery, Depth, Message
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
 from coordinator.local_rabbitmq.cluster import PrivateCluster
-from coordinator.local_rabbitmq.find_server import find_server
 from coordinator.settings import Settings
-from tests.faults.test_private_broker import is_alive, listening_addresses, processes_of
-from tests.helpers.steps import command, until
-from tests.helpers.support import (
-    Drain,
-    eventually,
-    items,
-    knows_its_queues,
-    own_vhost,
-    publish_items,
-    running_coordinator,
+from tests.helpers.brokers import (
+    kill_node,
+    need_server,
+    restart_node,
+    suspended_node,
+    until_on_disk,
+    until_whole,
 )
+from tests.helpers.processes import is_alive, kill, listening_addresses, processes_of
+from tests.helpers.proof import proved
+from tests.helpers.steps import command, until
+from tests.helpers.support import Drain, eventually, items, own_vhost, publish_items, running_coordinator
 
 LONG = 60.0
 """For what a loaded machine may take long to do."""
@@ -68,12 +66,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivateCluster]:
     """One for all tests; each leaves it whole."""
-    if find_server() is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("rabbitmq-server is not installed")
+    need_server()
     async with PrivateCluster(tmp_path_factory.mktemp("cluster") / "nodes") as private:
         yield private
-        for node in range(len(private)):
-            await private.kill(node)  # a clean stop takes longer, and its data are not needed
+        # A clean stop takes longer, and the data are not needed.
+        await asyncio.gather(*(private.kill(node) for node in range(len(private))))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -120,11 +117,10 @@ async def read(settings: Settings, count: int) -> set[bytes]:
     return {one.body for one in got}
 
 
-def is_on_disk(cluster: PrivateCluster, settings: Settings) -> bool:
-    """Whether each node has written down that it has a member of the queue: killed before, it would come back bare."""
-    folders = [cluster.folder / f"node-{number}" for number in (1, 2, 3)]
-    names = [[file.read_bytes() for file in folder.glob("data/*/quorum/*/names.dets")] for folder in folders]
-    return all(f"{settings.vhost()}_{QUEUE.name}".encode() in b"".join(texts) for texts in names)
+async def until_each_node_knows(cluster: PrivateCluster, settings: Settings, *queues: str) -> None:
+    """Wait until each node has written down that it has a member of these: killed before, it would come back bare."""
+    for number in range(len(cluster)):
+        await until_on_disk(cluster.folder / f"node-{number + 1}", settings, *queues)
 
 
 async def declare(settings: Settings, queue: topology.Queue) -> None:
@@ -168,19 +164,18 @@ async def test_openings_are_spread_over_the_nodes(settings: Settings) -> None:
 async def test_confirmed_messages_survive_the_loss_of_any_node(cluster: PrivateCluster, settings: Settings) -> None:
     """Each node is killed while messages are published; in the end all that were confirmed are there."""
     await declare(settings, QUEUE)
-    await eventually(lambda: is_on_disk(cluster, settings), "members that survive a crash")
+    await until_each_node_knows(cluster, settings, QUEUE.name)
     management = Management(settings.management(), settings.vhost())
     sent = set()
     for node in range(3):
         bodies = [b"%d-%d" % (node, number) for number in range(300)]
         publishing = asyncio.create_task(publish(settings, bodies))
         await publish(settings, [b"before-%d" % node])
-        await cluster.kill(node)
+        await kill_node(cluster, node)
         await publishing
         assert len(await management.running_nodes()) == 2
         sent |= {*bodies, b"before-%d" % node}
-        await cluster.restart(node)
-        await cluster.until_whole()
+        await restart_node(cluster, node)
     await management.close()
     assert await read(settings, len(sent)) == sent
 
@@ -189,39 +184,34 @@ async def test_an_opening_leaves_a_node_that_hangs_for_the_next(cluster: Private
     """A node that is suspended takes connections and says nothing: it gets its share of the time, not all of it."""
     first = await Connection.open(settings.amqp_urls(), "first")
     node = node_of(settings, first.url)
-    cluster.suspend(node)
-    try:
+    async with suspended_node(cluster, node):
         second = await Connection.open(settings.amqp_urls(), "second", near=first, timeout=3)
         with pytest.raises(
             BrokerUnavailableError, match=r"no broker answers at 127\.0\.0\.1:\d+: the broker did not answer in time"
         ):
             await Connection.open(only(settings, node).amqp_urls(), "hung", timeout=0.5)
-    finally:
-        cluster.resume(node)
     assert second.url != first.url
     await second.close()
     await first.close()
-    await cluster.until_whole()
+    await until_whole(cluster)
 
 
 async def test_a_coordinator_goes_on_when_its_node_is_killed(cluster: PrivateCluster, settings: Settings) -> None:
     """It moves to another node, and every item arrives at a worker there."""
     async with running_coordinator(settings) as node:
-        folders = [cluster.folder / f"node-{number}" for number in (1, 2, 3)]
-        await eventually(lambda: all(map(knows_its_queues, folders)), "streams that survive a crash")
+        await until_each_node_knows(cluster, settings)
         lost = node_of(settings, node.session.writer.url)
         others = only(settings, *({0, 1, 2} - {lost}))
         drain = await Drain.begin(others)
         await publish_items(others, "s", [items(100, "early")])
         await eventually(lambda: len(set(drain.items("s"))) == 100, "the items before the loss", LONG)
-        await cluster.kill(lost)
+        await kill_node(cluster, lost)
         await eventually(lambda: drain.connection.closed.is_set() or not node.is_ready, "the loss noticed", LONG)
         await publish_again(others, "s", 20)
         await eventually(lambda: len(set(drain.items("s"))) == 120, "the items after the loss", LONG)
         assert node_of(settings, node.session.writer.url) != lost
         await drain.close()
-    await cluster.restart(lost)
-    await cluster.until_whole()
+    await restart_node(cluster, lost)
 
 
 async def publish_again(settings: Settings, seed: str, count: int) -> None:
@@ -249,7 +239,7 @@ async def test_a_seed_is_purged_and_begins_anew_while_a_node_is_away(
         assert [(one["status"], one["purged"]) for one in reply["results"]] == [(200, 15_000)]
         await publish_again(here, "s", 5)
         await cluster.heal(2)
-        await cluster.until_whole()
+        await until_whole(cluster)
         drain = await Drain.begin(here)
         await publish_items(here, "s", [items(5, "last")])
         await eventually(lambda: {"late4", "last4"} <= set(drain.items("s")), "the new items", LONG)
@@ -314,8 +304,7 @@ async def test_a_queue_whose_leader_hangs_holds_up_nothing_else(
     publishing = await connection.channel()
     await publishing.publish("", lonely.name, Message(b"kept"), mandatory=True)
     got: list[Delivery] = []
-    cluster.suspend(2)
-    try:
+    async with suspended_node(cluster, 2):
         with capture_logs() as logged:
             consuming = asyncio.create_task(connection.consume(lonely.name, got.append, prefetch=1))
             await publishing.publish("", QUEUE.name, Message(b"beside"), mandatory=True)
@@ -324,15 +313,13 @@ async def test_a_queue_whose_leader_hangs_holds_up_nothing_else(
                 lambda: "queue.silent" in {entry["event"] for entry in logged}, "a first try in vain", LONG
             )
         assert (consuming.done(), connection.closed.is_set()) == (False, False)
-    finally:
-        cluster.resume(2)
     async with asyncio.timeout(LONG):
         await consuming
     await eventually(lambda: got, "the message", LONG)
     await got[0].ack()  # it came by the channel that consumes, not by one that was given up
     assert got[0].body == b"kept"
     await connection.close()
-    await cluster.until_whole()
+    await until_whole(cluster)
 
 
 async def test_all_of_it_starts_again_from_its_folder(cluster: PrivateCluster, settings: Settings) -> None:
@@ -359,6 +346,6 @@ async def test_all_nodes_end_with_a_killed_parent() -> None:
 
     await eventually(lambda: len(nodes()) == 3, "the processes of three nodes", LONG)
     processes = processes_of(folder)
-    parent.send_signal(signal.SIGKILL)
-    await parent.wait()
-    await eventually(lambda: not any(map(is_alive, processes)) and not folder.exists(), "the end of all", LONG)
+    await kill(parent)
+    await proved("all processes are gone", lambda: set(filter(is_alive, processes)), lambda left: not left, LONG)
+    await proved(f"{folder} is removed", folder.exists, lambda there: not there, LONG)

@@ -20,7 +20,7 @@ from coordinator.local_rabbitmq.find_server import find_server
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.settings import Settings
 from tests.helpers import processes, proof
-from tests.helpers.proof import proved
+from tests.helpers.proof import asked, proved
 from tests.helpers.support import in_ci, own_vhost
 
 OUTAGE = 90.0
@@ -90,7 +90,7 @@ async def until_whole(cluster: PrivateCluster) -> None:
         return {f"{one['vhost']}/{one['name']}": _fault_of(one) for one in queues if _fault_of(one)}
 
     try:
-        await proved("each quorum queue has a leader and all members", unled, lambda found: not found, OUTAGE)
+        await asked("each quorum queue has a leader and all members", unled, lambda found: not found, OUTAGE)
     finally:
         await management.close()
 
@@ -170,7 +170,7 @@ async def delete_queue(urls: Sequence[str], queue: str) -> None:
             depths = {urlsplit(one.url).netloc.rpartition("@")[2]: await one.depth(queue) for one in connections}
             return {node: depth.ready for node, depth in depths.items() if depth is not None}
 
-        await proved(f"no node knows the queue {queue!r}", holders, lambda found: not found)
+        await asked(f"no node knows the queue {queue!r}", holders, lambda found: not found)
     finally:
         for one in connections:
             await one.close()
@@ -180,8 +180,8 @@ async def raise_alarm(cluster: PrivateCluster, node: int, resource: str) -> None
     """Raise an alarm of `memory` or `disk` on a node, and wait until the broker lists it and blocks a publisher."""
     await cluster.evaluate(node, f"rabbit_alarm:set_alarm({{{{resource_limit, {resource}, node()}}, []}})")
     url = cluster.urls_of(node)
-    await proved(f"node {node} lists its {resource} alarm", lambda: alarms(url), lambda found: resource in found)
-    await proved("a publish is blocked", lambda: outcome(url), lambda found: found == BLOCKED)
+    await asked(f"node {node} lists its {resource} alarm", lambda: alarms(url), lambda found: resource in found)
+    await asked("a publish is blocked", lambda: outcome(url), lambda found: found == BLOCKED)
 
 
 async def clear_alarm(cluster: PrivateCluster, node: int, resource: str) -> None:
@@ -191,11 +191,11 @@ async def clear_alarm(cluster: PrivateCluster, node: int, resource: str) -> None
     """
     await cluster.evaluate(node, f"rabbit_alarm:clear_alarm({{resource_limit, {resource}, node()}})")
     url = cluster.urls_of(node)
-    left = await proved(
+    left = await asked(
         f"node {node} lists no {resource} alarm", lambda: alarms(url), lambda found: resource not in found
     )
     if not left:
-        await proved("a publish is confirmed", lambda: outcome(url), lambda found: found == CONFIRMED)
+        await asked("a publish is confirmed", lambda: outcome(url), lambda found: found == CONFIRMED)
 
 
 async def alarms(urls: BrokerUrls) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ PAUSE = 0.01
 
 async def proved(
     claim: str,
-    look: Callable[[], Seen | Awaitable[Seen]],
+    look: Callable[[], Seen],
     holds: Callable[[Seen], object],
     deadline: float | None = None,
 ) -> Seen:
@@ -23,9 +22,27 @@ async def proved(
 
     Args:
         claim: what shall be true, as a sentence; the error begins with it.
-        look: returns what there is to see now, or an awaitable of it.
+        look: returns what there is to see now.
         holds: whether what is seen proves the claim.
         deadline: seconds until the claim counts as false, `DEADLINE` by default.
+
+    Raises:
+        AssertionError: the claim is false; the sentence says what was seen last.
+    """
+
+    async def now() -> Seen:
+        return look()
+
+    return await asked(claim, now, holds, deadline)
+
+
+async def asked(
+    claim: str,
+    look: Callable[[], Awaitable[Seen]],
+    holds: Callable[[Seen], object],
+    deadline: float | None = None,
+) -> Seen:
+    """Do as `proved()` where to look takes a question to a server.
 
     Raises:
         AssertionError: the claim is false; the sentence says what was seen last.
@@ -33,11 +50,8 @@ async def proved(
     loop = asyncio.get_running_loop()
     seconds = DEADLINE if deadline is None else deadline
     end = loop.time() + seconds
-    while True:
-        found = look()
-        seen: Seen = await found if inspect.isawaitable(found) else found
-        if holds(seen):
-            return seen
+    while not holds(seen := await look()):
         if loop.time() > end:
             raise AssertionError(f"not true within {seconds:g} s: {claim}; seen last: {seen}")
         await asyncio.sleep(PAUSE)
+    return seen
