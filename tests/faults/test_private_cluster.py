@@ -26,7 +26,6 @@ from coordinator.local_rabbitmq.cluster import PrivateCluster
 from coordinator.settings import Settings
 from tests.helpers.brokers import (
     kill_node,
-    need_server,
     restart_node,
     suspended_node,
     until_on_disk,
@@ -60,20 +59,10 @@ async def main():
 asyncio.run(main())
 """
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivateCluster]:
-    """One for all tests; each leaves it whole."""
-    need_server()
-    async with PrivateCluster(tmp_path_factory.mktemp("cluster") / "nodes") as private:
-        yield private
-        # A clean stop takes longer, and the data are not needed.
-        await asyncio.gather(*(private.kill(node) for node in range(len(private))))
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def settings(cluster: PrivateCluster) -> AsyncIterator[Settings]:
     """Settings that name all nodes, with a virtual host of the test's own."""
     async with own_vhost(cluster.urls) as own:
@@ -161,23 +150,41 @@ async def test_openings_are_spread_over_the_nodes(settings: Settings) -> None:
     assert len(nodes) == 3
 
 
-async def test_confirmed_messages_survive_the_loss_of_any_node(cluster: PrivateCluster, settings: Settings) -> None:
-    """Each node is killed while messages are published; in the end all that were confirmed are there."""
+async def test_any_node_may_be_killed(cluster: PrivateCluster, settings: Settings) -> None:
+    """Each is killed while messages are published: none that was confirmed is lost, and a coordinator there goes on."""
     await declare(settings, QUEUE)
-    await until_each_node_knows(cluster, settings, QUEUE.name)
-    management = Management(settings.management(), settings.vhost())
-    sent = set()
-    for node in range(3):
-        bodies = [b"%d-%d" % (node, number) for number in range(300)]
-        publishing = asyncio.create_task(publish(settings, bodies))
-        await publish(settings, [b"before-%d" % node])
-        await kill_node(cluster, node)
-        await publishing
-        assert len(await management.running_nodes()) == 2
-        sent |= {*bodies, b"before-%d" % node}
-        await restart_node(cluster, node)
-    await management.close()
+    async with running_coordinator(settings) as node:
+        await until_each_node_knows(cluster, settings, QUEUE.name)
+        lost = node_of(settings, node.session.writer.url)
+        others = [number for number in range(3) if number != lost]
+        near = only(settings, *others)
+        drain = await Drain.begin(near)
+        await publish_items(near, "s", [items(100, "early")])
+        await eventually(lambda: len(set(drain.items("s"))) == 100, "the items before the loss", LONG)
+        sent = await kill_amid(cluster, settings, lost)
+        await eventually(lambda: drain.connection.closed.is_set() or not node.is_ready, "the loss noticed", LONG)
+        await publish_again(near, "s", 20)
+        await eventually(lambda: len(set(drain.items("s"))) == 120, "the items after the loss", LONG)
+        assert node_of(settings, node.session.writer.url) != lost
+        await drain.close()
+    await restart_node(cluster, lost)
+    for other in others:
+        sent |= await kill_amid(cluster, settings, other)
+        await restart_node(cluster, other)
     assert await read(settings, len(sent)) == sent
+
+
+async def kill_amid(cluster: PrivateCluster, settings: Settings, node: int) -> set[bytes]:
+    """Kill a node while messages are published; return them once all are confirmed."""
+    before, bodies = b"before-%d" % node, [b"%d-%d" % (node, number) for number in range(300)]
+    publishing = asyncio.create_task(publish(settings, bodies))
+    await publish(settings, [before])
+    await kill_node(cluster, node)
+    await publishing
+    management = Management(settings.management(), settings.vhost())
+    assert len(await management.running_nodes()) == 2
+    await management.close()
+    return {before, *bodies}
 
 
 async def test_an_opening_leaves_a_node_that_hangs_for_the_next(cluster: PrivateCluster, settings: Settings) -> None:
@@ -196,24 +203,6 @@ async def test_an_opening_leaves_a_node_that_hangs_for_the_next(cluster: Private
     await until_whole(cluster)
 
 
-async def test_a_coordinator_goes_on_when_its_node_is_killed(cluster: PrivateCluster, settings: Settings) -> None:
-    """It moves to another node, and every item arrives at a worker there."""
-    async with running_coordinator(settings) as node:
-        await until_each_node_knows(cluster, settings)
-        lost = node_of(settings, node.session.writer.url)
-        others = only(settings, *({0, 1, 2} - {lost}))
-        drain = await Drain.begin(others)
-        await publish_items(others, "s", [items(100, "early")])
-        await eventually(lambda: len(set(drain.items("s"))) == 100, "the items before the loss", LONG)
-        await kill_node(cluster, lost)
-        await eventually(lambda: drain.connection.closed.is_set() or not node.is_ready, "the loss noticed", LONG)
-        await publish_again(others, "s", 20)
-        await eventually(lambda: len(set(drain.items("s"))) == 120, "the items after the loss", LONG)
-        assert node_of(settings, node.session.writer.url) != lost
-        await drain.close()
-    await restart_node(cluster, lost)
-
-
 async def publish_again(settings: Settings, seed: str, count: int) -> None:
     """Publish items, each page again until it is confirmed."""
     async with asyncio.timeout(LONG):
@@ -225,23 +214,29 @@ async def publish_again(settings: Settings, seed: str, count: int) -> None:
                     confirmed = True
 
 
-async def test_a_seed_is_purged_and_begins_anew_while_a_node_is_away(
+async def test_a_seed_is_purged_and_begins_anew_while_a_node_is_cut_off(
     cluster: PrivateCluster, settings: Settings
 ) -> None:
-    """The node brings back nothing of what was purged, and what has come since is not lost."""
-    here = only(settings, 0, 1)
+    """Clients lose the node, and it alone; healed, it brings back nothing that was purged, and has what came since."""
+    here, there = only(settings, 0, 1), only(settings, 2)
     async with running_coordinator(here) as node:
-        await declare(only(settings, 2), topology.seed_queue("s"))  # its leader is on the node that goes away
+        await declare(there, topology.seed_queue("s"))  # its leader is on the node that goes away
         await publish_items(here, "s", [items(50, f"old{page}-") for page in range(300)])
         await eventually(lambda: node.session.dispatcher.buffered("s")[0], "it is dispatched", LONG)
+        lost = await Connection.open(there.amqp_urls(), "minority")
+        kept = await Connection.open(only(settings, 1).amqp_urls(), "majority")
         await cluster.cut_off(2)
         reply = await command(here, "purge.seed", {"id": ["s"]})
         assert [(one["status"], one["purged"]) for one in reply["results"]] == [(200, 15_000)]
         await publish_again(here, "s", 5)
+        async with asyncio.timeout(LONG):
+            await lost.closed.wait()
         await cluster.heal(2)
         await until_whole(cluster)
-        drain = await Drain.begin(here)
-        await publish_items(here, "s", [items(5, "last")])
+        assert not kept.closed.is_set()
+        await kept.close()
+        drain = await Drain.begin(there)
+        await publish_items(there, "s", [items(5, "last")])
         await eventually(lambda: {"late4", "last4"} <= set(drain.items("s")), "the new items", LONG)
         assert {item for item in drain.items("s") if item.startswith("old")} == set()
         assert len(set(drain.items("s"))) == 10
@@ -261,6 +256,7 @@ async def test_the_queue_of_a_purged_seed_stays_until_all_nodes_have_long_been_t
 
     monkeypatch.setattr(Management, "totals", looked)
     monkeypatch.setattr("coordinator.node.seeds.purged_queues.AGAIN", 0.1)
+    monkeypatch.setattr("coordinator.node.seeds.purged_queues.SETTLE", 0.1)
     async with running_coordinator(settings) as node:
         await publish_items(settings, "s", [items(5)])
         await eventually(lambda: "s" in node.session.registry.state.seeds, "the seed", LONG)
@@ -275,21 +271,6 @@ async def test_the_queue_of_a_purged_seed_stays_until_all_nodes_have_long_been_t
         await until(look, lambda: depths == [Depth(0, 0)], "it stays")
         monkeypatch.setattr("coordinator.node.seeds.purged_queues.WHOLE_FOR", 0.1)
         await until(look, lambda: depths == [None], "it is gone")
-
-
-async def test_a_node_that_is_cut_off_pauses_until_it_is_let_back(cluster: PrivateCluster, settings: Settings) -> None:
-    """Its clients lose it, the others do not notice more than that; healed, it is one of three again."""
-    await declare(settings, QUEUE)
-    lost = await Connection.open(only(settings, 0).amqp_urls(), "minority")
-    kept = await Connection.open(only(settings, 1).amqp_urls(), "majority")
-    await cluster.cut_off(0)
-    async with asyncio.timeout(LONG):
-        await lost.closed.wait()
-    await publish(only(settings, 1, 2), [b"while cut off"])
-    assert not kept.closed.is_set()
-    await cluster.heal(0)
-    assert await read(only(settings, 0), 1) == {b"while cut off"}
-    await kept.close()
 
 
 async def test_a_queue_whose_leader_hangs_holds_up_nothing_else(

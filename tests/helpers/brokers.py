@@ -87,7 +87,7 @@ async def until_whole(cluster: PrivateCluster) -> None:
 
     async def unled() -> dict[str, str]:
         queues, _ = await management.read("/api/queues?disable_stats=true&enable_queue_totals=true")
-        return {f"{one['vhost']}/{one['name']}": _fault_of(one) for one in queues if _fault_of(one)}
+        return {f"{one['vhost']}/{one['name']}": fault_of(one) for one in queues if fault_of(one)}
 
     try:
         await asked("each quorum queue has a leader and all members", unled, lambda found: not found, OUTAGE)
@@ -95,7 +95,7 @@ async def until_whole(cluster: PrivateCluster) -> None:
         await management.close()
 
 
-def _fault_of(queue: dict[str, Any]) -> str:
+def fault_of(queue: dict[str, Any]) -> str:
     """What a queue lacks, as the management API lists it; empty for one that lacks nothing."""
     if queue.get("type") != "quorum":
         return ""
