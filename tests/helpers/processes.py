@@ -128,9 +128,10 @@ async def kill(process: Process | int, port: int | None = None) -> None:
     Raises:
         AssertionError: it is still there, or the port still takes connections.
     """
+    if isinstance(process, Process) and process.returncode is not None:
+        return  # its id may be another process's by now
     pid = process if isinstance(process, int) else process.pid
-    if isinstance(process, int) or process.returncode is None:
-        _send(pid, signal.SIGKILL, may_end=True)
+    _send(pid, signal.SIGKILL, may_end=True)
     await gone(pid, port)
     if isinstance(process, Process):
         async with asyncio.timeout(proof.DEADLINE):

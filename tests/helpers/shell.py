@@ -15,6 +15,7 @@ import httpx
 
 import coordinator
 from coordinator.settings import Settings
+from tests.helpers.processes import kill
 from tests.helpers.support import client_of, eventually
 
 
@@ -67,7 +68,6 @@ class Shell:
                         pass
                 yield process, api
         finally:
-            if process.returncode is None:
-                process.kill()
+            await kill(process)
             _, errors = await process.communicate()
             self.errors += errors.decode()

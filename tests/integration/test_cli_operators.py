@@ -21,6 +21,7 @@ import pytest
 
 from coordinator.settings import Settings
 from tests.helpers.shell import Shell
+from tests.helpers.processes import kill
 from tests.helpers.steps import channel_of, fetch, put_seed, submit
 from tests.helpers.support import PREFIX
 
@@ -163,7 +164,7 @@ async def test_status_bears_an_outage(shell: Shell) -> None:
         await shell.run("submit", "photos", stdin=b'{"id": "1"}\n')
         with terminal(shell, "status", "--every", "0.2") as (process, side):
             seen = await read_until(side, b"photos")
-            coordinator.kill()
+            await kill(coordinator)
             await read_until(side, b"trying again", seen)
             os.write(side, b"q")
             assert await asyncio.to_thread(process.wait, 20) == 0

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from coordinator.settings import Settings
+from tests.helpers.processes import kill
 from tests.helpers.support import DEADLINE, StockWorker, eventually, items, publish_items
 from tests.helpers.workers import base_of, spooled, told
 
@@ -56,9 +57,7 @@ async def process(folder: Path, *arguments: str) -> AsyncIterator[asyncio.subpro
     try:
         yield running
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            running.kill()
-        await running.wait()
+        await kill(running)
 
 
 async def call(folder: Path, *arguments: str) -> tuple[int, list[str]]:
@@ -79,7 +78,7 @@ async def test_killed_worker_loses_no_batch(settings: Settings, api: httpx.Async
     async with process(tmp_path, "--id", "w", "--handler", "held:note", "--http-url", base_of(api)) as running:
         await publish_items(settings, "s", [items(5)])
         await eventually(lambda: begun(tmp_path), "an item in hand")
-        running.kill()
+        await kill(running)
     other = await StockWorker.consume(settings)
     await eventually(lambda: other.deliveries, "the batch")
     assert [(batch["attempt"], batch["items"]) for batch in other.batches] == [(2, items(5))]
@@ -105,7 +104,7 @@ async def test_killed_worker_works_its_spool_off(settings: Settings, api: httpx.
     async with process(tmp_path, *arguments) as running:
         await publish_items(settings, "s", [items(5)])
         await eventually(lambda: begun(tmp_path), "an item in hand of what was taken")
-        running.kill()
+        await kill(running)
     assert len(spooled(tmp_path / "spool")) == 1
     (tmp_path / "go").touch()
     async with told(settings) as results, process(tmp_path, *arguments):

@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from coordinator.settings import Settings
+from tests.helpers.processes import kill
 from tests.helpers.support import eventually, in_ci, items, publish_items
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -43,9 +44,7 @@ async def reading(*command: str) -> AsyncIterator[list[dict[str, Any]]]:
     try:
         yield seen
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            running.kill()
-        await running.wait()
+        await kill(running)
         await reader
 
 
