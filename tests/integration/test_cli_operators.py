@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from coordinator.settings import Settings
-from tests.helpers.shell import Shell
 from tests.helpers.processes import kill
+from tests.helpers.shell import Shell
 from tests.helpers.steps import channel_of, fetch, put_seed, submit
 from tests.helpers.support import PREFIX
 
