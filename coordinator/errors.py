@@ -77,6 +77,14 @@ class BrokerUnavailableError(CoordinatorError):
     """The broker, or the coordinator before it, is away, blocked, or was lost: nothing is known to be done."""
 
 
+class BrokerInternalError(BrokerUnavailableError):
+    """The broker ended the connection with an internal error, as it does when a broken queue was used on it."""
+
+
+class BrokerTimeoutError(BrokerUnavailableError):
+    """The broker did not answer in time, or not for this queue."""
+
+
 class BrokerRefusedError(CoordinatorError):
     """The broker answered and said no (a missing permission, a queue declared otherwise)."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from coordinator.errors import BrokerUnavailableError, CoordinatorError, QueueFullError, UnroutableError
+from coordinator.errors import BrokerTimeoutError, CoordinatorError, QueueFullError, UnroutableError
 
 Address = tuple[str, str, str]
 """Exchange, routing key and message id; they identify a returned message."""
@@ -88,7 +88,7 @@ class Confirms:
         """Fail the publishes that have waited since before this moment."""
         for pending in self._waiting():
             if pending.since < before:
-                pending.future.set_exception(BrokerUnavailableError("the broker did not confirm in time"))
+                pending.future.set_exception(BrokerTimeoutError("the broker did not confirm in time"))
 
     def be_patient(self, now: float) -> None:
         """Restart the wait of every publish from now."""

@@ -11,69 +11,30 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
-import aio_pika
 import structlog
 from aiormq.channel import Channel as InnerChannel
-from pamqp.common import FieldTable
 from yarl import URL
 
 from coordinator.broker.channel import RPC_TIMEOUT, Channel
 from coordinator.broker.error_mapping import mapped_errors
-from coordinator.broker.frame_protocol import FrameProtocol, FrameTransportFactory
+from coordinator.broker.frame_connection import FrameConnection, connect
+from coordinator.broker.queue_health import QueueHealth
 from coordinator.broker.queue_probe import QueueProbe
 from coordinator.broker.types import Depth, OnDelivery
-from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.errors import BrokerUnavailableError, QueueMissingError, QueueSilentError
 
 LOST_TIMEOUT: Final = 1.0
 """Seconds to wait for the broker's answer when closing a lost connection; mostly it does not answer."""
-HEARTBEAT: Final = 10
 PATIENCE_STEP: Final = 1.0
 log = structlog.get_logger(__name__)
-
-SILENT_FIRST, SILENT_MOST = 1.0, 10.0
-"""First and longest pause, in seconds, before a queue that did not answer is asked again.
-
-Mostly the queue is electing a leader and soon answers. The pause doubles each time, because requests about other queues
-wait behind this one."""
-
-
-class _FrameConnection(aio_pika.Connection):
-    """The library's connection with a `FrameProtocol` on its socket."""
-
-    def __init__(self, url: URL, **kwargs: Any) -> None:  # noqa: ANN401 - the library's
-        super().__init__(url, **kwargs)
-        self.factory = FrameTransportFactory()
-        self.kwargs["transport_factory"] = self.factory
-
-    def __del__(self) -> None:
-        """Do nothing: the owner closes the connection. The library would close it here, even without a running loop."""
-
-    @property
-    def protocol(self) -> FrameProtocol:
-        """The socket's protocol; it exists once the connection is open."""
-        if self.factory.protocol is None:
-            raise BrokerUnavailableError("not connected")
-        return self.factory.protocol
-
-
-async def _connect(text: str, name: str, seconds: float) -> _FrameConnection:
-    url = URL(text)
-    if "heartbeat" not in url.query:
-        url = url.update_query(heartbeat=HEARTBEAT)
-    properties: FieldTable = {"connection_name": name}
-    async with mapped_errors("connect"), asyncio.timeout(seconds):
-        return await aio_pika.connect(
-            url, client_properties=properties, timeout=seconds, connection_class=_FrameConnection
-        )
 
 
 class Connection:
     """One connection to the broker, from its opening to its end."""
 
-    def __init__(self, inner: _FrameConnection, url: str, urls: Sequence[str], name: str) -> None:
+    def __init__(self, inner: FrameConnection, url: str, urls: Sequence[str], name: str, health: QueueHealth) -> None:
         self._inner = inner
         self.url = url
         self._urls = urls
@@ -83,7 +44,7 @@ class Connection:
         self._channels: list[Channel] = []
         self._depths: Channel | None = None
         self._depth_lock = asyncio.Lock()
-        self._silent = QueueBackoff(SILENT_FIRST, SILENT_MOST)
+        self.health = health
         self.user = URL(url).user or "guest"
         self.closed = asyncio.Event()
         self.reason = "closed"
@@ -97,6 +58,7 @@ class Connection:
         name: str,
         *,
         near: Connection | None = None,
+        health: QueueHealth | None = None,
         timeout: float = RPC_TIMEOUT,  # noqa: ASYNC109 - shared out among the nodes
     ) -> Connection:
         """Connect to a node of the broker: the first that answers, in random order so that clients spread over nodes.
@@ -106,6 +68,7 @@ class Connection:
             name: the connection's name in the broker's lists.
             near: a connection whose node is tried first. Another node may not see for a moment what this connection
                 has declared.
+            health: records which queues answer. Connections may share it; without it, this one has its own.
             timeout: seconds for all nodes together. Each node gets an equal share of what is left, so that one that
                 hangs leaves time for the others.
 
@@ -120,7 +83,7 @@ class Connection:
         for left, text in zip(range(len(order), 0, -1), order, strict=True):
             share = (deadline - asyncio.get_running_loop().time()) / left
             try:
-                return cls(await _connect(text, name, share), text, urls, name)
+                return cls(await connect(text, name, share), text, urls, name, health or QueueHealth())
             except BrokerUnavailableError as error:
                 url = URL(text)
                 problems.append(f"{url.host}:{url.port}: {str(error.__cause__ or '') or error}")
@@ -132,7 +95,7 @@ class Connection:
         Raises:
             BrokerUnavailableError: no broker answers.
         """
-        connection = await Connection.open(self._urls, f"{self._name}:beside", near=self)
+        connection = await Connection.open(self._urls, f"{self._name}:beside", near=self, health=self.health)
         self._beside = [one for one in self._beside if not one.closed.is_set()] + [connection]
         return connection
 
@@ -197,17 +160,27 @@ class Connection:
             QueueSilentError: the queue does not answer.
             BrokerUnavailableError: the connection has ended.
         """
-        if await self.depth(queue) in {None, Depth(0, 0)}:
-            try:
-                await self._probe.probe(queue, on_delivery)
-            except QueueSilentError:
-                self._silent.struck(queue, time.monotonic())
-                raise
-        self._silent.is_well(queue)
+        try:
+            if await self.depth(queue) in {None, Depth(0, 0)}:
+                await self._try_to_consume(queue, on_delivery)
+        except QueueMissingError:
+            self.health.must_be_declared(queue)
+            raise
+        except QueueSilentError:
+            self.health.cannot_be_consumed(queue)
+            raise
+        self.health.can_be_consumed(queue)
+
+    async def _try_to_consume(self, queue: str, on_delivery: OnDelivery | None) -> None:
+        try:
+            await self._probe.probe(queue, on_delivery)
+        except QueueSilentError:
+            self.health.gave_no_answer(queue, time.monotonic())
+            raise
 
     def silence(self, queue: str) -> float:
         """Seconds until a queue that did not answer is asked again."""
-        return self._silent.left(queue, time.monotonic())
+        return self.health.silence_left(queue, time.monotonic())
 
     async def depth(self, queue: str) -> Depth | None:
         """The depth of a queue, or None where there is no such queue.
@@ -218,21 +191,22 @@ class Connection:
             BrokerUnavailableError: the connection has ended.
         """
         async with self._depth_lock:
-            if self._silent.holds(queue, time.monotonic()):
-                raise QueueSilentError(f"the broker tells nothing of the queue {queue!r}")
+            if self.silence(queue):
+                raise QueueSilentError(f"the queue {queue!r} did not answer a moment ago")
             if self._depths is None or self._depths.is_closed:
                 self._depths = await self.channel()
             try:
-                return await self._depths.depth(queue)
+                depth = await self._depths.depth(queue)
             except QueueMissingError:
-                self._depths = None
-                return None
+                self._depths, depth = None, None
             except BrokerUnavailableError as error:
                 self._depths = None
                 if self.closed.is_set():
                     raise
-                self._silent.struck(queue, time.monotonic())
-                raise QueueSilentError(f"the broker tells nothing of the queue {queue!r}") from error
+                self.health.gave_no_answer(queue, time.monotonic())
+                raise QueueSilentError(f"the queue {queue!r} does not answer") from error
+            self.health.answered(queue, time.monotonic())
+            return depth
 
     async def is_blocked(self) -> bool:
         """Whether the broker blocks publishing on this connection (a memory or disk alarm)."""

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Final
 
 from aio_pika import exceptions as amqp
 from aiormq.exceptions import ChannelAccessRefused
 
 from coordinator.errors import (
+    BrokerInternalError,
     BrokerRefusedError,
+    BrokerTimeoutError,
     BrokerUnavailableError,
     CoordinatorError,
     QueueMissingError,
 )
+
+INTERNAL: Final = "INTERNAL_ERROR"
+"""The broker's name for reply code 541. The client library has no class for it when it ends a connection."""
 
 
 @contextlib.asynccontextmanager
@@ -53,13 +59,14 @@ def map_error(  # noqa: PLR0911 - a table with one error a line
         case amqp.ChannelPreconditionFailed() | ChannelAccessRefused():
             return BrokerRefusedError(str(error))
         case TimeoutError():
-            return BrokerUnavailableError(f"the broker did not answer in time: {asked}")
+            return BrokerTimeoutError(f"the broker did not answer in time: {asked}")
         case asyncio.CancelledError():
             return BrokerUnavailableError("the connection is gone: its heartbeat stopped")
         case StopAsyncIteration():  # the library raises it when a connection ends while it opens
             return BrokerUnavailableError("the connection is gone: it ended while it was opened")
         case amqp.AMQPError() | amqp.ChannelInvalidStateError() | OSError() | RuntimeError():
-            return BrokerUnavailableError(f"the connection is gone: {str(error) or type(error).__name__}")
+            kind = BrokerInternalError if INTERNAL in str(error) else BrokerUnavailableError
+            return kind(f"the connection is gone: {str(error) or type(error).__name__}")
         case _ if type(error) is Exception:  # the library fails waits with it when it knows no reason
             return BrokerUnavailableError("the connection is gone")
         case _:

@@ -21,7 +21,7 @@ class Window:
     consumers: int
     at: float
     asked: float = 0.0
-    """When the broker was asked for these figures."""
+    """When the broker was asked for these figures; 0 before its first answer."""
     sent: int = 0
     taken: int = 0
     """Batches that were fetched here since then: they left as well, and made room at once."""
@@ -33,9 +33,6 @@ class Window:
     published: int = 0
     strange: int = 0
     """Batches that waited at the last look and that no coordinator accounts for."""
-    is_silent: bool | None = None
-    """Whether the broker told nothing of it at the last look; None before the first one."""
-    silent_since: float = 0.0
     refused_for: float = 0.0
     """Seconds for which it is left alone, because it refused a batch; 0 once it has taken one."""
 
@@ -49,10 +46,8 @@ class Window:
         self.waiting, self.consumers, self.at = waiting, consumers, now
 
     def went_silent(self, now: float) -> None:
-        """The broker tells nothing of it."""
-        if not self.is_silent:
-            self.silent_since = now
-        self.is_silent, self.at, self.pause = True, now, LONGEST_LOOK
+        """It gave no answer: it gets no batch before the next look."""
+        self.at, self.pause = now, LONGEST_LOOK
         self.allow(0)
 
     def refused(self, now: float) -> None:
@@ -70,7 +65,7 @@ class Window:
     @property
     def likely(self) -> int:
         """How many batches it is likely to hold now, as far as is known here."""
-        return 0 if self.is_silent else max(0, self.waiting + self.sent)
+        return max(0, self.waiting + self.sent)
 
     def allow(self, batches: int) -> None:
         """Grant so many until the next look."""

@@ -18,6 +18,7 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.get_pool import GetPool
 from coordinator.broker.management import Management
+from coordinator.broker.queue_health import QueueHealth
 from coordinator.domain.registry_events import Event, SeedSet
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.dispatch.stuck_consumers import renew_consumers
@@ -35,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def connected(settings: Settings, instance: str) -> AsyncIterator[Connections]:
+async def connected(settings: Settings, instance: str, health: QueueHealth) -> AsyncIterator[Connections]:
     """Connect, declare what must exist, and disconnect in the end.
 
     Raises:
@@ -45,9 +46,9 @@ async def connected(settings: Settings, instance: str) -> AsyncIterator[Connecti
     """
     async with contextlib.AsyncExitStack() as stack:
         name = topology.coordinator_connection_name
-        reader = await Connection.open(settings.amqp_urls(), name(instance, "reads"))
+        reader = await Connection.open(settings.amqp_urls(), name(instance, "reads"), health=health)
         stack.push_async_callback(reader.close)
-        writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"), near=reader)
+        writer = await Connection.open(settings.amqp_urls(), name(instance, "writes"), near=reader, health=health)
         stack.push_async_callback(writer.close)
         get_pool = GetPool(settings.amqp_urls(), name(instance, "takes"), reader)
         stack.push_async_callback(get_pool.close)
@@ -75,7 +76,8 @@ async def open_session(settings: Settings, instance: str, lasting: ProcessState)
     Raises:
         BrokerUnavailableError: a connection ended; also every error of `connected`.
     """
-    async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
+    health = QueueHealth(lasting.broken_queues)
+    async with connected(settings, instance, health) as links, asyncio.TaskGroup() as group:
         reading, writing = await links.reader.channel(), await links.writer.channel(patience=STALLED)
         registry = Registry(reading, writing, instance, settings.history)
         await registry.start()

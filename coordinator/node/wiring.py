@@ -8,9 +8,9 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.get_pool import GetPool
 from coordinator.broker.management import Management
+from coordinator.broker.queue_health import Pauses
 from coordinator.domain.counters import Counters
 from coordinator.domain.event_ring import EventRing
-from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.domain.retry_policy import Memory
 from coordinator.node.dispatch.dispatcher import Dispatcher
 from coordinator.node.events import Events
@@ -73,13 +73,13 @@ class ProcessState:
         ring: what happened.
         counters: what was done, in figures.
         dealt: publications that came back.
-        backoff: queues that are left alone for what they did to earlier sessions.
+        broken_queues: for how long each broken queue must not be used, in later sessions too.
     """
 
     ring: EventRing
     counters: Counters = field(default_factory=Counters)
     dealt: Memory = field(default_factory=Memory)
-    backoff: QueueBackoff = field(default_factory=QueueBackoff)
+    broken_queues: Pauses = field(default_factory=Pauses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,6 @@ async def assemble(
         events=events,
         most=settings.window,
         counters=counters,
-        backoff=lasting.backoff,
     )
     available = SeedQueues(await links.writer.channel(), links.writer.user)
     dead = DeadLetters(reader, publishing, available, counters)

@@ -14,6 +14,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from coordinator.broker.connection import Connection
+from coordinator.broker.queue_health import QueueHealth
 from coordinator.client.http_worker import HttpWorker
 from coordinator.client.reader import Reader
 from coordinator.errors import BrokerUnavailableError, CoordinatorError, ManagementError
@@ -152,7 +153,7 @@ async def test_strangers_are_not_trusted(secured: Secured) -> None:
     right = secured.settings()
     mixed = right.model_copy(update={"ca_file": secured.stranger, "amqp_url": SecretStr(right.amqp_urls()[0])})
     with pytest.raises(ManagementError, match="certificate verify failed"):
-        async with connected(mixed, "test"):
+        async with connected(mixed, "test", QueueHealth()):
             pass
     async with running_coordinator(right) as node, serving(node) as url:
         for reader in (Reader(url, ca_file=secured.stranger), Reader(url)):

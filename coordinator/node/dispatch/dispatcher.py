@@ -27,7 +27,7 @@ from coordinator.domain.registry_events import (
 )
 from coordinator.errors import CoordinatorError, InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.node.dispatch.planner import PlannedBatch, Planner
-from coordinator.node.dispatch.seed_consumer import Channels, SeedConsumer, prefetch_for, read_page
+from coordinator.node.dispatch.seed_consumer import ConsumerChannels, SeedConsumer, prefetch_for, read_page
 from coordinator.node.events import Events
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
@@ -65,7 +65,7 @@ class Dispatcher:
         self.planner = Planner(self.lines, registry, work, linger)
         self._replicas = replicas
         self._events = events
-        self._channels = Channels(connection)
+        self._channels = ConsumerChannels(connection)
         self._registry = registry
         self._publisher = work
         self._seed_queues = available

@@ -27,54 +27,51 @@ FEW_PAGES, MANY_PAGES = 2, 250
 ENOUGH_PAGES, PAGES_IN_ALL = 100, 2000
 """Pages that keep one seed flowing while the broker confirms, and those of all seeds together where these are many."""
 MOST_SILENT: Final = 3
-"""Seeds' queues that may be silent at once: of more, the broker itself is in trouble."""
+"""How many seeds' queues may be silent at once. If more are silent, the broker itself is in trouble."""
 
 
-class Channels:
-    """Channels for consumers of seeds' queues; several share one."""
+class ConsumerChannels:
+    """ConsumerChannels for consumers of seeds' queues; several share one."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._catalog: dict[Channel, int] = {}
+        self._seeds: dict[Channel, int] = {}
         self._lock = asyncio.Lock()
-        self._silent: set[str] = set()
 
     async def take(self) -> Channel:
-        """Find a place.
+        """Return a channel that has room for one more consumer.
 
         Raises:
-            BrokerUnavailableError: the connection is gone.
+            BrokerUnavailableError: the connection has ended.
         """
         async with self._lock:
-            free = (one for one, seeds in self._catalog.items() if seeds < SEEDS_A_CHANNEL)
+            free = (one for one, seeds in self._seeds.items() if seeds < SEEDS_A_CHANNEL)
             channel = next(free, None) or await self._connection.channel()
-            self._catalog[channel] = self._catalog.get(channel, 0) + 1
+            self._seeds[channel] = self._seeds.get(channel, 0) + 1
         return channel
 
     def give_back(self, channel: Channel) -> None:
-        """Free a place."""
-        self._catalog[channel] -= 1
+        """Make room for another consumer on this channel."""
+        self._seeds[channel] -= 1
 
     async def must_answer(self, seed: str) -> None:
-        """Make sure that a seed's queue has a leader: to consume one without ends the connection.
+        """Make sure that a seed's queue has a leader. Consuming a queue without one ends the connection.
 
         Raises:
-            QueueSilentError: this queue gives no answer; nothing else has suffered by it.
-            BrokerUnavailableError: the connection is gone, or so many queues are silent that it is not theirs.
+            QueueSilentError: this queue does not answer. Nothing else is affected.
+            BrokerUnavailableError: the connection has ended, or many seeds' queues do not answer.
         """
         try:
             await self._connection.must_answer(topology.seed_queue_name(seed))
         except QueueMissingError:
-            pass  # to be made
+            pass  # the consumer declares it
         except QueueSilentError as error:
-            self._silent.add(seed)
-            if len(self._silent) > MOST_SILENT:
-                raise BrokerUnavailableError("the broker tells nothing of many seeds' queues") from error
+            if self._connection.health.count_not_consumable(topology.seed_queue_name("")) > MOST_SILENT:
+                raise BrokerUnavailableError("the queues of many seeds do not answer") from error
             raise
-        self._silent.discard(seed)
 
     def silence(self, seed: str) -> float:
-        """For how many seconds a seed's queue that gave no answer is not asked for again."""
+        """Seconds until a seed's queue that gave no answer may be asked again."""
         return self._connection.silence(topology.seed_queue_name(seed))
 
 
@@ -155,7 +152,7 @@ class SeedConsumer:
         returned = self.buffer.first_batch()
         return self.queue if returned is None else topology.work_queue_name(returned.tags)
 
-    async def open(self, channels: Channels, *, is_new: bool) -> None:
+    async def open(self, channels: ConsumerChannels, *, is_new: bool) -> None:
         """Consume the seed's queue, made if it is not there: else that would keep every coordinator from starting.
 
         Args:
@@ -177,7 +174,7 @@ class SeedConsumer:
             if self._channel is not None:
                 await self._consume(self._channel)
 
-    async def close(self, channels: Channels) -> list[Piece]:
+    async def close(self, channels: ConsumerChannels) -> list[Piece]:
         """Stop consuming; returns what was at hand."""
         async with self._changing:
             if self._channel is not None:

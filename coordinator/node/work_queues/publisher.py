@@ -24,9 +24,10 @@ from coordinator.domain.counters import Counters
 from coordinator.domain.ledger import Ledger, PublishedBatch
 from coordinator.domain.membership import share
 from coordinator.domain.publish_window import LEAST, LONGEST_LOOK, Window
-from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.domain.tags import TagSet
 from coordinator.errors import (
+    BrokerInternalError,
+    BrokerTimeoutError,
     BrokerUnavailableError,
     CoordinatorError,
     QueueFullError,
@@ -40,7 +41,7 @@ from coordinator.node.replicas.membership import Replicas
 from coordinator.node.replicas.messages import Body
 from coordinator.node.work_queues.in_flight import InFlight
 from coordinator.node.work_queues.peer_load import PeerLoads
-from coordinator.node.work_queues.queue_channels import INTERNAL, OnEnd, QueueChannels
+from coordinator.node.work_queues.queue_channels import OnEnd, QueueChannels
 from coordinator.node.work_queues.standstill import Standstill
 
 log = structlog.get_logger(__name__)
@@ -66,11 +67,11 @@ class Publisher:
         events: Events,
         most: int,
         counters: Counters,
-        backoff: QueueBackoff,
     ) -> None:
         self._events = events
         self.counters = counters
-        self._channels = QueueChannels(connection, backoff)
+        self._channels = QueueChannels(connection)
+        self._health = connection.health
         self.ledger = Ledger(counters)
         self.in_flight = InFlight()
         self.standstill = Standstill()
@@ -197,12 +198,12 @@ class Publisher:
     def room(self, queue: str) -> int:
         """How many more batches this work queue should get now."""
         window = self._windows.get(queue)
-        if window is None or self._channels.rests(queue):
+        if window is None or self._channels.is_broken(queue):
             return 0
         room = window.allowance - window.sent
-        if self._channels.trusts(queue):
+        if self._health.is_alive(queue):
             return room
-        return 0 if window.is_silent is None else min(room, 1 - window.flying)  # a look first, then one by one
+        return min(room, 1 - window.flying) if window.asked else 0  # a look first, then one by one
 
     def is_short(self, queue: str) -> bool:
         """Whether it is about to have no room: time to ask the broker for how much there is by now."""
@@ -230,17 +231,16 @@ class Publisher:
         except QueueMissingError as error:
             raise QueueSilentError(f"the queue {queue!r} is gone") from error
         except BrokerUnavailableError as error:
-            if INTERNAL not in str(error) and not isinstance(error.__cause__, TimeoutError):
+            if not isinstance(error, BrokerInternalError | BrokerTimeoutError):
                 raise
-            self._channels.strike(queue, error)
+            self._channels.broke(queue, error)
             raise QueueSilentError(f"the queue {queue!r} gives nothing out") from error
-        self._channels.gave(queue)
+        self._health.gave_message(queue)
         return deliveries
 
     def is_silent(self, queue: str, seconds: float) -> bool:
-        """Whether the broker has told nothing of this queue for so long, up to when it was last asked."""
-        window = self._windows.get(queue)
-        return bool(window and window.is_silent and window.at - window.silent_since >= seconds)
+        """Whether this queue has given no answer for so many seconds."""
+        return self._health.silent_for(queue, time.monotonic()) >= seconds
 
     async def likely(self, queue: str) -> int:
         """How many batches wait in this work queue, as far as can be known: some may just have been taken elsewhere.
@@ -251,8 +251,9 @@ class Publisher:
         if queue not in self._windows:  # another coordinator has made it
             await self.declare(topology.tags_of_work_queue(queue))
         window = self._windows[queue]
-        is_fresh = window.is_silent is not None and time.monotonic() - window.at < LONGEST_LOOK
-        return window.likely if is_fresh and window.likely else await self.look(queue)
+        is_fresh = window.asked and time.monotonic() - window.at < LONGEST_LOOK
+        is_known = is_fresh and window.likely and not self._health.is_silent(queue)
+        return window.likely if is_known else await self.look(queue)
 
     def look_due(self, queue: str) -> float:
         """When to look at a full work queue again, by the monotonic clock."""
@@ -269,15 +270,14 @@ class Publisher:
         try:
             depth = await self._depth(queue)
         except QueueSilentError as error:
-            if not self._windows[queue].is_silent:
+            if self._health.is_new_silence(queue):
                 log.warning("work.queue_silent", queue=queue, problem=str(error))
             self._windows[queue].went_silent(time.monotonic())
             if must_answer:
                 raise
             return 0
-        self._windows[queue].is_silent = False
         if depth != Depth(0, 0):  # that is also said of a queue without a leader
-            self._channels.trust(queue)
+            self._health.showed_life(queue)
         now, window, peer_loads = time.monotonic(), self._windows[queue], self._peer_loads.of(queue)
         window.asked = asked
         theirs = sum(claim.queued for claim in peer_loads)
@@ -317,7 +317,7 @@ class Publisher:
         return ready
 
     async def _depth(self, queue: str) -> Depth:
-        if self._channels.rests(queue):
+        if self._channels.is_broken(queue):
             raise QueueSilentError(f"the queue {queue!r} gives nothing out")
         return await self._connection.depth(queue) or Depth(0, 0)
 

@@ -1,8 +1,8 @@
-"""The lanes on which batches leave for the work queues, laid so that a broken queue harms no other.
+"""Publish to each work queue on its own channel, so that a broken queue does not stop the others.
 
-A quorum queue that has lost its leader confirms nothing, and hangs the broker's side of the channel on which it is
-given something; after a minute, or half of one, that ends the whole connection. So each queue has a channel of its
-own, and on a connection of its own for as long as it has given no sign of life.
+A quorum queue without a leader confirms nothing, and the broker's side of a channel that publishes to it hangs. After
+30 to 60 seconds the broker ends the whole connection. So each queue has its own channel, and its own connection until
+it gives a sign of life.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.types import Message
-from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.errors import (
+    BrokerInternalError,
     BrokerUnavailableError,
     CoordinatorError,
     QueueFullError,
@@ -31,17 +31,15 @@ from coordinator.errors import (
 
 log = structlog.get_logger(__name__)
 
-INTERNAL: Final = "INTERNAL_ERROR"
-"""What the broker says as it ends the connection on which a broken queue was asked for a message, or given one."""
 SOON: Final = 2.0
-"""Seconds within which any queue that is well confirms: who waited longer when that came is the one to blame."""
+"""Seconds in which a healthy queue confirms. When the connection ends, a queue that took longer is to blame."""
 
 
 OnEnd = Callable[[CoordinatorError | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Lane:
+class _Route:
     """Where batches for one work queue are published."""
 
     connection: Connection
@@ -49,102 +47,87 @@ class _Lane:
 
 
 class QueueChannels:
-    """The lanes of one coordinator, by work queue."""
+    """The channels of one session, by work queue."""
 
-    def __init__(self, connection: Connection, backoff: QueueBackoff) -> None:
-        """Make the lanes of a session.
+    def __init__(self, connection: Connection) -> None:
+        """Make it without any channel.
 
         Args:
-            connection: carries those that are trusted.
-            backoff: which queues are left alone for a while, in later sessions too.
+            connection: carries the channels of queues that are alive, and records which those are.
         """
         self._connection = connection
-        self._backoff = backoff
-        self._trusted: set[str] = set()
-        self._channels: dict[str, _Lane] = {}
+        self._health = connection.health
+        self._channels: dict[str, _Route] = {}
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def rests(self, queue: str) -> bool:
-        """Whether a queue is left alone now."""
-        return self._backoff.holds(queue, time.monotonic())
+    def is_broken(self, queue: str) -> bool:
+        """Whether a queue broke, and must not be used yet."""
+        return self._health.is_broken(queue, time.monotonic())
 
-    def trusts(self, queue: str) -> bool:
-        """Whether a queue has given a sign of life, and has not been found broken since."""
-        return queue in self._trusted
-
-    def trust(self, queue: str) -> None:
-        """A queue has given a sign of life: it told of messages or of consumers."""
-        self._trusted.add(queue)
-
-    def gave(self, queue: str) -> None:
-        """A queue has given a message out."""
-        self._backoff.is_well(queue)
-
-    def strike(self, queue: str, error: Exception) -> None:
-        """A queue was found broken: leave it alone for a while."""
-        self._trusted.discard(queue)
-        seconds = self._backoff.struck(queue, time.monotonic())
+    def broke(self, queue: str, error: Exception) -> None:
+        """Record and log that a queue is broken."""
+        seconds = self._health.broke(queue, time.monotonic())
         log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
 
     def try_send(self, queue: str, message: Message, on_end: OnEnd) -> bool:
-        """Publish to a work queue if nothing is to be waited for first; whether that was so.
+        """Publish to a work queue if its channel is open; returns whether it is.
 
         Args:
             queue: its name.
             message: what to publish.
-            on_end: called later, with what `publish` would raise, or None once the broker has confirmed.
+            on_end: called later, with the error that `publish` would raise, or None once the broker has confirmed.
         """
-        lane = self._channels.get(queue)
-        if lane is None or lane.connection is not self._connection or lane.channel.is_closed or self.rests(queue):
+        route = self._channels.get(queue)
+        if route is None or self._is_alone(route) or route.channel.is_closed or self.is_broken(queue):
             return False
         began = time.monotonic()
-        confirm = lane.channel.send("", queue, message, mandatory=True)
-        confirm.add_done_callback(lambda _: on_end(self._judge(queue, lane, began, confirm)))
+        confirm = route.channel.send("", queue, message, mandatory=True)
+        confirm.add_done_callback(lambda _: on_end(self._judge(queue, route, began, confirm)))
         return True
 
     async def publish(self, queue: str, message: Message) -> None:
         """Publish to a work queue and wait for the confirm.
 
         Raises:
-            QueueFullError: it refuses more, or somebody has deleted it; at the next try it is made anew.
-            QueueSilentError: it is broken: the message may have arrived or not.
-            BrokerUnavailableError: the same, for the connection is gone.
+            QueueFullError: the queue is full, or was deleted; the next try declares it again.
+            QueueSilentError: the queue is broken. It may have the message or not.
+            BrokerUnavailableError: the connection has ended. The queue may have the message or not.
         """
-        if self.rests(queue):
-            raise QueueSilentError(f"the queue {queue!r} is left alone for a while")
-        lane, began = await self._lane(queue), time.monotonic()
-        is_alone = lane.connection is not self._connection
-        confirm = lane.channel.send("", queue, message, mandatory=True)
+        if self.is_broken(queue):
+            raise QueueSilentError(f"the queue {queue!r} is broken, and is not used for a while")
+        route, began = await self._route(queue), time.monotonic()
+        is_alone = self._is_alone(route)
+        confirm = route.channel.send("", queue, message, mandatory=True)
         try:
             await asyncio.wait([confirm])
-            if error := self._judge(queue, lane, began, confirm):
+            if error := self._judge(queue, route, began, confirm):
                 raise error
             if is_alone:
-                self._forget(queue, lane)
+                self._forget(queue, route)
         finally:
-            confirm.cancel()  # harmless where it has come
-            if is_alone and self._channels.get(queue) is not lane and not lane.channel.is_waited_for:
-                await lane.connection.drop()
+            confirm.cancel()  # harmless once it is done
+            if is_alone and self._channels.get(queue) is not route and not route.channel.is_waited_for:
+                await route.connection.drop()
 
-    def _judge(self, queue: str, lane: _Lane, began: float, confirm: asyncio.Future[None]) -> CoordinatorError | None:
-        """What the end of a publishing means."""
+    def _judge(self, queue: str, route: _Route, began: float, confirm: asyncio.Future[None]) -> CoordinatorError | None:
+        """Record the outcome of a publish; returns the error to raise, or None if the broker confirmed."""
         error = confirm.exception()
         match error:
             case None:
-                self._trusted.add(queue)
-                self._backoff.is_well(queue)
+                self._health.confirmed(queue)
                 return None
             case UnroutableError():
                 log.warning("work.queue_missing", queue=queue)
-                self._trusted.discard(queue)
-                self._forget(queue, lane)
+                self._health.went_missing(queue)
+                self._forget(queue, route)
                 meant: CoordinatorError = QueueFullError(f"the queue {queue!r} was missing")
             case BrokerUnavailableError():
-                is_alone = lane.connection is not self._connection
-                is_to_blame = INTERNAL in str(error) and (is_alone or time.monotonic() - began > SOON)
-                if self._forget(queue, lane) and (is_to_blame or not lane.channel.is_closed):
-                    self.strike(queue, error)  # once, by the first of those that wait there
-                if lane.channel.is_closed and not is_alone:
+                is_alone = self._is_alone(route)
+                is_late = is_alone or time.monotonic() - began > SOON
+                is_to_blame = is_late and isinstance(error, BrokerInternalError)
+                if self._forget(queue, route) and (is_to_blame or not route.channel.is_closed):
+                    self.broke(queue, error)  # only the first publish that fails there records it
+                if route.channel.is_closed and not is_alone:
                     return error
                 meant = QueueSilentError(f"the queue {queue!r} confirms nothing")
             case CoordinatorError():
@@ -154,29 +137,33 @@ class QueueChannels:
         meant.__cause__ = error
         return meant
 
-    async def _lane(self, queue: str) -> _Lane:
+    async def _route(self, queue: str) -> _Route:
         async with self._opening[queue]:
-            lane = self._channels.get(queue)
-            if lane is None:
-                connection = self._connection if self.trusts(queue) else await self._connection.beside()
-                lane = self._channels[queue] = _Lane(connection, await connection.channel())
+            route = self._channels.get(queue)
+            if route is None:
+                connection = self._connection if self._health.is_alive(queue) else await self._connection.beside()
+                route = self._channels[queue] = _Route(connection, await connection.channel())
                 if connection is not self._connection:
-                    await self._declare(lane, queue)
-            return lane
+                    await self._declare(route, queue)
+            return route
 
-    async def _declare(self, lane: _Lane, queue: str) -> None:
-        """Have the queue, which may be in doubt because it was deleted."""
+    async def _declare(self, route: _Route, queue: str) -> None:
+        """Declare the queue, because it may have been deleted."""
         try:
-            await lane.channel.declare_queue(topology.work_queue(topology.tags_of_work_queue(queue)))
+            await route.channel.declare_queue(topology.work_queue(topology.tags_of_work_queue(queue)))
         except BrokerUnavailableError as error:
-            self._forget(queue, lane)
-            self.strike(queue, error)
-            await lane.connection.drop()
+            self._forget(queue, route)
+            self.broke(queue, error)
+            await route.connection.drop()
             raise QueueSilentError(f"the queue {queue!r} cannot be declared") from error
 
-    def _forget(self, queue: str, lane: _Lane) -> bool:
-        """Publish no more there; whether that was not so before."""
-        is_current = self._channels.get(queue) is lane
+    def _is_alone(self, route: _Route) -> bool:
+        """Whether a route has its own connection, because its queue may be broken."""
+        return route.connection is not self._connection
+
+    def _forget(self, queue: str, route: _Route) -> bool:
+        """Stop publishing on this channel; returns whether it was in use until now."""
+        is_current = self._channels.get(queue) is route
         if is_current:
             del self._channels[queue]
         return is_current
