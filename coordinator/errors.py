@@ -1,17 +1,17 @@
-"""Every error of this project, with one base."""
+"""Define every error of this project, all with one base."""
 
 from __future__ import annotations
 
 
 class CoordinatorError(Exception):
-    """Base of all errors that a caller may want to tell apart; `str(error)` is one clear sentence."""
+    """Base of all errors of this project; `str(error)` is one clear sentence."""
 
 
 class InvalidInputError(CoordinatorError):
     """Input that does not validate.
 
     Attributes:
-        problems: one `(field, what is wrong)` pair for each fault found, in the order of the input.
+        problems: one `(field, what is wrong)` pair for each problem, in the order of the input.
     """
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
@@ -20,11 +20,11 @@ class InvalidInputError(CoordinatorError):
 
 
 class NotFoundError(CoordinatorError):
-    """An id that is not known.
+    """There is nothing with this id.
 
     Attributes:
-        kind: what was looked for: `seed`, `worker`, `batch` or `dead`.
-        ident: the id as it was given.
+        kind: the kind of thing: `seed`, `worker`, `batch` or `dead`.
+        ident: the id in the request.
     """
 
     def __init__(self, kind: str, ident: str) -> None:
@@ -34,14 +34,14 @@ class NotFoundError(CoordinatorError):
 
 
 class ForbiddenError(CoordinatorError):
-    """Something that this caller may not do."""
+    """This caller is not allowed to do this."""
 
 
 class OverLimitError(CoordinatorError):
-    """Input that is larger than a limit.
+    """The input is larger than a limit.
 
     Attributes:
-        setting: the setting that says the limit.
+        setting: the setting with the limit.
     """
 
     def __init__(self, what: str, limit: int, unit: str, setting: str) -> None:
@@ -50,22 +50,22 @@ class OverLimitError(CoordinatorError):
 
 
 class BusyError(CoordinatorError):
-    """More at once than a limit allows.
+    """There are already as many as a limit allows.
 
     Attributes:
-        setting: the setting that says the limit.
+        setting: the setting with the limit.
     """
 
     def __init__(self, what: str, limit: float, setting: str) -> None:
         self.setting = setting
-        super().__init__(f"there are as many {what} as may be: {limit:g} (COORDINATOR_{setting})")
+        super().__init__(f"there are already {limit:g} {what}, the limit (COORDINATOR_{setting})")
 
 
 class TooSlowError(CoordinatorError):
-    """A body that did not come in time.
+    """The body of a request did not arrive in time.
 
     Attributes:
-        setting: the setting that says the time.
+        setting: the setting with the time.
     """
 
     def __init__(self, seconds: float, setting: str) -> None:
@@ -74,7 +74,7 @@ class TooSlowError(CoordinatorError):
 
 
 class BrokerUnavailableError(CoordinatorError):
-    """The broker, or the coordinator before it, is away, blocked, or was lost: nothing is known to be done."""
+    """The broker or the coordinator does not answer, or the connection ended. The call may have taken effect or not."""
 
 
 class BrokerInternalError(BrokerUnavailableError):
@@ -82,34 +82,34 @@ class BrokerInternalError(BrokerUnavailableError):
 
 
 class BrokerTimeoutError(BrokerUnavailableError):
-    """The broker did not answer in time, or not for this queue."""
+    """The broker did not answer in time."""
 
 
 class BrokerRefusedError(CoordinatorError):
-    """The broker answered and said no (a missing permission, a queue declared otherwise)."""
+    """The broker refused, for example for lack of a permission, or because a queue exists with other properties."""
 
 
 class UnroutableError(BrokerRefusedError):
-    """A mandatory message was returned, because no queue takes its routing key."""
+    """The broker returned a mandatory message, because no queue has a binding for its routing key."""
 
 
 class QueueMissingError(BrokerRefusedError):
-    """There is no queue or exchange of this name."""
+    """There is no queue or exchange with this name."""
 
 
 class QueueSilentError(BrokerRefusedError):
-    """The broker answers, but not for this queue: it has lost its leader, or itself."""
+    """The broker works, but this queue does not answer, because it has no leader or has lost its data."""
 
 
 class QueueFullError(BrokerRefusedError):
-    """The broker refused a message, because its queue holds as many as it may."""
+    """The broker refused a message, because its queue is full."""
 
 
 class ManagementError(CoordinatorError):
-    """The management API answered with an error, or not at all.
+    """The management API answered with an error, or did not answer.
 
     Attributes:
-        status: the HTTP status, 0 when there was no answer.
+        status: the HTTP status; 0 without an answer.
     """
 
     def __init__(self, message: str, status: int = 0) -> None:
@@ -118,14 +118,14 @@ class ManagementError(CoordinatorError):
 
 
 class PrivateBrokerError(CoordinatorError):
-    """The private broker could not be started, or ended by itself."""
+    """The private broker did not start, or it ended by itself."""
 
 
 class RejectedItemError(InvalidInputError):
-    """An item among those that were submitted does not validate; its place is part of each problem's field.
+    """One of the submitted items does not validate. The field of each problem holds the item's position.
 
     Attributes:
-        accepted: how many items before it were confirmed: all of them. Those after it were not sent.
+        accepted: the number of items before it. All of them were confirmed, and none after it was sent.
     """
 
     def __init__(self, problems: list[tuple[str, str]], accepted: int) -> None:
@@ -134,15 +134,15 @@ class RejectedItemError(InvalidInputError):
 
 
 class NoReplyError(CoordinatorError):
-    """No coordinator has answered a command yet. The command stays queued, and one that is back carries it out."""
+    """No coordinator has answered a command yet. The command stays queued until a coordinator runs."""
 
 
 class NoAnswerError(BrokerUnavailableError):
-    """A call got no answer that tells: it may have been carried out or not."""
+    """A call got no clear answer. It may have taken effect or not."""
 
 
 class HttpError(CoordinatorError):
-    """A coordinator's HTTP side refused a call: no valid token, a role that may not, a limit.
+    """A coordinator's HTTP API refused a call: the token is not valid, the role is not allowed, or a limit is reached.
 
     Attributes:
         status: the HTTP status.

@@ -60,7 +60,7 @@ class Confirms:
                 pending.future.set_result(None)
             else:
                 pending.future.set_exception(
-                    QueueFullError("the broker refused a message: its queue is full, or is without a leader now")
+                    QueueFullError("the broker refused a message: its queue is full, or has no leader now")
                 )
 
     def returned(self, address: Address) -> None:
@@ -70,7 +70,7 @@ class Confirms:
             if not future.done():
                 exchange, key, _ = address
                 where = f"the exchange {exchange!r}" if exchange else "the default exchange"
-                future.set_exception(UnroutableError(f"no queue takes what {where} is given with the key {key!r}"))
+                future.set_exception(UnroutableError(f"{where} has no queue for the routing key {key!r}"))
                 return
 
     def fail(self, error: CoordinatorError) -> None:

@@ -1,4 +1,4 @@
-"""RabbitMQ's management API: worker users, connections, totals of queues, one policy."""
+"""Call RabbitMQ's management API: users, connections, totals of queues, nodes, and one policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_FOUND: Final = 404
 
 @dataclass(frozen=True, slots=True)
 class BrokerConnection:
-    """A client's connection: the broker's name for it, its user, and the name that the client gave itself."""
+    """A client's connection: the broker's name for it, its user, and the name that the client chose."""
 
     name: str
     user: str
@@ -34,26 +34,26 @@ class BrokerConnection:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Messages of a queue, as of the broker's last count, which is some seconds old."""
+    """The number of messages in a queue at the broker's last count, which is some seconds old."""
 
     ready: int
     unacked: int
     leaving: int = 0
-    """Those that failed and are not yet known to be where dead letters go."""
+    """Failed messages that are on their way to the dead-letter queue."""
     members: int = 1
-    """Nodes that the queue lives on."""
+    """The number of nodes that have a copy of the queue."""
     away: int = 0
-    """Those of them that do not answer, as far as the broker has noticed."""
+    """How many of those nodes the broker knows to be down."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds nothing."""
+        """Whether the queue holds no message."""
         return not self.ready + self.unacked + self.leaving
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What the broker is: its name and version."""
+    """The broker's product name and version."""
 
     name: str
     version: str
@@ -61,7 +61,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class BrokerNode:
-    """A node of the broker: `memory` used and `disk_free`, in bytes."""
+    """A node of the broker. `memory` is what it uses and `disk_free` what is left, in bytes."""
 
     name: str
     running: bool
@@ -72,44 +72,45 @@ class BrokerNode:
 
 
 class Management:
-    """One virtual host's management API, at whichever node of the broker answers.
+    """The management API for one virtual host, on any node of the broker that answers.
 
-    All that is called here may be repeated, so a node that does not answer, or with an error of its own, is left
-    for the next one. That one is kept to: else each call would wait for the first node anew.
+    When a node does not answer, or has a server error, the same call goes to the next node. Every call here may be
+    repeated. Later calls stay with the node that answered, because otherwise each would wait for the first one again.
 
     Args:
-        urls: of the APIs of all nodes, separated by commas, with user and password.
+        urls: the URLs of all nodes' APIs, separated by commas, with user and password.
         vhost: the virtual host's name.
-        ca_file: authorities to trust in place of the system's.
+        ca_file: a file of certificate authorities to trust instead of the system's.
 
     Raises:
-        CoordinatorError: the file is none.
+        CoordinatorError: the file is not a valid file of certificates.
     """
 
     def __init__(self, urls: str, vhost: str, ca_file: Path | None = None) -> None:
         self._vhost_name = vhost
         self._vhost = quote(vhost, safe="")
         self._nodes = [_client(url.strip(), ca_file) for url in urls.split(",") if url.strip()]
-        self._preferred = random.randrange(len(self._nodes))  # noqa: S311 - so that not all ask the first node
+        self._preferred = random.randrange(len(self._nodes))  # noqa: S311 - spreads the load over the nodes
 
     async def close(self) -> None:
-        """Give the sockets back."""
+        """Close the connections to the API."""
         for node in self._nodes:
             await node.aclose()
 
     async def version(self) -> str:
-        """The broker's version.
+        """Return the broker's version.
 
         Raises:
-            ManagementError: as every method here, when the API refuses or does not answer.
+            ManagementError: the API refuses, or does not answer. Every method here can raise it.
         """
         answer = (await self._call("GET", "/api/overview")).json()
         return str(answer["rabbitmq_version"])
 
     async def read(self, path: str) -> tuple[Any, float | None]:
-        """What the API says at a path, and the broker's clock then: Unix time in seconds, None where it tells none.
+        """Read a path of the API; returns the answer and the broker's clock.
 
-        `{vhost}` in the path is this virtual host.
+        The clock is Unix time in seconds, or None if the answer has no date. `{vhost}` in the path stands for this
+        virtual host.
         """
         answer = await self._call("GET", path.replace("{vhost}", self._vhost))
         try:
@@ -119,9 +120,9 @@ class Management:
         return answer.json(), clock
 
     async def keep_unrouted_items(self) -> None:
-        """Let what `items` cannot route go to its alternate exchange.
+        """Set a policy that sends messages which `items` cannot route to an alternate exchange.
 
-        By policy: a producer that declares `items` need not know of it, as it would for an argument.
+        With an argument of the exchange instead, every producer that declares `items` would have to give it too.
         """
         await self._call(
             "PUT",
@@ -134,23 +135,23 @@ class Management:
         )
 
     async def make_vhost(self, user: str) -> None:
-        """Make this virtual host, with all permissions for a user."""
+        """Create this virtual host, and give a user all permissions in it."""
         await self._call("PUT", f"/api/vhosts/{self._vhost}")
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         await self._call("PUT", f"/api/permissions/{self._vhost}/{quote(user, safe='')}", everything)
 
     async def delete_vhost(self) -> None:
-        """Delete this virtual host and all that is in it; harmless when it is gone."""
+        """Delete this virtual host with everything in it; harmless when it does not exist."""
         with contextlib.suppress(_MissingError):
             await self._call("DELETE", f"/api/vhosts/{self._vhost}")
 
     async def make_user(self, user: str, password: str, permissions: Mapping[str, str]) -> None:
-        """Make a user, or give it a new password, with these permissions (`configure`, `write`, `read`) alone."""
+        """Create a user or change its password. It has only these permissions (`configure`, `write`, `read`)."""
         await self._call("PUT", f"/api/users/{quote(user, safe='')}", {"password": password, "tags": ""})
         await self._call("PUT", f"/api/permissions/{self._vhost}/{quote(user, safe='')}", dict(permissions))
 
     async def delete_user(self, user: str) -> bool:
-        """Bar a user and close its connections; False when there is no such user."""
+        """Delete a user, which closes its connections; returns False when there is no such user."""
         try:
             await self._call("DELETE", f"/api/users/{quote(user, safe='')}")
         except ManagementError as error:
@@ -160,7 +161,7 @@ class Management:
         return True
 
     async def connections(self) -> list[BrokerConnection]:
-        """All client connections that the broker has described: a new one only after its next count, some 5 s."""
+        """List the client connections. A new one appears after the broker's next count, which takes up to 5 s."""
         answer = (await self._call("GET", f"/api/vhosts/{self._vhost}/connections?disable_stats=true")).json()
         return [
             BrokerConnection(
@@ -172,37 +173,37 @@ class Management:
         ]
 
     async def connection_users(self) -> dict[str, str]:
-        """All connections of this moment, new ones too: the broker's names for them, and their users."""
+        """List all connections, also new ones: the broker's name of each, and its user."""
         answer = (await self._call("GET", "/api/connections?disable_stats=true")).json()
         return {str(one["name"]): str(one.get("user", "")) for one in answer if one.get("vhost") == self._vhost_name}
 
     async def close_connection(self, name: str, reason: str) -> None:
-        """Close a connection by the broker's name for it; harmless when it is gone.
+        """Close a connection by the broker's name of it; harmless when it does not exist.
 
-        With statistics the broker would not find a connection that it has not described yet.
+        The request disables statistics. With them the broker does not find a connection that it has not counted yet.
         """
         path = f"/api/connections/{quote(name, safe='')}?disable_stats=true"
         with contextlib.suppress(_MissingError):
             await self._call("DELETE", path, headers={"X-Reason": reason})
 
     async def totals(self) -> dict[str, Totals]:
-        """Ready and unacked messages by queue; of one without a leader, or most of its members, nobody can say."""
+        """Count the messages of each queue. Queues without a leader or a majority of their members are left out."""
         query = "disable_stats=true&enable_queue_totals=true"
         answer = (await self._call("GET", f"/api/queues/{self._vhost}?{query}")).json()
         return {str(one["name"]): _totals_of(one) for one in answer if "messages_ready" in one and _may_answer(one)}
 
     async def running_nodes(self) -> set[str]:
-        """The names of the cluster's nodes that run, as the node that is asked sees it."""
+        """List the names of the running nodes, as the node that answers sees them."""
         answer = (await self._call("GET", "/api/nodes?columns=name,running")).json()
         return {str(one["name"]) for one in answer if one["running"]}
 
     async def product(self) -> Product:
-        """What the broker is."""
+        """Return the broker's product name and version."""
         answer = (await self._call("GET", "/api/overview")).json()
         return Product(str(answer.get("product_name", "RabbitMQ")), str(answer["rabbitmq_version"]))
 
     async def nodes(self) -> list[BrokerNode]:
-        """The cluster's nodes; one that does not run tells no figures."""
+        """List the cluster's nodes. The figures of a node that is down are 0."""
         columns = "name,running,mem_alarm,disk_free_alarm,mem_used,disk_free"
         answer = (await self._call("GET", f"/api/nodes?columns={columns}")).json()
         return [
@@ -234,8 +235,8 @@ class Management:
     async def _ask(
         self, node: httpx.AsyncClient, method: str, path: str, body: object, headers: Mapping[str, str] | None
     ) -> httpx.Response:
-        if node.is_closed:  # the session that asks has just ended
-            raise ManagementError("the management API is no longer asked")
+        if node.is_closed:  # the session ended while it called
+            raise ManagementError("the connection to the management API is closed")
         try:
             async with asyncio.timeout(TIMEOUT):
                 answer = await node.request(method, path, json=body, headers=headers)
@@ -273,20 +274,20 @@ def _totals_of(queue: Mapping[str, Any]) -> Totals:
 
 
 def _may_answer(queue: Mapping[str, Any]) -> bool:
-    """Whether a queue has a leader and most of its members, where it has any: else it answers nobody."""
+    """Whether a queue has a leader and a majority of its members. A queue without members is not replicated."""
     members = queue.get("members") or ()
     is_led = queue.get("leader", "") is not None
     return not members or (is_led and 2 * len(queue.get("online") or ()) > len(members))
 
 
 def _figure(value: object) -> int:
-    """A figure; a node that cannot tell one says so in words."""
+    """Read a figure; 0 when the node sent text instead, because it does not know the figure."""
     return int(value) if isinstance(value, int | float) else 0
 
 
 class _MissingError(ManagementError):
-    """What was asked for does not exist."""
+    """The API has nothing at this path."""
 
 
 class _AwayError(ManagementError):
-    """This node does not do it now; another one may."""
+    """This node does not answer, or has a server error. Another node may answer."""
