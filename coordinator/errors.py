@@ -58,7 +58,7 @@ class BusyError(CoordinatorError):
 
     def __init__(self, what: str, limit: float, setting: str) -> None:
         self.setting = setting
-        super().__init__(f"there are already {limit:g} {what}, the limit (COORDINATOR_{setting})")
+        super().__init__(f"the limit of {limit:g} {what} is reached (COORDINATOR_{setting})")
 
 
 class TooSlowError(CoordinatorError):

@@ -121,26 +121,20 @@ class Channel:
             prefetch: how many deliveries may be unsettled at once.
             priority: a consumer with a higher priority gets messages first; the default is 0.
             offset: where to start in a stream: `first`, `last`, or a number.
-            on_cancel: called when the broker ends the consumer because the queue was deleted. Without it the channel's
-                `on_loss` is called.
+            on_cancel: called when the queue was deleted. Without it the channel's `on_loss` is called.
 
         Raises:
             QueueMissingError: there is no such queue.
         """
-        arguments: FieldTable = {}
-        if priority is not None:
-            arguments["x-priority"] = priority
-        if offset is not None:
-            arguments["x-stream-offset"] = offset
+        options = {"x-priority": priority, "x-stream-offset": offset}
+        args: FieldTable = {name: value for name, value in options.items() if value is not None}
         tag = f"ctag-{token_hex(16)}"  # we choose it: deliveries can come before the answer that names it
         # `basic.qos` sets the prefetch of later consumers. The lock keeps each qos together with its own consume.
         async with mapped_errors(f"consume {queue}"), self._consuming:
             await self._inner.basic_qos(prefetch_count=prefetch, timeout=RPC_TIMEOUT)
             self._frames.consumers[tag.encode()] = on_delivery
             try:
-                await self._inner.basic_consume(
-                    queue, _not_here, arguments=arguments, consumer_tag=tag, timeout=RPC_TIMEOUT
-                )
+                await self._inner.basic_consume(queue, _not_here, arguments=args, consumer_tag=tag, timeout=RPC_TIMEOUT)
             except BaseException:
                 # This error closes the channel. The broker delivers again elsewhere what it still sends here.
                 del self._frames.consumers[tag.encode()]
