@@ -1,5 +1,9 @@
 """Record which queues are healthy: pure state without a socket or a clock.
 
+A queue is unknown until it gives a sign of life, and alive from then on. It is silent while it gives no answer. That
+mostly passes, so a silent queue stays alive. A queue that fails a publish or a get is broken: it is not used for a
+while, and must give a sign of life again.
+
 A quorum queue without a leader can hang a channel, or end the connection on which it is used. So every part that talks
 to a queue asks here first, and records here what came of it:
 
@@ -15,7 +19,6 @@ to a queue asks here first, and records here what came of it:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 FIRST_SILENCE, LONGEST_SILENCE = 1.0, 10.0
 """First and longest pause, in seconds, before a queue that did not answer is asked again.
@@ -24,10 +27,6 @@ Mostly the queue is electing a leader and soon answers. The pause doubles each t
 wait behind this one."""
 FIRST_BREAK, LONGEST_BREAK = 5.0, 60.0
 """First and longest pause, in seconds, before a broken queue is used again. Each try can cost a connection."""
-UNKNOWN: Final = "unknown"
-ALIVE: Final = "alive"
-SILENT: Final = "silent"
-BROKEN: Final = "broken"
 
 
 class Pauses:
@@ -81,14 +80,6 @@ class QueueHealth:
     broken: Pauses = field(default_factory=Pauses)
     _silent: Pauses = field(default_factory=lambda: Pauses(FIRST_SILENCE, LONGEST_SILENCE))
     _records: dict[str, _Record] = field(default_factory=dict)
-
-    def state(self, queue: str, now: float) -> str:
-        """The state of a queue in one word."""
-        if self.is_broken(queue, now):
-            return BROKEN
-        if self.is_silent(queue):
-            return SILENT
-        return ALIVE if self.is_alive(queue) else UNKNOWN
 
     def is_alive(self, queue: str) -> bool:
         """Whether a queue gave a sign of life, and did not break since. It stays alive while it is only silent."""

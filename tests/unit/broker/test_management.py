@@ -97,7 +97,6 @@ async def test_what_does_not_exist_is_deleted_already() -> None:
 async def test_totals_of_queues() -> None:
     """A queue that cannot answer is left out: its last figures may be wrong."""
     led = {"leader": "a", "members": ["a", "b", "c"]}
-    both = ["a", "b"]
     queues = [
         {
             "name": "whole",
