@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ import orjson
 
 from coordinator.batch_validation import open_batch
 from coordinator.models import Batch, HeldBatch, Item, Presence
+from coordinator.times import rfc3339
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +73,7 @@ class Job:
 
     def report(self) -> HeldBatch:
         """Its entry in the worker's heartbeat."""
-        since = dt.datetime.fromtimestamp(self.since, dt.UTC).isoformat(timespec="milliseconds")
+        since = rfc3339(self.since)
         return HeldBatch(
             batch=self.batch.id, seed=self.batch.seed, count=self.batch.count, since=since, begun=self.begun
         )

@@ -17,6 +17,8 @@ from coordinator.cli.cells import Row, age, duration, throttles
 from coordinator.cli.common import cell_text
 from coordinator.cli.list_options import Part
 from coordinator.cli.lists import SEED, plain_cell, seed_cell, worker_cell
+from coordinator.cli.rows import Part, Row, age, duration, throttles
+from coordinator.times import rfc3339
 
 PLACES: Final = ("available", "queued", "sent", "taken")
 SEED_COLUMNS: Final = ("id", "state", "priority", "throttle", "tags", *PLACES, "rate", "why")
@@ -54,7 +56,7 @@ class Snapshot:
     def document(self) -> dict[str, object]:
         """As JSON."""
         return {
-            "at": dt.datetime.fromtimestamp(self.at, dt.UTC).isoformat(timespec="milliseconds"),
+            "at": rfc3339(self.at),
             "url": self.url,
             "items": self.totals(),
             "dead": self.dead,

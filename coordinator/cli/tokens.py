@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from coordinator.cli.common import NOT_FOUND_CODE, AsJson, examples, load_settings, print_json, print_table, shown
 from coordinator.errors import CoordinatorError
+from coordinator.times import rfc3339
 from coordinator.tokens import (
     Token,
     add_token,
@@ -107,7 +108,7 @@ def _new_token(name: str, roles: list[str], worker: str | None) -> tuple[str, To
         "roles": list(dict.fromkeys(roles)),
         "worker": worker,
         "sha256": digest(secret),
-        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created": rfc3339(time.time()),
     }
     try:
         return secret, Token.model_validate(entry)

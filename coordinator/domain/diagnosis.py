@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from coordinator.domain.tags import TagSet
 from coordinator.models import WorkerState
+from coordinator.times import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +135,6 @@ def missing(tags: Iterable[str]) -> str:
     if not named:
         return "no worker is there"
     return f"no worker has the {'tag' if len(named) == 1 else 'tags'} {', '.join(named)}"
-
-
-def rfc3339(at: float) -> str:
-    """Unix time in seconds as RFC 3339, to the millisecond."""
-    return dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _count(number: int, noun: str) -> str:

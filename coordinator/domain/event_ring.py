@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from coordinator.domain.diagnosis import rfc3339
 from coordinator.domain.registry import State
 from coordinator.domain.registry_events import (
     Event,
@@ -25,6 +24,7 @@ from coordinator.domain.registry_events import (
     WorkerSeen,
 )
 from coordinator.errors import InvalidInputError
+from coordinator.times import rfc3339
 
 KINDS: Final = (
     "seed.created",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -18,7 +17,8 @@ from coordinator.node.observe.overview import Broker, WorkQueue
 from coordinator.node.observe.seed_stats import SeedView
 from coordinator.node.wiring import Session
 from coordinator.node.workers.workers import WorkerView
-from coordinator.validation import parse_items
+from coordinator.times import rfc3339
+from coordinator.validation import decode_batch, parse_items
 
 PAGE = 100
 FAR = 10**9
@@ -72,7 +72,7 @@ def worker_view(view: WorkerView) -> View:
         "registered": worker.registered,
         "connected": view.is_connected,
         "capacity": view.capacity,
-        "lastSeen": dt.datetime.fromtimestamp(view.last_seen, dt.UTC).isoformat(timespec="milliseconds"),
+        "lastSeen": rfc3339(view.last_seen),
         "held": [held.model_dump() for held in view.held],
         "state": view.state,
     }

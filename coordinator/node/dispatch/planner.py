@@ -13,9 +13,10 @@ from coordinator.domain.diagnosis import Obstacle
 from coordinator.domain.fairness import WEIGHTS, Turns
 from coordinator.domain.packing import Piece
 from coordinator.models import Batch
-from coordinator.node.dispatch.seed_consumer import SeedConsumer, timestamp
+from coordinator.node.dispatch.seed_consumer import SeedConsumer
 from coordinator.node.registry import Registry
 from coordinator.node.work_queues.publisher import Publisher
+from coordinator.times import rfc3339
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Planner:
         """Take what goes now out of the lines, so many batches at most, each with its place in its queue reserved."""
         self.short.clear()
         self.next_look = math.inf
-        now, created = time.monotonic(), timestamp()
+        now, created = time.monotonic(), rfc3339(time.time())
         parcels: list[PlannedBatch] = []
         while len(parcels) < most and len(self._turns) and self._find_room():
             ident = self._turns.next(lambda seed: self._cost(seed, now), self._weight)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import time
 from collections.abc import Callable
 from typing import Final
@@ -107,11 +106,6 @@ def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
     )
 
 
-def timestamp() -> str:
-    """This moment, as batches tell it."""
-    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def prefetch_for(seeds: int) -> int:
     """The prefetch of each of so many seeds: a pause gives back what it brought, and memory holds it."""
     return max(FEW_PAGES, min(ENOUGH_PAGES, PAGES_IN_ALL // seeds))
@@ -213,7 +207,7 @@ class SeedConsumer:
         self.meter = Meter(seed.spec.throttles, ages(seed.spent, time.time()), time.monotonic())
 
     def make_batch(self, pieces: list[Piece], epoch: int, created: str) -> Batch:
-        """The next batch out of these pieces; `created` as `timestamp` writes it."""
+        """The next batch out of these pieces; `created` as `rfc3339` writes it."""
         returned = pieces[0].batch
         if returned is not None:
             return returned.under(epoch)

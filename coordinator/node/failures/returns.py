@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
+import time
 
 import structlog
 
@@ -21,6 +21,7 @@ from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
 from coordinator.node.work_queues.publisher import Publisher, StaleBatchError
+from coordinator.times import rfc3339
 from coordinator.topology import Header
 
 log = structlog.get_logger(__name__)
@@ -124,7 +125,7 @@ class Returns:
         )
         self._events.batch("batch.returned", batch, self._events.holder(batch.id), why)
         if failed:
-            batch = batch.again(f"{_now()} attempt {batch.attempt}: {why}")
+            batch = batch.again(f"{rfc3339(time.time())} attempt {batch.attempt}: {why}")
         again = delivery.redelivered or is_marked(delivery)
         match verdict:
             case Verdict.DEAD:
@@ -146,7 +147,3 @@ class Returns:
             await self._seed_queues.put_batch(batch, redelivered=again)
         except QueueSilentError:
             await self._seed_queues.put_batch(batch, redelivered=True)
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")

@@ -14,7 +14,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.connection import Connection
 from coordinator.broker.management import BrokerNode, Management, Product, Totals
-from coordinator.domain.diagnosis import rfc3339, warning
+from coordinator.domain.diagnosis import warning
 from coordinator.errors import ManagementError, QueueSilentError
 from coordinator.node.dispatch.dispatcher import Dispatcher
 from coordinator.node.observe.seed_stats import SeedStats
@@ -22,6 +22,7 @@ from coordinator.node.observe.throughput import Throughput
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
 from coordinator.node.replicas.messages import Body
+from coordinator.times import rfc3339
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -21,6 +21,7 @@ from coordinator.domain.counters import Counters
 from coordinator.errors import NotFoundError
 from coordinator.models import Batch
 from coordinator.node.seeds.seed_queue import SeedQueues
+from coordinator.times import rfc3339
 from coordinator.topology import Header
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ class DeadLetters:
             **batch_message(batch, publication="").headers,
             Header.REASON: reason,
             "kind": "batch",
-            "at": _now(),
+            "at": rfc3339(time.time()),
             Header.HISTORY: orjson.dumps(batch.history).decode(),
         }
         await self._publish(Message(batch.encode(), headers, message_id=batch.id))
@@ -80,7 +81,7 @@ class DeadLetters:
             Header.SEED: seed,
             Header.REASON: reason[:SHOWN_BYTES],
             "kind": kind,
-            "at": _now(),
+            "at": rfc3339(time.time()),
             "original-id": delivery.message_id or "",
             "original-key": delivery.routing_key,
         }
@@ -233,7 +234,3 @@ def _describe(delivery: Delivery) -> DeadLetter:
         history=tuple(str(line) for line in lines) if isinstance(lines, list) else (),
         body=None if is_batch else delivery.body[:SHOWN_BYTES].decode(errors="replace"),
     )
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from coordinator.node.replicas.membership import Replicas
 from coordinator.node.replicas.messages import Body
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.heartbeats import Heartbeats
+from coordinator.times import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class HeldBatches:
                     batch=lease.batch.id,
                     seed=lease.batch.seed,
                     count=lease.batch.count,
-                    since=_rfc3339(lease.since),
+                    since=rfc3339(lease.since),
                     begun=True,
                 ),
             )
@@ -87,7 +87,7 @@ class HeldBatches:
         return [
             Holding(
                 None,
-                HeldBatch(batch=one.batch, seed=one.seed, count=one.count, since=_rfc3339(one.at + ago), begun=None),
+                HeldBatch(batch=one.batch, seed=one.seed, count=one.count, since=rfc3339(one.at + ago), begun=None),
             )
             for one in self._publisher.ledger.sent()
         ]
@@ -99,7 +99,3 @@ def _write(held_batches: Iterable[Holding]) -> list[Body]:
 
 def _read(bodies: Iterable[Body], name: str) -> list[Holding]:
     return [Holding(one["worker"], HeldBatch.model_validate(one)) for body in bodies for one in body.get(name, ())]
-
-
-def _rfc3339(at: float) -> str:
-    return dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="milliseconds")
