@@ -47,7 +47,7 @@ async def fetch(request: Request) -> Response:
     check_worker(caller_of(request), worker)
     if settings.require_registration and not session.workers.is_known(worker):
         raise NotFoundError("worker", worker)
-    await session.heartbeats.note(worker, tuple(sorted(tags)), "http")
+    await session.heartbeats.record(worker, tuple(sorted(tags)), "http")
     async with watched(request) as gone:
         with limits_of(request).polls.share() as share:
             if wait:

@@ -1,4 +1,4 @@
-"""The running coordinator: one session after another, for as long as it is wanted."""
+"""The running coordinator: one session after another."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from coordinator.backoff import pause
 from coordinator.domain.counters import Counters
 from coordinator.domain.event_ring import EventRing
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
+from coordinator.node.parts import ProcessState
 from coordinator.node.session import open_session
-from coordinator.node.wiring import ProcessState, Session
+from coordinator.node.wiring import Session
 from coordinator.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -27,22 +28,22 @@ class Coordinator:
         self.settings = settings
         self.instance = token_hex(4)
         self.problem = "has not connected yet"
-        self._lasting = ProcessState(EventRing(token_hex(4), settings.history))
+        self._process = ProcessState(EventRing(token_hex(4), settings.history))
         self._session: Session | None = None
         self._was_ready = False
         self._ready = asyncio.Event()
 
     @property
     def counters(self) -> Counters:
-        """What it has done since it began, in figures."""
-        return self._lasting.counters
+        """What this process has done since it began, in figures."""
+        return self._process.counters
 
     @property
     def session(self) -> Session:
         """The running session.
 
         Raises:
-            BrokerUnavailableError: there is none now.
+            BrokerUnavailableError: no session runs now.
         """
         if self._session is None:
             raise BrokerUnavailableError(f"not connected to the broker: {self.problem}")
@@ -61,35 +62,32 @@ class Coordinator:
         """Keep a session running until cancelled; each failed try waits longer than the one before."""
         failures = 0
         while True:
-            # Each in a task of its own: a task group leaves a failure's cancellation behind on the task that it ran in
-            # (before Python 3.13), which could then not be told from one of this task.
-            life = asyncio.create_task(self._live(), name="session")
+            # Each session has a task of its own: before Python 3.13 a task group that fails leaves a cancellation
+            # behind on its task, which looks like a cancellation of the coordinator.
+            session = asyncio.create_task(self._run_session(), name="session")
             try:
-                await life
+                await session
             except* EXPECTED as group:
                 self.problem = _sentence(group)
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise asyncio.CancelledError  # the failure came while the session was told to end
+                raise asyncio.CancelledError  # the failure came while the session was ending
             failures = 0 if self._was_ready else failures + 1
             wait = pause(failures)
-            log.warning("node.disconnected", problem=self.problem, retry_in=round(wait, 1))
+            log.warning("coordinator.disconnected", problem=self.problem, retry_in=round(wait, 1))
             await asyncio.sleep(wait)
 
-    async def _live(self) -> None:
-        """One session, from its beginning to its end.
-
-        What hangs on it, such as leases, ends with it, so each has an id of its own.
-        """
+    async def _run_session(self) -> None:
+        """Run one session. Each has an id of its own, since its leases and its queue end with it."""
         self._was_ready = False
         self.instance = token_hex(4)
         try:
-            async with open_session(self.settings, self.instance, self._lasting) as session:
+            async with open_session(self.settings, self.instance, self._process) as session:
                 self.counters.sessions += 1
                 self._session = session
                 self._was_ready = True
                 self._ready.set()
-                log.info("node.ready", instance=self.instance, seeds=len(session.registry.state.seeds))
+                log.info("coordinator.ready", instance=self.instance, seeds=len(session.registry.state.seeds))
                 await asyncio.Event().wait()
         finally:
             self._session = None

@@ -23,7 +23,8 @@ from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import Body
+from coordinator.node.replicas.messages import LEASES_SETTLE, SettledLeases, SettleLeases
+from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.seeds.seed_queue import SeedQueues
 from coordinator.node.seeds.stale_batches import Swept
 from coordinator.node.work_queues.publisher import Publisher
@@ -70,6 +71,7 @@ class Leases:
         work: Publisher,
         available: SeedQueues,
         replicas: Replicas,
+        rpc: Rpc,
         events: Events,
         timeout: float,
     ) -> None:
@@ -80,7 +82,8 @@ class Leases:
             registry: tells which seeds run.
             work: the work queues.
             available: where batches of released seeds go.
-            replicas: the other coordinators, which have tables of their own; a handle begins with its coordinator's id.
+            replicas: the other replicas, which have tables of their own; a handle begins with its replica's id.
+            rpc: asks them.
             events: where it is noted who got what.
             timeout: seconds that a batch may go without ack.
         """
@@ -89,6 +92,7 @@ class Leases:
         self._publisher = work
         self._seed_queues = available
         self._replicas = replicas
+        self._rpc = rpc
         self._events = events
         self._timeout = timeout
         self._leases: dict[str, Lease] = {}
@@ -161,11 +165,11 @@ class Leases:
             elif await self._settle_here(handle, how, worker):
                 found.add(handle)
         for instance, its in elsewhere.items():
-            question = {"handles": its, "how": how, "worker": worker}
-            answers = await self._replicas.ask("leases.settle", question, [instance])
+            question = SettleLeases(handles=tuple(its), how=how, worker=worker)
+            answers = await self._rpc.ask(LEASES_SETTLE, question, [instance])
             if answers.missing:
                 raise BrokerUnavailableError(f"coordinator {instance}, which holds the batch, does not answer")
-            found.update(handle for body in answers.given.values() for handle in body.get("found", ()))
+            found.update(handle for answer in answers.given.values() for handle in answer.found)
         return [handle in found for handle in handles]
 
     async def _settle_here(self, handle: str, how: Settlement, worker: str | None) -> bool:
@@ -181,11 +185,11 @@ class Leases:
             await self._put_back(lease, "given back")
         return True
 
-    async def settle_for_peer(self, body: Body) -> Body:
+    async def settle_for_peer(self, question: SettleLeases) -> SettledLeases:
         """Answer another replica: settle leases that are held here."""
-        how: Settlement = "ack" if body["how"] == "ack" else "give back"
-        worker: str | None = body["worker"]
-        return {"found": [handle for handle in body["handles"] if await self._settle_here(handle, how, worker)]}
+        how: Settlement = "ack" if question.how == "ack" else "give back"
+        found = [handle for handle in question.handles if await self._settle_here(handle, how, question.worker)]
+        return SettledLeases(found=tuple(found))
 
     async def release(self, worker: str) -> list[Lease]:
         """Take everything from a worker that failed; it goes back with its attempt raised."""

@@ -1,10 +1,11 @@
-"""The registry: the fold of a stream that every coordinator reads from its beginning and appends to."""
+"""The registry: the fold of a stream that every replica reads from its beginning and appends to."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 from uuid import uuid4
 
@@ -23,39 +24,39 @@ log = structlog.get_logger(__name__)
 
 PREFETCH: Final = 500
 STALLED: Final = 5.0
-"""Seconds without anything from the stream after which nothing more is expected of it.
+"""Seconds without an event after which the stream counts as stalled.
 
-What is written to it while its leader changes may never be confirmed (3.10.8, seen when a killed node came back)."""
+What is appended while its leader changes may never be confirmed (3.10.8, seen when a killed node came back)."""
 SNAPSHOT_EVERY: Final = 2000
 """Events between snapshots. At some 300 bytes each, the retention in `topology` holds hundreds of such stretches."""
 
 E = TypeVar("E")
 
 
+@dataclass(slots=True, kw_only=True)
 class Registry:
-    """The state of all seeds and workers, at most a moment behind the stream."""
+    """The state of all seeds and workers, at most a moment behind the stream.
 
-    def __init__(self, reading: Channel, writing: Channel, instance: str, past: int) -> None:
-        """Make an empty registry.
+    Attributes:
+        reading: the channel on which the stream is read.
+        writing: the channel on which it is appended to.
+        instance: the replica in whose name events are appended.
+        past: keeps the last events, to be shown.
+        state: the fold.
+    """
 
-        Args:
-            reading: the channel on which the stream is read.
-            writing: the channel on which it is written to.
-            instance: in whose name.
-            past: how many of the events that were read are kept to be told.
-        """
-        self.state = State()
-        self.past = Past(past)
-        self._instance = instance
-        self._reading = reading
-        self._writing = writing
-        self._waiting: dict[str, asyncio.Future[int]] = {}
-        self._progress = asyncio.Event()
-        self._listeners: list[Callable[[Event], None]] = []
-        self._snapshot: asyncio.Event = asyncio.Event()
+    reading: Channel
+    writing: Channel
+    instance: str
+    past: Past
+    state: State = field(default_factory=State, init=False)
+    _waiting: dict[str, asyncio.Future[int]] = field(default_factory=dict, init=False)
+    _progress: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _listeners: list[Callable[[Event], None]] = field(default_factory=list, init=False)
+    _snapshot: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Have each further event, after it was folded."""
+        """Call `listener` with each further event, after it was folded."""
         self._listeners.append(listener)
 
     async def start(self) -> None:
@@ -64,7 +65,7 @@ class Registry:
         Raises:
             BrokerUnavailableError: the replay did not end in time, or its head was cut and holds no snapshot.
         """
-        await self._reading.consume(topology.REGISTRY, self._read, prefetch=PREFETCH, offset="first")
+        await self.reading.consume(topology.REGISTRY, self._read, prefetch=PREFETCH, offset="first")
         await self.append(Marker)
         if not self.state.is_complete:
             raise BrokerUnavailableError("the registry's stream has lost its head and holds no snapshot of it")
@@ -83,7 +84,7 @@ class Registry:
         Raises:
             BrokerUnavailableError: it may have been appended or not.
         """
-        event = make(id=uuid4().hex, at=time.time(), by=self._instance, **fields)
+        event = make(id=uuid4().hex, at=time.time(), by=self.instance, **fields)
         folded = asyncio.get_running_loop().create_future()
         self._waiting[event.id] = folded
         try:
@@ -93,7 +94,7 @@ class Registry:
             self._waiting.pop(event.id, None)
 
     async def _delivered(self, folded: asyncio.Future[int]) -> int:
-        """Wait for as long as the stream goes on: a replay takes its time, one that lost its node says nothing."""
+        """Wait while the stream brings events: a replay is slow, and a stream that lost its node brings nothing."""
         while True:
             before = self.state.offset
             await asyncio.wait([folded], timeout=STALLED)
@@ -117,10 +118,10 @@ class Registry:
             raise BrokerUnavailableError("the registry's stream did not deliver in time") from error
 
     async def sync(self) -> None:
-        """Wait until everything that is in the stream now is folded; a mark that is lost is set once more.
+        """Wait until everything that is in the stream now is folded. A marker that is lost is appended once more.
 
         Raises:
-            BrokerUnavailableError: the second is lost, too.
+            BrokerUnavailableError: the second marker is lost, too.
         """
         try:
             await self.append(Marker)
@@ -129,10 +130,10 @@ class Registry:
             await self.append(Marker)
 
     async def keep_snapshots(self, is_mine: Callable[[], bool]) -> None:
-        """Write a snapshot whenever enough has happened since the last; two by two coordinators do no harm.
+        """Write a snapshot whenever enough has happened since the last; two snapshots by two replicas do no harm.
 
         Args:
-            is_mine: whether it falls to this coordinator.
+            is_mine: says whether this replica writes them.
         """
         while True:
             await self._snapshot.wait()
@@ -143,7 +144,7 @@ class Registry:
             log.info("registry.snapshot", upto=self.state.offset)
 
     async def _publish(self, event: Event) -> None:
-        await self._writing.publish("", topology.REGISTRY, Message(EVENT.dump_json(event)), mandatory=True)
+        await self.writing.publish("", topology.REGISTRY, Message(EVENT.dump_json(event)), mandatory=True)
 
     def _read(self, delivery: Delivery) -> None:
         offset = delivery.headers.get("x-stream-offset")

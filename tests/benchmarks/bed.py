@@ -259,5 +259,5 @@ def _address(log: Path) -> str:
         with contextlib.suppress(orjson.JSONDecodeError):
             entry = orjson.loads(line)
             address = entry.get("http", address)
-            ready = ready or entry.get("event") == "node.ready"
+            ready = ready or entry.get("event") == "coordinator.ready"
     return address if ready else ""

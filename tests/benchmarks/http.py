@@ -103,7 +103,7 @@ async def _read_log(process: asyncio.subprocess.Process, url: asyncio.Future[str
         with contextlib.suppress(orjson.JSONDecodeError):
             entry = orjson.loads(line)
             address = entry.get("http", address)
-            if entry.get("event") == "node.ready" and not url.done():
+            if entry.get("event") == "coordinator.ready" and not url.done():
                 url.set_result(address)
 
 

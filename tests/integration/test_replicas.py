@@ -20,6 +20,7 @@ from coordinator.domain.membership import owner
 from coordinator.errors import BrokerUnavailableError
 from coordinator.local_rabbitmq.node import BrokerUrls
 from coordinator.node.coordinator import Coordinator
+from coordinator.node.releases.commands import Commands
 from coordinator.node.releases.sweep import Sweeper
 from coordinator.node.seeds.stale_batches import Swept
 from coordinator.settings import Settings
@@ -392,8 +393,7 @@ async def test_commands_are_carried_out_in_their_order(broker: BrokerUrls, monke
     async with own_vhost(broker) as settings, pair(settings) as nodes, shim_of(nodes[0]) as api:
         await submit(api, "s", 1)
         before = (await seed_of(api, "s"))["epoch"]
-        for node in nodes:
-            monkeypatch.setattr(node.session.commands, "carry_out", failing_first(node.session.commands.carry_out))
+        monkeypatch.setattr(Commands, "carry_out", failing_first(Commands.carry_out))
         connection = await Connection.open(settings.amqp_urls(), "manager")
         channel = await connection.channel()
         for name in ["release.seed", "resume.seed"] * 5:
@@ -408,14 +408,18 @@ async def test_commands_are_carried_out_in_their_order(broker: BrokerUrls, monke
         await until(look, lambda: seed["state"] == "running", "the resume behind the last of them")
 
 
-def failing_first(carry_out: Callable[[str, list[str]], Awaitable[Any]]) -> Callable[[str, list[str]], Awaitable[Any]]:
-    """Let the first release fail, as where the broker is away for a moment."""
-    failures = [BrokerUnavailableError("away for a moment")]
+CarryOut = Callable[[Commands, str, list[str]], Awaitable[Any]]
 
-    async def one(name: str, ids: list[str]) -> Any:  # noqa: ANN401 - the answer's JSON
-        if name == "release.seed" and failures:
-            raise failures.pop()
-        return await carry_out(name, ids)
+
+def failing_first(carry_out: CarryOut) -> CarryOut:
+    """Let the first release fail at each replica, as where the broker is away for a moment."""
+    failed: list[Commands] = []
+
+    async def one(commands: Commands, name: str, ids: list[str]) -> Any:  # noqa: ANN401 - the answer's JSON
+        if name == "release.seed" and not any(commands is other for other in failed):
+            failed.append(commands)
+            raise BrokerUnavailableError("away for a moment")
+        return await carry_out(commands, name, ids)
 
     return one
 

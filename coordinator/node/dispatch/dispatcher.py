@@ -131,7 +131,7 @@ class Dispatcher:
         """Put malformed pages away."""
         while True:
             seed, delivery, reason = await self._malformed.get()
-            await self._dead_letters.bury_message(delivery, "page", seed, reason)
+            await self._dead_letters.keep_message(delivery, "page", seed, reason)
             await delivery.ack()
 
     async def tend(self, ident: str) -> None:

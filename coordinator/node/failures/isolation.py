@@ -1,7 +1,7 @@
-"""Batches that failed again and again go out one at a time, and the last time with nothing else in any worker's hands.
+"""Suspects: batches that failed again and again. They go out one at a time, and the last time with nothing else out.
 
-So a batch that kills its worker takes few neighbours along, and in the end none. They wait in a queue of their own,
-which one coordinator serves, so that two of them never go out at once.
+So a batch that kills its worker harms few other batches, and in the end none. Suspects wait in a queue of their own,
+which one replica serves, so that two of them never go out at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -26,7 +27,19 @@ from coordinator.errors import InvalidInputError, ManagementError, QueueFullErro
 from coordinator.models import Batch
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import Body
+from coordinator.node.replicas.messages import (
+    WORK_ALONE,
+    WORK_PAUSE,
+    WORK_PAUSED,
+    WORK_RESUME,
+    DispatchPause,
+    DispatchState,
+    Empty,
+    OnePublication,
+    PauseDispatch,
+    WasAlone,
+)
+from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
 from coordinator.node.work_queues.publisher import Publisher, StaleBatchError
@@ -40,70 +53,58 @@ SUSPECT_PAUSE: Final = 0.2
 """Seconds that a suspect has to kill its worker before the next one goes out."""
 LOOK_EVERY: Final = 0.1
 LEADERLESS: Final = 60.0
-"""Seconds after which a queue that says nothing is taken to have lost its leader for good."""
+"""Seconds without an answer after which a queue counts as one that lost its leader for good."""
 PAUSE: Final = 5.0
-"""Seconds that all coordinators send nothing, unless asked again: should this one die, they go on."""
+"""Seconds that all replicas publish nothing, unless asked again: they go on if this one dies."""
 RENEW_EVERY: Final = 1.0
 MOST_DOUBLED: Final = 4
-"""So often what is owed to dispatch is doubled while no last offer can be made, as where a worker hangs."""
+"""How often the time owed to dispatch is doubled at most, while no last offer can be made."""
 
 
+@dataclass(slots=True, kw_only=True)
 class Isolation:
-    """The lane for suspects: one at a time."""
+    """Offers suspects one at a time.
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        work: Publisher,
-        available: SeedQueues,
-        dead: DeadLetters,
-        publishing: Channel,
-        management: Management,
-        replicas: Replicas,
-        patience: float,
-        broker_tick: float,
-    ) -> None:
-        """Make the lane.
+    Attributes:
+        registry: knows which seeds there are.
+        publisher: publishes the suspects.
+        seed_queues: get the suspects of released seeds.
+        dead_letters: get what is not a batch.
+        publishing: puts suspects into their queue.
+        management: knows what is unacked.
+        replicas: must publish nothing during a last offer.
+        rpc: asks them.
+        patience: seconds that dispatch may stand still, before a last offer and again during it.
+        broker_tick: seconds by which the broker's figures may lag.
+    """
 
-        Args:
-            registry: tells which seeds there are.
-            work: where batches leave.
-            available: where they go when their seed was released meanwhile.
-            dead: where what is no batch goes.
-            publishing: puts suspects into their queue.
-            management: knows what is unacked.
-            replicas: the other coordinators, which must send nothing during a last offer.
-            patience: seconds that dispatch may stand still, before a last offer and again during it.
-            broker_tick: seconds by which the broker's figures may lag.
-        """
-        self._registry = registry
-        self._publisher = work
-        self._seed_queues = available
-        self._dead_letters = dead
-        self._publishing = publishing
-        self._management = management
-        self._replicas = replicas
-        self._patience = patience
-        self._tick = broker_tick
-        self._waiting: deque[tuple[Batch, Delivery]] = deque()
-        self._standstill = work.standstill
-        self._offered: Batch | None = None
-        self._stillness = Stillness()
-        self._last_offer = ""
-        self._offered_at = 0.0
-        self._malformed: list[tuple[Delivery, str]] = []
-        self._arrived = asyncio.Event()
-        self._renewed = 0.0
-        self._is_all_known = False
-        """Whether each batch that is out was sent by a coordinator of now; of what others sent none of these knows."""
+    registry: Registry
+    publisher: Publisher
+    seed_queues: SeedQueues
+    dead_letters: DeadLetters
+    publishing: Channel
+    management: Management
+    replicas: Replicas
+    rpc: Rpc
+    patience: float
+    broker_tick: float
+    _waiting: deque[tuple[Batch, Delivery]] = field(default_factory=deque, init=False)
+    _offered: Batch | None = field(default=None, init=False)
+    _stillness: Stillness = field(default_factory=Stillness, init=False)
+    _last_offer: str = field(default="", init=False)
+    _offered_at: float = field(default=0.0, init=False)
+    _malformed: list[tuple[Delivery, str]] = field(default_factory=list, init=False)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _renewed: float = field(default=0.0, init=False)
+    _is_all_known: bool = field(default=False, init=False)
+    """Whether each batch that is out was published by a present replica: these do not know what others published."""
 
     async def join(self) -> None:
         """Before the first dispatch: take part in a pause that others have agreed on, and in what they owe."""
-        answers = await self._replicas.ask("work.paused", {})
-        if any(one["paused"] for one in answers.given.values()):
-            self._standstill.pause(PAUSE)
-        self._standstill.owe(max([one["owed"] for one in answers.given.values()], default=0.0))
+        answers = await self.rpc.ask(WORK_PAUSED, Empty())
+        if any(one.paused for one in answers.given.values()):
+            self.publisher.standstill.pause(PAUSE)
+        self.publisher.standstill.owe(max([one.owed for one in answers.given.values()], default=0.0))
 
     async def put(self, batch: Batch, *, alone: bool) -> None:
         """Let a batch wait for its turn, its attempt raised already.
@@ -111,20 +112,20 @@ class Isolation:
         Raises:
             BrokerUnavailableError: it may have arrived or not.
         """
-        await self._publishing.publish(
+        await self.publishing.publish(
             "", topology.SUSPECTS, batch_message(batch, publication="", alone=alone), mandatory=True
         )
 
     async def was_alone(self, publication: str) -> bool:
-        """Whether a last offer that came back has had nothing beside it until now.
+        """Return whether a last offer that came back had nothing beside it until now.
 
-        It has not where whoever made it has ended, or given up waiting for it: then the others went on.
+        It had where the replica that made it has ended, or gave up waiting for it: then the others went on.
         """
-        question = {"publication": publication}
-        if (await self.alone_for_peer(question))["alone"]:
+        question = OnePublication(publication=publication)
+        if (await self.alone_for_peer(question)).alone:
             return True
-        answers = await self._replicas.ask("work.alone", question)
-        return any(one["alone"] for one in answers.given.values())
+        answers = await self.rpc.ask(WORK_ALONE, question)
+        return any(one.alone for one in answers.given.values())
 
     def waiting(self) -> Counter[str]:
         """Items by seed of the suspects that wait here for their turn."""
@@ -140,8 +141,8 @@ class Isolation:
         for one in mine:
             self._waiting.remove(one)
         for batch, delivery in mine:
-            if seed in self._registry.state.seeds:
-                await self._seed_queues.put_batch(batch)
+            if seed in self.registry.state.seeds:
+                await self.seed_queues.put_batch(batch)
             await delivery.ack()
         return sum(batch.count for batch, _ in mine)
 
@@ -151,8 +152,8 @@ class Isolation:
         failures = 0
         while True:
             self._arrived.clear()
-            await self._bury_malformed()
-            suspect = self._next(resting=self._standstill.owed > 0)
+            await self._keep_malformed()
+            suspect = self._next(resting=self.publisher.standstill.owed > 0)
             if suspect is None:
                 await self._wait_for_more()
                 continue
@@ -165,10 +166,10 @@ class Isolation:
             failures = 0 if await self._offer_alone(batch, delivery) else failures + 1
             if failures > 1:
                 doubled = 2 ** min(failures - 1, MOST_DOUBLED)
-                self._standstill.owe(doubled * WORK_SHARE * (time.monotonic() - begun))
+                self.publisher.standstill.owe(doubled * WORK_SHARE * (time.monotonic() - begun))
 
     def _next(self, *, resting: bool) -> tuple[Batch, Delivery] | None:
-        """The first suspect that may go; while dispatch makes up for a last offer, none that needs another."""
+        """Return the first suspect that may go; while dispatch is owed time, none that needs a last offer."""
         for suspect in self._waiting:
             if not (resting and is_alone(suspect[1])):
                 self._waiting.remove(suspect)
@@ -176,40 +177,40 @@ class Isolation:
         return None
 
     async def _wait_for_more(self) -> None:
-        left = self._standstill.owed if self._waiting else None
+        left = self.publisher.standstill.owed if self._waiting else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left):
                 await self._arrived.wait()
 
     def _admit(self, delivery: Delivery) -> None:
-        """Note a suspect as soon as it comes, also during an offer: it counts, and may be taken back."""
+        """Queue a suspect as soon as it comes, also during an offer: it counts, and can be taken back."""
         try:
             self._waiting.append((read_batch(delivery), delivery))
         except InvalidInputError as error:
             self._malformed.append((delivery, str(error)))
         self._arrived.set()
 
-    async def _bury_malformed(self) -> None:
+    async def _keep_malformed(self) -> None:
         while self._malformed:
             delivery, problem = self._malformed.pop()
-            await self._dead_letters.bury_message(delivery, "return", "", problem)
+            await self.dead_letters.keep_message(delivery, "return", "", problem)
             await delivery.ack()
 
     async def _offer_alone(self, batch: Batch, delivery: Delivery) -> bool:
-        """Offer it while nothing else is out; whether that could be had."""
+        """Offer a suspect while nothing else is out; returns whether that was possible."""
         try:
             is_quiet = await self._until_quiet()
             publication = await self._offer(batch, delivery, alone=is_quiet)
             if is_quiet:
-                await self._until_settled(publication, self._patience)
+                await self._until_settled(publication, self.patience)
         finally:
             self._last_offer = ""
-            self._standstill.resume()
-        await self._replicas.ask("work.resume", {})
+            self.publisher.standstill.resume()
+        await self.rpc.ask(WORK_RESUME, Empty())
         return is_quiet
 
     async def _offer(self, batch: Batch, delivery: Delivery, *, alone: bool) -> str:
-        """Send it; a batch that could not be made alone is sent all the same, and dies of no such offer.
+        """Publish a suspect. One that cannot be alone is published all the same, and does not die if it fails.
 
         Returns:
             The publication's id; empty when the batch went back to its seed.
@@ -217,102 +218,103 @@ class Isolation:
         publication = ""
         begun = time.monotonic()
         try:
-            publication = await self._publisher.send(batch, alone=alone)
+            publication = await self.publisher.send(batch, alone=alone)
             if alone:
                 self._last_offer, self._offered_at = publication, begun
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
         except (StaleBatchError, QueueFullError):
-            await self._seed_queues.put_batch(batch)
+            await self.seed_queues.put_batch(batch)
         except QueueSilentError:
-            await self._seed_queues.put_batch(batch, redelivered=True)
+            await self.seed_queues.put_batch(batch, redelivered=True)
         self._offered = None
         await delivery.ack()
         return publication
 
     async def _until_settled(self, publication: str, seconds: float) -> None:
-        """Wait until a sending is taken or back, for so long at most."""
+        """Wait until a publication is acked or back, for so long at most."""
         begun = time.monotonic()
-        while self._publisher.ledger.is_out(publication) and time.monotonic() - begun < seconds:
+        while self.publisher.ledger.is_out(publication) and time.monotonic() - begun < seconds:
             if self._last_offer and time.monotonic() - self._renewed > RENEW_EVERY:
                 await self._pause()
             await asyncio.sleep(LOOK_EVERY)
 
     async def _until_quiet(self) -> bool:
-        """Have all coordinators pause, and wait until no batch is queued or unacked; False when patience ran out."""
+        """Have all replicas pause, and wait until no batch is queued or unacked; False when patience ran out."""
         begun = time.monotonic()
-        while time.monotonic() - begun < self._patience:
+        while time.monotonic() - begun < self.patience:
             is_quiet = await self._pause()
             if is_quiet and self._is_all_known:
                 return True
-            # Older figures of the broker may be of before what went last, if only it had been long on its way.
-            if self._is_still_since(time.monotonic() - self._tick) and await self._is_nothing_out():
+            # The broker's figures lag: they are trusted only if nothing was published for as long as they may lag.
+            if self._is_still_since(time.monotonic() - self.broker_tick) and await self._is_nothing_out():
                 self._is_all_known = True
                 return True
             await asyncio.sleep(LOOK_EVERY)
-        log.warning("suspect.not_alone", waited=self._patience)
+        log.warning("suspect.not_alone", waited=self.patience)
         return False
 
     async def _pause(self) -> bool:
-        """Have all coordinators send nothing for a while; whether they do so, and nothing that they know of is out."""
+        """Have all replicas publish nothing for a while; returns whether they do so and know of nothing that is out."""
         self._renewed = asked = time.monotonic()
-        self._standstill.pause(PAUSE)
-        told = (await self._replicas.ask("work.pause", {"seconds": PAUSE})).given
-        states = [self._state(), *told.values()]
-        if any(one["leaving"] for one in states) or not told.keys() >= set(self._replicas.others):
+        self.publisher.standstill.pause(PAUSE)
+        theirs = (await self.rpc.ask(WORK_PAUSE, PauseDispatch(seconds=PAUSE))).given
+        states = [self._state(), *theirs.values()]
+        if any(one.leaving for one in states) or not theirs.keys() >= set(self.replicas.others):
             self._stillness.broken()
             return False
         self._stillness.agreed(asked, time.monotonic(), PAUSE)
-        return self._is_still_since(time.monotonic()) and all(one["quiet"] for one in states)
+        return self._is_still_since(time.monotonic()) and all(one.quiet for one in states)
 
     def _is_still_since(self, begun: float) -> bool:
         return self._stillness.lasts(begun, time.monotonic())
 
-    def doubt_others(self) -> None:
-        """Replicas came or went: what they published is not all known any more."""
+    def forget_agreement(self) -> None:
+        """End an agreement to publish nothing: replicas came or went, and what they published is not known."""
         self._is_all_known = False
         self._stillness.broken()
 
     async def _is_nothing_out(self) -> bool:
         try:
-            totals = await self._management.totals()
+            totals = await self.management.totals()
         except ManagementError as error:
             log.warning("management.failed", problem=str(error))
             return False
-        for queue in set(self._publisher.queues).difference(totals):
-            await self._publisher.look(queue)
-        return not self._publisher.is_leaving and all(self._is_still(queue, totals) for queue in self._publisher.queues)
+        for queue in set(self.publisher.queues).difference(totals):
+            await self.publisher.look(queue)
+        return not self.publisher.is_leaving and all(self._is_still(queue, totals) for queue in self.publisher.queues)
 
     def _is_still(self, queue: str, totals: Mapping[str, Totals]) -> bool:
-        """Whether nothing of a work queue is in any worker's hands, nor will be: what nobody consumes does no harm.
+        """Return whether no worker holds a batch of a work queue, nor will get one.
 
-        A queue without a leader gives nothing out. What it gave before nobody can know, so it is waited for, but not
-        for ever.
+        A queue without a leader delivers nothing. What it delivered before cannot be known, so it is waited for, but
+        not for ever.
         """
         out = totals.get(queue)
         if out is None:
-            return self._publisher.is_silent(queue, LEADERLESS)
-        return out.unacked == 0 and (out.ready == 0 or not self._publisher.consumers(queue))
+            return self.publisher.is_silent(queue, LEADERLESS)
+        return out.unacked == 0 and (out.ready == 0 or not self.publisher.consumers(queue))
 
-    async def pause_for_peer(self, body: Body) -> Body:
+    async def pause_for_peer(self, question: PauseDispatch) -> DispatchState:
         """Answer another replica: publish nothing for a while."""
-        self._standstill.pause(float(body["seconds"]))
+        self.publisher.standstill.pause(question.seconds)
         return self._state()
 
-    def _state(self) -> Body:
-        return {"quiet": self._publisher.is_quiet, "leaving": self._publisher.is_leaving}
+    def _state(self) -> DispatchState:
+        return DispatchState(quiet=self.publisher.is_quiet, leaving=self.publisher.is_leaving)
 
-    async def paused_for_peer(self, _: Body) -> Body:
+    async def paused_for_peer(self, _: Empty) -> DispatchPause:
         """Answer another replica: whether this one publishes nothing now, and what it owes to dispatch."""
-        return {"paused": not self._standstill.is_over.is_set(), "owed": self._standstill.owed}
+        standstill = self.publisher.standstill
+        return DispatchPause(paused=not standstill.is_over.is_set(), owed=standstill.owed)
 
-    async def alone_for_peer(self, body: Body) -> Body:
+    async def alone_for_peer(self, question: OnePublication) -> WasAlone:
         """Answer whether a publication was the last offer made here, and stayed alone."""
-        publication = str(body["publication"])
-        await self._publisher.in_flight.confirmed(publication)
+        publication = question.publication
+        await self.publisher.in_flight.confirmed(publication)
         is_last = publication == self._last_offer and bool(publication)
-        return {"alone": is_last and self._is_still_since(self._offered_at)}
+        return WasAlone(alone=is_last and self._is_still_since(self._offered_at))
 
-    async def resume_for_peer(self, _: Body) -> Body:
+    async def resume_for_peer(self, _: Empty) -> Empty:
         """Answer another replica: publish again."""
-        self._standstill.resume()
-        return {}
+        self.publisher.standstill.resume()
+        return Empty()

@@ -1,9 +1,10 @@
-"""Returns: batches that came back, from a worker that gave them up or from the broker when a delivery failed."""
+"""Batches that came back: from a worker that gave them up, or from the broker when a delivery failed."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -29,45 +30,32 @@ log = structlog.get_logger(__name__)
 PREFETCH = 200
 
 
+@dataclass(slots=True, kw_only=True)
 class Returns:
-    """The reader of the `returns` queue: at one coordinator at a time, by its single active consumer."""
+    """The reader of the `returns` queue: at one replica at a time, by its single active consumer.
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        work: Publisher,
-        available: SeedQueues,
-        seeds: SeedCatalog,
-        dead: DeadLetters,
-        isolation: Isolation,
-        events: Events,
-        dealt: Memory,
-        limit: int,
-    ) -> None:
-        """Make the reader.
+    Attributes:
+        registry: knows which seeds run.
+        publisher: publishes batches again.
+        seed_queues: get the batches of released seeds.
+        catalog: makes a seed anew whose batch comes back.
+        dead_letters: get the batches past the limit.
+        isolation: gets the batches that failed often.
+        events: record what came back.
+        dealt: publications that came back before.
+        attempt_limit: failures after which a batch is offered alone, and dies if it fails then.
+    """
 
-        Args:
-            registry: tells which seeds run.
-            work: where batches go out again.
-            available: where batches of released seeds go.
-            seeds: makes a seed anew whose batch comes back.
-            dead: where batches past the limit go.
-            isolation: where batches go that failed often.
-            events: where it is noted what came back.
-            dealt: publications that came back before.
-            limit: the attempt limit.
-        """
-        self._registry = registry
-        self._publisher = work
-        self._seed_queues = available
-        self._catalog = seeds
-        self._dead_letters = dead
-        self._isolation = isolation
-        self._events = events
-        self._limit = limit
-        self._dealt = dealt
-        self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+    registry: Registry
+    publisher: Publisher
+    seed_queues: SeedQueues
+    catalog: SeedCatalog
+    dead_letters: DeadLetters
+    isolation: Isolation
+    events: Events
+    dealt: Memory
+    attempt_limit: int
+    _inbox: asyncio.Queue[Delivery] = field(default_factory=asyncio.Queue, init=False)
 
     async def run(self, connection: Connection) -> None:
         """Deal with what comes back until cancelled."""
@@ -82,38 +70,36 @@ class Returns:
         try:
             batch = read_returned(delivery)
         except InvalidInputError as error:
-            await self._dead_letters.bury_message(
+            await self.dead_letters.keep_message(
                 delivery, "return", str(delivery.headers.get(Header.SEED, "")), str(error)
             )
             await delivery.ack()
             return
-        # One that is redelivered may not have been dealt with to the end.
-        if publication and not self._dealt.add(publication) and not delivery.redelivered:
+        # A redelivered message may not have been dealt with to the end.
+        if publication and not self.dealt.add(publication) and not delivery.redelivered:
             log.info("return.repeated", batch=batch.id, seed=batch.seed, attempt=batch.attempt)
             await delivery.ack()
             return
-        await self._publisher.in_flight.confirmed(publication)  # else it would be told of as back before it was sent
+        await self.publisher.in_flight.confirmed(publication)  # else the event of its return would come before its own
         await self._settle(delivery, batch, failed=failed)
         await delivery.ack()
-        await self._publisher.returned(
-            publication
-        )  # last: whatever delays it, the batch must not be dealt with once more
+        await self.publisher.returned(publication)  # last: a delay here must not have the batch dealt with twice
 
     async def _settle(self, delivery: Delivery, batch: Batch, *, failed: bool) -> None:
         """Send the batch where it belongs."""
-        if batch.seed in self._registry.state.forgotten:
+        if batch.seed in self.registry.state.forgotten:
             log.info("return.discarded", batch=batch.id, seed=batch.seed, items=batch.count)
             return
-        await self._catalog.ensure(batch.seed)
-        alone = failed and is_alone(delivery) and await self._isolation.was_alone(publication_of(delivery))
+        await self.catalog.ensure(batch.seed)
+        alone = failed and is_alone(delivery) and await self.isolation.was_alone(publication_of(delivery))
         verdict = judge(
             batch,
             failed=failed,
             alone=alone,
-            stale=self._registry.state.is_stale(batch.seed, batch.epoch),
-            limit=self._limit,
+            stale=self.registry.state.is_stale(batch.seed, batch.epoch),
+            limit=self.attempt_limit,
         )
-        self._publisher.counters.returned[verdict.name.lower(), failed] += 1
+        self.publisher.counters.returned[verdict.name.lower(), failed] += 1
         why = death_reason(delivery) if failed else str(delivery.headers[Header.REASON])
         log.info(
             "batch.returned",
@@ -123,27 +109,27 @@ class Returns:
             reason=why,
             to=verdict.name.lower(),
         )
-        self._events.batch("batch.returned", batch, self._events.holder(batch.id), why)
+        self.events.batch("batch.returned", batch, self.events.holder(batch.id), why)
         if failed:
             batch = batch.again(f"{rfc3339(time.time())} attempt {batch.attempt}: {why}")
         again = delivery.redelivered or is_marked(delivery)
         match verdict:
             case Verdict.DEAD:
                 reason = f"failed {batch.attempt - 1} times, the last time {'alone' if alone else 'not alone'}: {why}"
-                await self._dead_letters.bury_batch(batch, reason)
-                self._events.batch("batch.dead", batch, reason=reason)
+                await self.dead_letters.keep_batch(batch, reason)
+                self.events.batch("batch.dead", batch, reason=reason)
             case Verdict.AVAILABLE:
-                await self._seed_queues.put_batch(batch, redelivered=again)
+                await self.seed_queues.put_batch(batch, redelivered=again)
             case Verdict.RESEND:
                 await self._resend(batch, again=again)
             case Verdict.SUSPECT | Verdict.ALONE:
-                await self._isolation.put(batch, alone=verdict is Verdict.ALONE)
+                await self.isolation.put(batch, alone=verdict is Verdict.ALONE)
 
     async def _resend(self, batch: Batch, *, again: bool) -> None:
-        await self._publisher.standstill.is_over.wait()
+        await self.publisher.standstill.is_over.wait()
         try:
-            await self._publisher.send(batch, redelivered=again)
+            await self.publisher.send(batch, redelivered=again)
         except (StaleBatchError, QueueFullError):
-            await self._seed_queues.put_batch(batch, redelivered=again)
+            await self.seed_queues.put_batch(batch, redelivered=again)
         except QueueSilentError:
-            await self._seed_queues.put_batch(batch, redelivered=True)
+            await self.seed_queues.put_batch(batch, redelivered=True)

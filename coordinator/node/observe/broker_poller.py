@@ -1,16 +1,17 @@
-"""The monitor: asks the broker, now and again, what waits, what is unacked, and who is connected."""
+"""Asks the broker at intervals what waits, what is unacked, and who is connected."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 import structlog
 
+from coordinator import topology
 from coordinator.broker.management import Management
 from coordinator.errors import ManagementError
 from coordinator.node.leases import Leases
-from coordinator.node.observe.seed_stats import bound_by_capacity
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.heartbeats import Heartbeats
 from coordinator.node.workers.workers import Workers
@@ -21,54 +22,74 @@ LOOK_EVERY = 0.5
 ASK_EVERY = 2.0
 
 
-async def watch_queues(work: Publisher, leases: Leases, heartbeats: Heartbeats) -> None:
-    """Look at the work queues that matter to somebody, until cancelled."""
-    while True:
-        await asyncio.sleep(LOOK_EVERY)
-        for queue in work.queues if leases.is_awaited else work.ledger.busy():
-            await work.look(queue)
-        bound_by_capacity(work, leases, heartbeats)
+@dataclass(slots=True, kw_only=True)
+class BrokerPoller:
+    """Keeps the ledger and the list of connected workers up to date.
 
-
-async def watch_workers(
-    *, work: Publisher, workers: Workers, leases: Leases, heartbeats: Heartbeats, api: Management, tick: float
-) -> None:
-    """Keep the account of what is sent, and the list of who is connected, until cancelled.
-
-    Args:
-        work: whose ledger is kept.
-        workers: who is connected.
+    Attributes:
+        publisher: its ledger is kept.
+        workers: gets the list of connections.
         leases: what HTTP workers hold.
         heartbeats: what library workers hold.
-        api: the broker's figures.
-        tick: seconds by which those figures lag.
+        management: the figures of the broker.
+        broker_tick: seconds by which these figures lag.
     """
-    is_failing = False
-    seen: dict[str, int] = {}
-    while True:
-        try:
-            await workers.look()
-            await workers.note_drained()
-            seen = await _settle_ledger(work, leases, heartbeats, api, tick, seen) if work.ledger.busy() else {}
-            is_failing = False
-        except ManagementError as error:
-            if not is_failing:
-                log.warning("management.failed", problem=str(error))
-            is_failing = True
-        await asyncio.sleep(ASK_EVERY)
 
+    publisher: Publisher
+    workers: Workers
+    leases: Leases
+    heartbeats: Heartbeats
+    management: Management
+    broker_tick: float
 
-async def _settle_ledger(
-    work: Publisher, leases: Leases, heartbeats: Heartbeats, api: Management, tick: float, seen: dict[str, int]
-) -> dict[str, int]:
-    """Note what is no longer unacked, once two looks in a row have seen so; returns what this one has seen.
+    async def watch_queues(self) -> None:
+        """Look at the work queues with batches of this replica, or with a fetch that waits, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            for queue in self.publisher.queues if self.leases.is_awaited else self.publisher.ledger.busy():
+                await self.publisher.look(queue)
+            self._bound_by_capacity()
 
-    A broker under load tells of its queues later than it should: believed at once, what is held would count as taken.
-    """
-    asked = time.monotonic()
-    unacked = {queue: total.unacked for queue, total in (await api.totals()).items()}
-    held = heartbeats.held() | {lease.batch.id for lease in leases.held()}
-    for queue in work.ledger.busy():
-        if queue in unacked and queue in seen:
-            work.saw_unacked(queue, max(unacked[queue], seen[queue]), held, before=asked - tick)
-    return unacked
+    async def watch_workers(self) -> None:
+        """Settle the ledger by the broker's figures, and look who is connected, until cancelled."""
+        is_failing = False
+        seen: dict[str, int] = {}
+        while True:
+            try:
+                await self.workers.look()
+                await self.workers.record_drained()
+                seen = await self._settle_ledger(seen) if self.publisher.ledger.busy() else {}
+                is_failing = False
+            except ManagementError as error:
+                if not is_failing:
+                    log.warning("management.failed", problem=str(error))
+                is_failing = True
+            await asyncio.sleep(ASK_EVERY)
+
+    async def _settle_ledger(self, seen: dict[str, int]) -> dict[str, int]:
+        """Count as acked what is no longer unacked at two looks in a row; returns what this look has seen.
+
+        A broker under load reports on its queues later than it should. Believed at once, what workers hold would count
+        as acked.
+        """
+        asked = time.monotonic()
+        unacked = {queue: total.unacked for queue, total in (await self.management.totals()).items()}
+        held = self.heartbeats.held() | {lease.batch.id for lease in self.leases.held()}
+        for queue in self.publisher.ledger.busy():
+            if queue in unacked and queue in seen:
+                most = max(unacked[queue], seen[queue])
+                self.publisher.saw_unacked(queue, most, held, before=asked - self.broker_tick)
+        return unacked
+
+    def _bound_by_capacity(self) -> None:
+        """Bound what is sent by what the consumers of a work queue can hold, where all of them are library workers."""
+        leased = {lease.batch.id for lease in self.leases.held()}
+        present = [one.presence for one in self.heartbeats.present() if one.presence.transport == "amqp"]
+        for queue in self.publisher.ledger.busy():
+            tags = set(topology.tags_of_work_queue(queue))
+            able = [presence for presence in present if tags.issubset(presence.tags)]
+            # The broker counts what was fetched and is not settled as a consumer each, from then on.
+            # A queue without consumers just lost its leader or its only worker: its batches come back, none is acked.
+            fetched = self.leases.fetched(queue, self.publisher.asked(queue))
+            if able and self.publisher.consumers(queue) - fetched <= len(able):
+                self.publisher.bound(queue, sum(presence.capacity for presence in able), leased)

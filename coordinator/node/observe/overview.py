@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -21,13 +21,13 @@ from coordinator.node.observe.seed_stats import SeedStats
 from coordinator.node.observe.throughput import Throughput
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import Body
+from coordinator.node.replicas.messages import Description
 from coordinator.times import rfc3339
 
 log = structlog.get_logger(__name__)
 
 FRESH: Final = 2.0
-"""Seconds for which what the management API told is told again: it counts no more often itself."""
+"""Seconds for which an answer of the management API is used again: it counts no more often itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What the management API told, and when (monotonic seconds)."""
+class _Snapshot:
+    """An answer of the management API, and when it came (monotonic seconds)."""
 
     at: float
     product: Product
@@ -64,34 +64,23 @@ class _Told:
     totals: dict[str, Totals]
 
 
+@dataclass(slots=True, kw_only=True)
 class Overview:
-    """Asks the broker and the other coordinators."""
+    """Asks the broker and the other replicas."""
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        dispatcher: Dispatcher,
-        seed_stats: SeedStats,
-        replicas: Replicas,
-        throughput: Throughput,
-        reader: Connection,
-        writer: Connection,
-        management: Management,
-    ) -> None:
-        self._registry = registry
-        self._dispatcher = dispatcher
-        self._seed_stats = seed_stats
-        self._replicas = replicas
-        self._throughput = throughput
-        self._reader = reader
-        self._writer = writer
-        self._management = management
-        self._told: _Told | None = None
+    registry: Registry
+    dispatcher: Dispatcher
+    seed_stats: SeedStats
+    replicas: Replicas
+    throughput: Throughput
+    reader: Connection
+    writer: Connection
+    management: Management
+    _snapshot: _Snapshot | None = field(default=None, init=False)
 
     async def queues(self) -> list[WorkQueue]:
-        """The work queues, by name."""
-        state = self._registry.state
+        """Return the work queues, by name."""
+        state = self.registry.state
         seeds = Counter(seed.spec.tags for seed in state.seeds.values() if seed.state == "running")
         try:
             totals = (await self._ask()).totals
@@ -101,11 +90,11 @@ class Overview:
         depths = {}
         for tags in sorted(state.tag_sets):
             try:
-                depths[tags] = await self._reader.depth(topology.work_queue_name(tags))
+                depths[tags] = await self.reader.depth(topology.work_queue_name(tags))
             except QueueSilentError:
                 depths[tags] = None
         consumers = {tags: depth.consumers if depth else 0 for tags, depth in depths.items()}
-        crews = await self._seed_stats.crews(consumers)
+        eligible = await self.seed_stats.eligible(consumers)
         return [
             WorkQueue(
                 name=(name := topology.work_queue_name(tags)),
@@ -113,47 +102,49 @@ class Overview:
                 ready=depth.ready if depth else 0,
                 unacked=totals[name].unacked if name in totals else 0,
                 consumers=consumers[tags],
-                eligible=crews[tags].workers,
-                warning=warning(tags, depth.ready if depth else None, crews[tags], seeds[tags]),
+                eligible=eligible[tags].workers,
+                warning=warning(tags, depth.ready if depth else None, eligible[tags], seeds[tags]),
             )
             for tags, depth in depths.items()
         ]
 
-    def coordinators(self) -> list[Body]:
-        """The coordinators that are heard of, this one first."""
-        others = [body for _, body in self._replicas.told("coordinator")]
-        others.sort(key=lambda body: str(body["instance"]))
-        return [self.describe_self() | {"you": True}, *(body | {"you": False} for body in others)]
+    def coordinators(self) -> list[dict[str, Any]]:
+        """Return the replicas, this one first."""
+        others = [heartbeat.coordinator for _, heartbeat in self.replicas.heartbeats() if heartbeat.coordinator]
+        others.sort(key=lambda other: other.instance)
+        views = [(self.describe_self(), True), *((other, False) for other in others)]
+        return [replica.model_dump() | {"you": is_this} for replica, is_this in views]
 
     async def broker(self) -> Broker:
-        """The broker, as far as it tells."""
-        blocked = await self._writer.is_blocked()
+        """Return what is known of the broker."""
+        blocked = await self.writer.is_blocked()
         try:
-            told = await self._ask()
+            snapshot = await self._ask()
         except ManagementError as error:
             log.info("management.failed", problem=str(error))
             return Broker("", "", (), blocked, known=False)
-        return Broker(told.product.name, told.product.version, told.nodes, blocked, known=True)
+        return Broker(snapshot.product.name, snapshot.product.version, snapshot.nodes, blocked, known=True)
 
-    async def _ask(self) -> _Told:
-        """What the management API tells, asked anew where the last answer is not fresh.
+    async def _ask(self) -> _Snapshot:
+        """Return the last answer of the management API, or ask anew where it is too old.
 
         Raises:
             ManagementError: it does not answer.
         """
-        if self._told is None or time.monotonic() - self._told.at > FRESH:
-            product = await self._management.product()
-            nodes = await self._management.nodes()
-            self._told = _Told(time.monotonic(), product, tuple(nodes), await self._management.totals())
-        return self._told
+        if self._snapshot is None or time.monotonic() - self._snapshot.at > FRESH:
+            product = await self.management.product()
+            nodes = await self.management.nodes()
+            totals = await self.management.totals()
+            self._snapshot = _Snapshot(time.monotonic(), product, tuple(nodes), totals)
+        return self._snapshot
 
-    def describe_self(self) -> Body:
-        """Say what this replica is: its version, its host, how many seeds it serves."""
-        return {
-            "instance": self._replicas.instance,
-            "version": version("batch-coordinator"),
-            "host": platform.node(),
-            "since": rfc3339(self._throughput.since),
-            "seeds": len(self._dispatcher.lines),
-            "lag": round(self._throughput.lag, 4),
-        }
+    def describe_self(self) -> Description:
+        """Return what this replica is: its version, its host, how many seeds it serves."""
+        return Description(
+            instance=self.replicas.instance,
+            version=version("batch-coordinator"),
+            host=platform.node(),
+            since=rfc3339(self.throughput.since),
+            seeds=len(self.dispatcher.lines),
+            lag=round(self.throughput.lag, 4),
+        )

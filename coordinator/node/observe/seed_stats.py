@@ -1,14 +1,13 @@
-"""Figures of the whole cluster: where a seed's items are, and why they do not move."""
+"""Figures of a seed over all replicas: where its items are, and why they do not move."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -25,8 +24,8 @@ from coordinator.node.failures.isolation import Isolation
 from coordinator.node.leases import Leases
 from coordinator.node.observe.throughput import Throughput
 from coordinator.node.registry import Registry
-from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import Body
+from coordinator.node.replicas.messages import SEED_SHARES, ObstacleArray, SeedList, SeedShare, SeedShares
+from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.heartbeats import Heartbeats
@@ -34,11 +33,11 @@ from coordinator.node.workers.heartbeats import Heartbeats
 log = structlog.get_logger(__name__)
 
 FRESH: Final = 2.0
-"""Seconds for which what the management API told is told again: it counts no more often itself."""
+"""Seconds for which an answer of the management API is used again: it counts no more often itself."""
 PATIENCE: Final = 2.0
-"""Seconds that it may take, for it is slow when many workers are cut off at once."""
+"""Seconds that its answer may need: it is slow when many workers are cut off at once."""
 COUNTED: Final = 200
-"""Of so many seeds at most the broker is asked one by one how much is available. For more it is asked once for all."""
+"""Up to so many seeds, the broker is asked for the pages of each; for more seeds it is asked once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class SeedView:
-    """A seed as it is read: `rate` in items taken a second, `why` it does not move, if it does not."""
+    """A seed as it is shown: `rate` is items acked a second, `why` says why it does not move."""
 
     seed: Seed
     counts: Counts
@@ -68,62 +67,32 @@ class SeedView:
         return is_drained(self.standing)
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """What one coordinator has of a seed, in items: pages at hand, batches that it sent, suspects; and its traffic."""
-
-    at_hand: int
-    queued: int
-    sent: int
-    taken: int
-    exact: bool
-    suspected: int
-    traffic: tuple[int, int, int, int]
-    leased: int
-    rate: float
-    settled: bool
-    obstacle: tuple[float | None, bool] | None
-
-
+@dataclass(slots=True, kw_only=True)
 class SeedStats:
-    """Asks all coordinators, this one included."""
+    """Asks all replicas, this one included. Nothing that it looks at changes by that."""
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        seeds: SeedCatalog,
-        dispatcher: Dispatcher,
-        work: Publisher,
-        leases: Leases,
-        isolation: Isolation,
-        heartbeats: Heartbeats,
-        throughput: Throughput,
-        replicas: Replicas,
-        management: Management,
-    ) -> None:
-        self._registry = registry
-        self._throughput = throughput
-        self._catalog = seeds
-        self._dispatcher = dispatcher
-        self._publisher = work
-        self._leases = leases
-        self._isolation = isolation
-        self._heartbeats = heartbeats
-        self._replicas = replicas
-        self._management = management
-        self._totals: tuple[float, dict[str, Totals]] = (-math.inf, {})
-        """What the management API told last of all queues, and when (monotonic seconds)."""
+    registry: Registry
+    catalog: SeedCatalog
+    dispatcher: Dispatcher
+    publisher: Publisher
+    leases: Leases
+    isolation: Isolation
+    heartbeats: Heartbeats
+    throughput: Throughput
+    rpc: Rpc
+    management: Management
+    _totals: tuple[float, dict[str, Totals]] = field(default=(-math.inf, {}), init=False)
+    """The last totals of all queues from the management API, and when they came (monotonic seconds)."""
 
     async def of(self, seeds: Sequence[str]) -> dict[str, Counts]:
-        """The counts of these seeds."""
+        """Return the counts of these seeds."""
         found, _ = await self._ask(seeds)
         return {seed: counts for seed, (counts, _) in found.items()}
 
     async def ranks(self, seeds: Sequence[str], figure: str) -> dict[str, float]:
-        """A figure of each of these seeds, to sort them by: how many items are in a place, or the rate.
+        """Return a figure of each of these seeds to sort them by: the items in a place, or the rate.
 
-        The broker is asked once for all, and its figures may lag by some seconds; nothing else is asked of it.
+        The broker is asked once for all seeds, and its figures may lag by some seconds.
         """
         found, _ = await self._ask(seeds, (await self._pages_at_once(seeds) or {}) if figure == "available" else {})
         if figure == "rate":
@@ -131,12 +100,12 @@ class SeedStats:
         return {seed: float(getattr(counts, figure)) for seed, (counts, _) in found.items()}
 
     async def _pages_at_once(self, seeds: Sequence[str]) -> dict[str, int] | None:
-        """Pages that wait in these seeds' queues, some seconds late; None where the management API does not answer."""
+        """Return the pages in these seeds' queues, some seconds late; None where the management API does not answer."""
         at, totals = self._totals
         if time.monotonic() - at > FRESH:
             try:
                 async with asyncio.timeout(PATIENCE):
-                    totals = await self._management.totals()
+                    totals = await self.management.totals()
             except (ManagementError, TimeoutError) as error:
                 log.info("management.failed", problem=str(error) or type(error).__name__)
                 return None
@@ -145,15 +114,15 @@ class SeedStats:
         return {seed: totals[queue].ready for seed, queue in queues.items() if queue in totals}
 
     async def views(self, seeds: Sequence[Seed]) -> list[SeedView]:
-        """These seeds, with all that is known of how they go; of many, what is available is an estimate."""
+        """Return these seeds with their figures; for many seeds, what is available is an estimate."""
         ids = [seed.id for seed in seeds]
         asked, leases = await self._ask(ids, await self._pages_at_once(ids) if len(seeds) > COUNTED else None)
         tag_sets = {seed.spec.tags for seed in seeds}
-        consumers = {tags: self._publisher.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
-        crews = self._crews(consumers, leases)
-        strange = {tags: await self._publisher.strange(topology.work_queue_name(tags)) for tags in tag_sets}
-        is_told = bool(self._heartbeats.present())
-        in_hand, held = self._heartbeats.items_by_seed()
+        consumers = {tags: self.publisher.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
+        eligible = self._eligible(consumers, leases)
+        strange = {tags: await self.publisher.strange(topology.work_queue_name(tags)) for tags in tag_sets}
+        has_heartbeats = bool(self.heartbeats.present())
+        in_hand, held = self.heartbeats.items_by_seed()
         views = []
         for seed in seeds:
             counts, parts = asked[seed.id]
@@ -167,26 +136,32 @@ class SeedStats:
                 in_hand=in_hand[seed.id],
                 held=held[seed.id] + leased,
                 suspected=sum(part.suspected for part in parts),
-                is_certain=counts.exact and not strange[tags] and (not is_told or all(part.settled for part in parts)),
+                is_certain=counts.exact
+                and not strange[tags]
+                and (not has_heartbeats or all(part.settled for part in parts)),
             )
-            told = next((part.obstacle for part in parts if part.obstacle is not None), None)
-            obstacle = (
-                None if told is None else Obstacle(*told, is_paused=not self._publisher.standstill.is_over.is_set())
-            )
-            rate = sum(part.rate for part in parts)
-            views.append(SeedView(seed, counts, rate, standing, why(standing, tags, crews[tags], obstacle)))
+            reason = why(standing, tags, eligible[tags], self._obstacle(parts))
+            views.append(SeedView(seed, counts, sum(part.rate for part in parts), standing, reason))
         return views
 
-    async def crews(self, consumers: Mapping[TagSet, int]) -> dict[TagSet, EligibleWorkers]:
-        """Who may take batches with these tags, where so many consume each of their queues."""
-        _, leases = await self._ask([])
-        return self._crews(consumers, leases)
+    def _obstacle(self, parts: Iterable[SeedShare]) -> Obstacle | None:
+        """Return what holds a seed up according to the replica that dispatches it."""
+        for part in parts:
+            if part.obstacle is not None:
+                is_paused = not self.publisher.standstill.is_over.is_set()
+                return Obstacle(part.obstacle.throttled_until, part.obstacle.is_full, is_paused=is_paused)
+        return None
 
-    def _crews(self, consumers: Mapping[TagSet, int], leases: Mapping[str, int]) -> dict[TagSet, EligibleWorkers]:
-        state = self._registry.state
+    async def eligible(self, consumers: Mapping[TagSet, int]) -> dict[TagSet, EligibleWorkers]:
+        """Return who can get batches with these tags, given how many consume each of their queues."""
+        _, leases = await self._ask([])
+        return self._eligible(consumers, leases)
+
+    def _eligible(self, consumers: Mapping[TagSet, int], leases: Mapping[str, int]) -> dict[TagSet, EligibleWorkers]:
+        state = self.registry.state
         able = [
             (heard.presence.tags, len(heard.presence.held))
-            for heard in self._heartbeats.present()
+            for heard in self.heartbeats.present()
             if not heard.presence.draining
         ]
         callers = (state.workers.get(ident) for ident in leases)
@@ -199,21 +174,21 @@ class SeedStats:
 
     async def _ask(
         self, seeds: Sequence[str], pages: Mapping[str, int] | None = None
-    ) -> tuple[dict[str, tuple[Counts, list[_Share]]], Mapping[str, int]]:
-        """The counts and shares of these seeds; and of each worker that speaks HTTP, how many batches it holds.
+    ) -> tuple[dict[str, tuple[Counts, list[SeedShare]]], Mapping[str, int]]:
+        """Return the counts and shares of these seeds, and how many batches each HTTP worker holds.
 
-        `pages` are those that wait in their queues, as was known some seconds ago; else the broker is asked for each.
+        `pages` are those in the seeds' queues, some seconds late; where they are None, the broker is asked for each.
         """
-        answers = await self._replicas.ask("figures.seeds", {"seeds": list(seeds)})
+        answers = await self.rpc.ask(SEED_SHARES, SeedList(seeds=tuple(seeds)))
         shares = self._shares(seeds)
         found = {}
         waiting_pages = await self._waiting_pages(seeds) if pages is None else pages
         for seed in seeds:
-            parts = [shares[seed], *(_Share(*body["seeds"][seed]) for body in answers.given.values())]
-            traffic = sum((Traffic(*part.traffic) for part in parts), Traffic())
-            told = waiting_pages.get(seed)
-            waiting, is_counted = traffic.waiting(told or 0)
-            is_known = told is not None and pages is None
+            parts = [shares[seed], *(answer.seeds.get(seed, SeedShare()) for answer in answers.given.values())]
+            traffic = sum((part.traffic for part in parts), Traffic())
+            in_queue = waiting_pages.get(seed)
+            waiting, is_counted = traffic.waiting(in_queue or 0)
+            is_known = in_queue is not None and pages is None
             counts = Counts(
                 available=waiting + sum(part.at_hand for part in parts),
                 queued=sum(part.queued + part.suspected for part in parts),
@@ -223,69 +198,58 @@ class SeedStats:
             )
             found[seed] = (counts, parts)
         leases = self._callers_here()
-        for body in answers.given.values():
-            leases.update(body["callers"])
+        for answer in answers.given.values():
+            leases.update(answer.callers)
         return found, leases
 
     def _callers_here(self) -> Counter[str]:
-        """How many batches are held here for each worker that speaks HTTP; those that hold none count too."""
-        leases = Counter(lease.worker for lease in self._leases.held())
-        leases.update(dict.fromkeys(self._heartbeats.called(), 0))
+        """Return how many batches each HTTP worker holds here; workers that hold none are in it too."""
+        leases = Counter(lease.worker for lease in self.leases.held())
+        leases.update(dict.fromkeys(self.heartbeats.called(), 0))
         return leases
 
     async def _waiting_pages(self, seeds: Sequence[str]) -> dict[str, int]:
-        """Pages that wait in these seeds' queues; those of which the broker tells nothing now are left out."""
+        """Return the pages in these seeds' queues, without the seeds whose queue does not answer now."""
         found = {}
         for seed in seeds:
             try:
-                found[seed] = await self._catalog.waiting_pages(seed)
+                found[seed] = await self.catalog.waiting_pages(seed)
             except QueueSilentError as error:
                 log.debug("seed.queue_silent", seed=seed, problem=str(error))
         return found
 
-    def _shares(self, seeds: Sequence[str]) -> dict[str, _Share]:
-        bound_by_capacity(self._publisher, self._leases, self._heartbeats)
-        counts, suspected = self._publisher.ledger.counts(), self._isolation.waiting()
-        known = self._heartbeats.held() | {lease.batch.id for lease in self._leases.held()}
+    def _shares(self, seeds: Sequence[str]) -> dict[str, SeedShare]:
+        """Return what this replica has of these seeds."""
+        counts, suspected = self.publisher.ledger.counts(), self.isolation.waiting()
+        known = self.heartbeats.held() | {lease.batch.id for lease in self.leases.held()}
         leased: Counter[str] = Counter()
-        for lease in self._leases.held():
+        for lease in self.leases.held():
             leased[lease.batch.seed] += lease.batch.count
-        strangers = {one.seed for one in self._publisher.ledger.sent() if one.batch not in known}
+        strangers = {one.seed for one in self.publisher.ledger.sent() if one.batch not in known}
         return {
-            seed: _Share(
-                self._dispatcher.buffered(seed)[0],
-                *counts.get(seed, (0, 0)),
-                self._publisher.ledger.taken(seed),
-                seed not in strangers,
-                suspected[seed],
-                dataclasses.astuple(self._catalog.traffic(seed)),
-                leased[seed],
-                self._throughput.rate(seed),
-                self._throughput.is_settled(seed),
-                _tuple(self._dispatcher.planner.obstacle(seed)),
+            seed: SeedShare(
+                at_hand=self.dispatcher.buffered(seed)[0],
+                queued=queued,
+                sent=sent,
+                taken=self.publisher.ledger.taken(seed),
+                exact=seed not in strangers,
+                suspected=suspected[seed],
+                traffic=self.catalog.traffic(seed),
+                leased=leased[seed],
+                rate=self.throughput.rate(seed),
+                settled=self.throughput.is_settled(seed),
+                obstacle=_array(self.dispatcher.planner.obstacle(seed)),
             )
             for seed in seeds
+            for queued, sent in [counts.get(seed, (0, 0))]
         }
 
-    async def shares_for_peer(self, body: Body) -> Body:
-        """Answer another replica: this one's part of the figures of these seeds."""
-        shares = self._shares([str(seed) for seed in body["seeds"]])
-        told = {seed: dataclasses.astuple(share) for seed, share in shares.items()}
-        return {"seeds": told, "callers": self._callers_here()}
+    async def shares_for_peer(self, question: SeedList) -> SeedShares:
+        """Answer another replica: what this one has of these seeds."""
+        return SeedShares(seeds=self._shares(question.seeds), callers=dict(self._callers_here()))
 
 
-def _tuple(obstacle: Obstacle | None) -> tuple[float | None, bool] | None:
-    return None if obstacle is None else (obstacle.throttled_until, obstacle.is_full)
-
-
-def bound_by_capacity(work: Publisher, leases: Leases, heartbeats: Heartbeats) -> None:
-    """Where all consumers of a work queue are library workers, what is sent is bounded by what they can hold."""
-    leased = {lease.batch.id for lease in leases.held()}
-    for queue in work.ledger.busy():
-        tags = set(topology.tags_of_work_queue(queue))
-        speaking = [heard.presence for heard in heartbeats.present() if heard.presence.transport == "amqp"]
-        able = [presence for presence in speaking if tags.issubset(presence.tags)]
-        # The broker counts what was fetched and is not settled as a consumer each, from then on.
-        # Of a queue that just lost its leader, or its only worker, what was sent is not taken: it comes back.
-        if able and work.consumers(queue) - leases.fetched(queue, work.asked(queue)) <= len(able):
-            work.bound(queue, sum(presence.capacity for presence in able), leased)
+def _array(obstacle: Obstacle | None) -> ObstacleArray | None:
+    if obstacle is None:
+        return None
+    return ObstacleArray(throttled_until=obstacle.throttled_until, is_full=obstacle.is_full)

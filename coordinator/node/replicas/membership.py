@@ -1,12 +1,13 @@
-"""The coordinators on one broker: who is there, what they ask each other, and who of them has a seed."""
+"""Which replicas there are, which of them owns a key, and what happens to a silent one."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
-from uuid import uuid4
 
 import structlog
 from pydantic import ValidationError
@@ -14,278 +15,180 @@ from pydantic import ValidationError
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.management import Management
-from coordinator.broker.types import Delivery, Message
 from coordinator.domain.membership import Silence, owner
-from coordinator.errors import BrokerUnavailableError, ManagementError, UnroutableError
-from coordinator.node.replicas.messages import Answers, Body, Question, Word
+from coordinator.errors import ManagementError, UnroutableError
+from coordinator.node.replicas.messages import CUT_OFF, Empty, Envelope, ReplicaHeartbeat
+from coordinator.node.replicas.rpc import Rpc
 
 log = structlog.get_logger(__name__)
 
-BEAT: Final = 0.25
-"""Seconds between two signs of life."""
+HEARTBEAT_EVERY: Final = 0.25
 TICK: Final = 0.25
 DEAF: Final = 1.5
-"""Seconds without an own beat after which nobody's silence means anything."""
+"""Seconds without a heartbeat of its own after which a replica concludes nothing from the silence of others."""
 ABSENT: Final = 1.5
-"""Seconds of silence after which others prepare to take a coordinator's seeds: the broker hands them over once it is
-cut off, and not before, so to prepare in vain does no harm."""
+"""Seconds of silence after which others prepare to consume a replica's seeds. The broker hands these over only once the
+replica is cut off, so a preparation in vain does no harm."""
 HUNG: Final = 3.0
-"""Seconds of silence after which a coordinator is cut off."""
-ANSWER: Final = 1.0
-"""Seconds within which a coordinator answers."""
+"""Seconds of silence after which a replica is cut off."""
 GREETING: Final = 0.1
-PREFETCH: Final = 500
-
-Answerer = Callable[[Body], Awaitable[Body]]
+"""Seconds that a replica gives the others to answer its first heartbeat."""
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The last heartbeat of another replica, and when it came (monotonic seconds)."""
+
+    heartbeat: ReplicaHeartbeat
+    at: float
+
+
+@dataclass(slots=True, kw_only=True)
 class Replicas:
-    """The other coordinators, as this one hears them.
+    """The replicas, as this one knows them.
 
-    Each has a queue of its own, exclusive, so it ends with its connection: what is sent to one that is gone comes back.
+    Attributes:
+        rpc: carries the heartbeats.
+        management: closes the connections of a replica that hangs.
+        describe: gives the heartbeat of this replica.
     """
 
-    def __init__(self, instance: str, publishing: Channel, management: Management) -> None:
-        self.instance = instance
-        self._publishing = publishing
-        self._management = management
-        self._beats: dict[str, Body] = {}
-        self._beat_times: dict[str, float] = {}
-        self._silence = Silence()
-        self._absent: set[str] = set()
-        self._leaving: set[str] = set()
-        self._cutting: set[str] = set()
-        self._own_beat = 0.0
-        self._is_leaving = False
-        self._queue = topology.coordinator_queue_name(instance)
-        self._inbox: asyncio.Queue[Word] = asyncio.Queue()
-        self._answerers: dict[str, Answerer] = {}
-        self._listeners: dict[str, Callable[[Body], None]] = {}
-        self._questions: dict[str, Question] = {}
-        self._on_change: list[Callable[[], None]] = []
-        self._tellers: list[Callable[[], Body]] = []
-        self._changed = asyncio.Event()
+    rpc: Rpc
+    management: Management
+    describe: Callable[[], ReplicaHeartbeat] = field(default=ReplicaHeartbeat, init=False)
+    _received: dict[str, Received] = field(default_factory=dict, init=False)
+    _silence: Silence = field(default_factory=Silence, init=False)
+    _absent: set[str] = field(default_factory=set, init=False)
+    _leaving: set[str] = field(default_factory=set, init=False)
+    _cutting: set[str] = field(default_factory=set, init=False)
+    _own_heartbeat: float = field(default=0.0, init=False)
+    _is_leaving: bool = field(default=False, init=False)
+    _greeted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _on_change: list[Callable[[], None]] = field(default_factory=list, init=False)
 
-    def answer(self, about: str, answerer: Answerer) -> None:
-        """Answer questions about this."""
-        self._answerers[about] = answerer
-
-    def listen(self, about: str, listener: Callable[[Body], None]) -> None:
-        """Hear notices about this."""
-        self._listeners[about] = listener
-
-    def tell(self, teller: Callable[[], Body]) -> None:
-        """Add something to each beat."""
-        self._tellers.append(teller)
+    @property
+    def instance(self) -> str:
+        """The id of this replica."""
+        return self.rpc.instance
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Be told when keys may belong to others than before."""
+        """Call `listener` whenever keys may belong to other replicas than before."""
         self._on_change.append(listener)
 
     async def join(self, channel: Channel) -> None:
-        """Begin to hear the others, and greet them: they answer at once, so that keys are shared from the start.
+        """Begin to receive, and greet the others: they answer at once, so that keys are shared from the start.
 
         Raises:
             BrokerUnavailableError: the broker is away.
         """
-        await channel.declare_own_queue(self._queue, [(topology.COORDINATORS, "")])
-        await channel.consume(self._queue, self._hear, prefetch=PREFETCH)
-        await self._beat(is_greeting=True)
-        await self._pass_barrier()
+        await self.rpc.open(channel)
+        await self._send_heartbeat(is_greeting=True)
+        await self.rpc.pass_barrier()
         await asyncio.sleep(GREETING)
 
     async def run(self) -> None:
-        """Beat, listen and watch until cancelled."""
+        """Send heartbeats, watch those of the others and answer their questions, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_beating(), name="beats")
-            group.create_task(self._watch(group), name="silence of coordinators")
-            while True:
-                group.create_task(self._react(await self._inbox.get()))
+            group.create_task(self._keep_sending_heartbeats(), name="heartbeats of this replica")
+            group.create_task(self._watch(group), name="silence of replicas")
+            group.create_task(self.rpc.run(), name="questions of replicas")
 
     async def leave(self) -> None:
-        """Tell the others that what is this coordinator's is theirs from now on."""
+        """Give all keys of this replica to the others."""
         self._is_leaving = True
-        await self._beat()
+        await self._send_heartbeat()
 
     @property
     def others(self) -> list[str]:
-        """The other coordinators that may still act, by id: absent ones too, until they are known to be gone."""
-        return sorted(self._beats)
+        """The other replicas that may still act, by id: absent ones too, until they are known to be gone."""
+        return sorted(self._received)
 
     @property
     def members(self) -> list[str]:
-        """Those who share the keys: this one, and the others that are neither absent nor leaving."""
+        """The replicas that share the keys: this one, and the others that are neither absent nor leaving."""
         gone = self._absent | self._leaving
         mine = [] if self._is_leaving else [self.instance]
-        return mine + [one for one in self._beats if one not in gone]
+        return mine + [one for one in self._received if one not in gone]
 
     def owner(self, key: str) -> str | None:
-        """Whose a key is; None where nobody stays."""
+        """Return the replica that owns a key; None where no replica stays."""
         members = self.members
         return owner(key, members) if members else None
 
     def owns(self, key: str) -> bool:
-        """Whether a key belongs to this coordinator."""
+        """Return whether this replica owns a key."""
         return self.owner(key) == self.instance
 
     @property
     def is_hearing(self) -> bool:
-        """Whether what this coordinator sends comes back to it: else no silence means anything."""
-        return time.monotonic() - self._own_beat < DEAF
+        """Whether this replica receives its own heartbeats. If not, the silence of others means nothing."""
+        return time.monotonic() - self._own_heartbeat < DEAF
 
-    def told(self, name: str) -> list[tuple[float, Body]]:
-        """What the others said last under this name in their beats, and how many seconds ago."""
+    def heartbeats(self) -> list[tuple[float, ReplicaHeartbeat]]:
+        """Return the last heartbeat of each other replica, with its age in seconds."""
         now = time.monotonic()
-        return [
-            (now - self._beat_times[one], beat[name])
-            for one, beat in self._beats.items()
-            if isinstance(beat.get(name), dict)
-        ]
-
-    async def ask(self, about: str, body: Body, whom: Collection[str] | None = None) -> Answers:
-        """Ask the others, all that have joined before this call, and wait up to a second for their answers.
-
-        Args:
-            about: what a part of theirs answers to.
-            body: the question, as JSON.
-            whom: instances, or None for all.
-
-        Raises:
-            BrokerUnavailableError: the broker is away.
-        """
-        if whom is None:
-            await self._pass_barrier()
-        targets = set(self._beats if whom is None else whom) - {self.instance}
-        if not targets:
-            return Answers()
-        question = Question(set(targets))
-        ident = uuid4().hex
-        self._questions[ident] = question
-        try:
-            await asyncio.gather(*(self._put_to(one, question, ident, about, body) for one in targets))
-            async with asyncio.timeout(ANSWER):
-                await question.complete.wait()
-        except TimeoutError:
-            log.warning("coordinator.unanswered", about=about, instances=sorted(question.awaited))
-        finally:
-            del self._questions[ident]
-        return Answers(question.given, tuple(sorted(question.awaited)))
-
-    async def notify(self, about: str, body: Body) -> None:
-        """Tell all others, without an answer."""
-        if self._beats:
-            await self._say(
-                topology.COORDINATORS, "", Word(type="notice", sender=self.instance, about=about, body=body)
-            )
+        return [(now - received.at, received.heartbeat) for received in self._received.values()]
 
     async def cut_off(self, instance: str) -> bool:
-        """Close a coordinator's connections, so that it can do nothing more; whether that is sure.
+        """Close a replica's connections, so that it can do nothing more; returns whether that is sure.
 
-        One that still lives finds its session ended, and begins a new one.
+        A replica that still lives finds its session ended, and begins a new one.
         """
         prefix = topology.coordinator_connection_name(instance, "")
         try:
-            found = [one for one in await self._management.connections() if one.client_name.startswith(prefix)]
+            found = [one for one in await self.management.connections() if one.client_name.startswith(prefix)]
             for connection in found:
-                await self._management.close_connection(
-                    connection.name, "it was not heard of by the other coordinators"
-                )
+                await self.management.close_connection(connection.name, "the other coordinators did not hear from it")
         except ManagementError as error:
             log.warning("management.failed", problem=str(error))
             return False
         if found:
-            log.warning("coordinator.cut_off", peer=instance, connections=len(found))
-            self._remove(instance)
+            log.warning("replica.cut_off", peer=instance, connections=len(found))
+            self.remove(instance)
         return bool(found)
 
-    async def _put_to(self, instance: str, question: Question, ident: str, about: str, body: Body) -> None:
-        word = Word(type="question", sender=self.instance, id=ident, about=about, body=body)
-        try:
-            await self._say("", topology.coordinator_queue_name(instance), word)
-        except UnroutableError:  # its queue ended with its connection, so it is gone
-            self._remove(instance)
-            question.settle(instance, None)
-
-    async def _pass_barrier(self) -> None:
-        """Wait until all that was said to this coordinator before is heard."""
-        barrier = Question({self.instance})
-        ident = uuid4().hex
-        self._questions[ident] = barrier
-        try:
-            await self._say("", self._queue, Word(type="barrier", sender=self.instance, id=ident))
-            async with asyncio.timeout(ANSWER * 10):
-                await barrier.complete.wait()
-        except TimeoutError as error:
-            raise BrokerUnavailableError("the broker does not deliver what this coordinator sends itself") from error
-        finally:
-            del self._questions[ident]
-
-    async def _keep_beating(self) -> None:
-        while True:
-            await self._beat()
-            await asyncio.sleep(BEAT)
-
-    async def _beat(self, *, is_greeting: bool = False) -> None:
-        body: Body = {"leaving": self._is_leaving, "greeting": is_greeting}
-        for teller in self._tellers:
-            body |= teller()
-        await self._say(topology.COORDINATORS, "", Word(type="beat", sender=self.instance, body=body))
-
-    async def _say(self, exchange: str, key: str, word: Word) -> None:
-        await self._publishing.publish(exchange, key, Message(word.model_dump_json().encode()), mandatory=True)
-
-    def _hear(self, delivery: Delivery) -> None:
-        delivery.ack_soon()
-        try:
-            word = Word.model_validate_json(delivery.body)
-        except ValidationError as error:
-            log.warning("coordinator.unreadable", problem=str(error))
-            return
-        if word.type == "beat":
-            self._take_beat(word)
-        elif word.type in {"barrier", "answer"}:
-            question = self._questions.get(word.id)
-            if question is not None:
-                question.settle(word.sender, word.body)
-        elif word.sender != self.instance:
-            self._inbox.put_nowait(word)
-
-    def _take_beat(self, word: Word) -> None:
-        if word.sender == self.instance:
-            self._own_beat = time.monotonic()
+    def receive(self, envelope: Envelope) -> None:
+        """Keep a heartbeat."""
+        if envelope.sender == self.instance:
+            self._own_heartbeat = time.monotonic()
             return
         before = self.members
-        if word.sender not in self._beats:
-            log.info("coordinator.joined", peer=word.sender)
-        self._beats[word.sender] = word.body
-        self._beat_times[word.sender] = time.monotonic()
-        self._silence.heard(word.sender)
-        self._absent.discard(word.sender)
-        if word.body.get("leaving"):
-            self._leaving.add(word.sender)
-        if word.body.get("greeting"):
-            self._inbox.put_nowait(word)
-        self._note_change(before)
+        heartbeat = _read(envelope)
+        if envelope.sender not in self._received:
+            log.info("replica.joined", peer=envelope.sender)
+        self._received[envelope.sender] = Received(heartbeat, time.monotonic())
+        self._silence.heard(envelope.sender)
+        self._absent.discard(envelope.sender)
+        if heartbeat.leaving:
+            self._leaving.add(envelope.sender)
+        if heartbeat.greeting:
+            self._greeted.set()
+        self._announce_change(before)
 
-    async def _react(self, word: Word) -> None:
-        match word.type:
-            case "beat":
-                await self._beat()
-            case "notice":
-                listener = self._listeners.get(word.about)
-                if listener is not None:
-                    listener(word.body)
-            case "question":
-                answerer = self._answerers.get(word.about)
-                body = await answerer(word.body) if answerer is not None else {}
-                answer = Word(type="answer", sender=self.instance, id=word.id, body=body)
-                try:
-                    await self._say("", topology.coordinator_queue_name(word.sender), answer)
-                except UnroutableError:
-                    log.info("coordinator.answer_unwanted", peer=word.sender, about=word.about)
+    def remove(self, instance: str) -> None:
+        """Forget a replica that is gone."""
+        before = self.members
+        if self._received.pop(instance, None) is not None:
+            log.info("replica.gone", peer=instance)
+        self._silence.forget(instance)
+        self._absent.discard(instance)
+        self._leaving.discard(instance)
+        self._announce_change(before)
+
+    async def _keep_sending_heartbeats(self) -> None:
+        while True:
+            self._greeted.clear()
+            await self._send_heartbeat()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_EVERY):
+                    await self._greeted.wait()
+
+    async def _send_heartbeat(self, *, is_greeting: bool = False) -> None:
+        changes = {"leaving": self._is_leaving, "greeting": is_greeting}
+        await self.rpc.send_heartbeat(self.describe().model_copy(update=changes))
 
     async def _watch(self, group: asyncio.TaskGroup) -> None:
-        """Find out who has fallen silent: absent at first, then to be cut off."""
+        """Find silent replicas: they count as absent first, and are cut off later."""
         last = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
@@ -296,37 +199,32 @@ class Replicas:
             before = self.members
             self._silence.passed(elapsed)
             self._absent = set(self._silence.longer_than(ABSENT))
-            self._note_change(before)
+            self._announce_change(before)
             for instance in self._silence.longer_than(HUNG):
                 if instance not in self._cutting:
                     self._cutting.add(instance)
                     group.create_task(self._end(instance), name=f"cut off {instance}")
 
     async def _end(self, instance: str) -> None:
-        """Cut a silent coordinator off, or find that it is gone already."""
+        """Cut a silent replica off, or find that it is gone already."""
         try:
-            await self._say(
-                "",
-                topology.coordinator_queue_name(instance),
-                Word(type="notice", sender=self.instance, about="cut off"),
-            )
+            await self.rpc.notify_one(instance, CUT_OFF, Empty())
             await self.cut_off(instance)
         except UnroutableError:
-            self._remove(instance)
+            self.remove(instance)
         finally:
             self._cutting.discard(instance)
 
-    def _remove(self, instance: str) -> None:
-        before = self.members
-        if self._beats.pop(instance, None) is not None:
-            log.info("coordinator.gone", peer=instance)
-        self._beat_times.pop(instance, None)
-        self._silence.forget(instance)
-        self._absent.discard(instance)
-        self._leaving.discard(instance)
-        self._note_change(before)
-
-    def _note_change(self, before: list[str]) -> None:
+    def _announce_change(self, before: list[str]) -> None:
         if set(before) != set(self.members):
             for listener in self._on_change:
                 listener()
+
+
+def _read(envelope: Envelope) -> ReplicaHeartbeat:
+    """Return a heartbeat. A malformed one is a sign of life all the same: else replicas would cut each other off."""
+    try:
+        return ReplicaHeartbeat.model_validate(envelope.body)
+    except ValidationError as error:
+        log.warning("replica.unreadable", peer=envelope.sender, about="heartbeat", problem=str(error))
+        return ReplicaHeartbeat(leaving=envelope.body.get("leaving") is True)

@@ -1,4 +1,4 @@
-"""Dead letters: what nobody could take, whole, with its reason and history."""
+"""Dead letters: batches that failed to the last and malformed messages, whole, with reason and history."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 import orjson
@@ -28,16 +28,16 @@ log = structlog.get_logger(__name__)
 
 SHOWN_BYTES = 2000
 MOST = 65_535
-"""Dead letters that one walk sees: what a consumer may hold unsettled."""
+"""Dead letters that one walk sees: as many as a consumer may hold unsettled."""
 PATIENCE = 5.0
-"""Seconds to wait for the next one: another coordinator may be reading them."""
+"""Seconds to wait for the next one: another replica may be reading them."""
 
 LOOK_AGAIN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter as it is listed; `body` is its beginning where it is not a batch."""
+    """A dead letter as it is listed; `body` is its beginning where it is not a batch."""
 
     id: str
     kind: str
@@ -50,17 +50,17 @@ class DeadLetter:
     body: str | None
 
 
+@dataclass(slots=True, kw_only=True)
 class DeadLetters:
-    """The `dead` queue. It is read by taking messages and giving them back, one reader at a time."""
+    """The `dead` queue. It is read by consuming messages and requeueing them, one reader at a time."""
 
-    def __init__(self, connection: Connection, publishing: Channel, available: SeedQueues, counters: Counters) -> None:
-        self._counters = counters
-        self._connection = connection
-        self._publishing = publishing
-        self._seed_queues = available
-        self._reading = asyncio.Lock()
+    connection: Connection
+    publishing: Channel
+    seed_queues: SeedQueues
+    counters: Counters
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def bury_batch(self, batch: Batch, reason: str) -> None:
+    async def keep_batch(self, batch: Batch, reason: str) -> None:
         """Keep a batch that failed to the last."""
         headers = {
             **batch_message(batch, publication="").headers,
@@ -70,11 +70,11 @@ class DeadLetters:
             Header.HISTORY: orjson.dumps(batch.history).decode(),
         }
         await self._publish(Message(batch.encode(), headers, message_id=batch.id))
-        self._counters.dead["batch"] += 1
+        self.counters.dead["batch"] += 1
         log.warning("batch.dead", batch=batch.id, seed=batch.seed, attempt=batch.attempt, reason=reason)
 
-    async def bury_message(self, delivery: Delivery, kind: str, seed: str, reason: str) -> None:
-        """Keep a malformed message whole; `kind` says what it was taken for: `page`, `return`, `command`."""
+    async def keep_message(self, delivery: Delivery, kind: str, seed: str, reason: str) -> None:
+        """Keep a malformed message whole; `kind` says what it should have been: `page`, `return`, `command`."""
         ident = uuid4().hex
         headers = {
             **{name: value for name, value in delivery.headers.items() if not name.startswith("x-")},
@@ -86,11 +86,11 @@ class DeadLetters:
             "original-key": delivery.routing_key,
         }
         await self._publish(Message(delivery.body, headers, message_id=ident))
-        self._counters.dead[kind] += 1
+        self.counters.dead[kind] += 1
         log.warning("message.dead", dead=ident, kind=kind, seed=seed, reason=reason[:200])
 
     async def list(self, offset: int, limit: int) -> tuple[list[DeadLetter], int]:
-        """Some dead letters, oldest first, and how many there are."""
+        """Return some dead letters, oldest first, and how many there are."""
         found: list[DeadLetter] = []
 
         async def look(delivery: Delivery, index: int) -> bool:
@@ -102,7 +102,7 @@ class DeadLetters:
         return found, total
 
     async def get(self, ident: str) -> tuple[DeadLetter, bytes]:
-        """A dead letter, and its body whole.
+        """Return a dead letter, and its whole body.
 
         Raises:
             NotFoundError: there is no such dead letter.
@@ -142,11 +142,11 @@ class DeadLetters:
         log.info("dead.dropped", dead=ident)
 
     async def _revive(self, delivery: Delivery) -> None:
-        """Send it where it came from; `items` makes its seed anew, should that be purged."""
+        """Send a dead letter where it came from; the exchange `items` makes its seed anew where it is purged."""
         seed, kind = str(delivery.headers.get(Header.SEED, "")), str(delivery.headers.get("kind"))
         if kind == "batch":
             batch = replace(read_batch(delivery), attempt=1, history=())
-            message = available_message(batch, self._seed_queues.user)
+            message = available_message(batch, self.seed_queues.user)
         else:
             message = Message(delivery.body, message_id=str(delivery.headers.get("original-id") or "") or None)
         exchange, key = {
@@ -154,10 +154,10 @@ class DeadLetters:
             "presence": (topology.PRESENCE, ""),
             "command": (topology.COMMANDS, str(delivery.headers.get("original-key", ""))),
         }.get(kind, (topology.ITEMS, seed))
-        await self._publishing.publish(exchange, key, message, mandatory=True)
+        await self.publishing.publish(exchange, key, message, mandatory=True)
 
     async def _publish(self, message: Message) -> None:
-        await self._publishing.publish("", topology.DEAD, message, mandatory=True)
+        await self.publishing.publish("", topology.DEAD, message, mandatory=True)
 
     async def _settle(self, ident: str, act: Callable[[Delivery], Awaitable[None]]) -> None:
         settled = False
@@ -175,19 +175,19 @@ class DeadLetters:
             raise NotFoundError("dead", ident)
 
     async def _walk(self, look: Callable[[Delivery, int], Awaitable[bool]], settles: int = 0) -> int:
-        """Show each dead letter in turn until `look` has enough; it may settle so many of them.
+        """Show each dead letter in turn until `look` returns False; it settles `settles` of them.
 
-        All are taken all the same: what a quorum queue gets back goes behind what it got back before, so their order
+        All are consumed all the same: a quorum queue puts what comes back behind what came back before, so their order
         stays only if all of them come back together.
         """
         async with self._reading:
-            depth = await self._connection.depth(topology.DEAD)
+            depth = await self.connection.depth(topology.DEAD)
             total = depth.ready if depth else 0
             shown = min(total, MOST)
             if not shown:
                 return total
             inbox: asyncio.Queue[Delivery] = asyncio.Queue()
-            channel = await self._connection.channel()
+            channel = await self.connection.channel()
             try:
                 await channel.consume(topology.DEAD, inbox.put_nowait, prefetch=shown)
                 with contextlib.suppress(TimeoutError):
@@ -202,14 +202,14 @@ class DeadLetters:
             return total
 
     async def _come_back(self, count: int) -> None:
-        """Wait until the letters of a closed channel are in the queue again, else the next who looks finds none.
+        """Wait until the letters of a closed channel are in the queue again: else the next reader finds none.
 
-        The broker tells that the channel is closed before it has put them back.
+        The broker confirms that the channel is closed before it has put them back.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 while True:
-                    depth = await self._connection.depth(topology.DEAD)
+                    depth = await self.connection.depth(topology.DEAD)
                     if depth is None or depth.ready >= count:
                         return
                     await asyncio.sleep(LOOK_AGAIN)

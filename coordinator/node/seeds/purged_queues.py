@@ -1,4 +1,4 @@
-"""The queues of purged seeds: empty ones are deleted in time; one with items had its purge cut short."""
+"""Deletes the empty queues of purged seeds. A queue with items belongs to a purge that was cut short."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -28,56 +29,74 @@ AT_ONCE = 100
 WHOLE_FOR = 90.0
 """Seconds for which all nodes of a queue must have been there before it is deleted.
 
-A broker takes up to a minute to notice that one is gone (its `net_ticktime`), and a queue that is deleted while one is
-away comes back with that node."""
+A broker needs up to a minute to notice that a node is gone (its `net_ticktime`), and a queue that is deleted while one
+is away comes back with that node."""
 
 
-async def tend_leftovers(seeds: SeedCatalog, registry: Registry, replicas: Replicas, management: Management) -> None:
-    """Deal with them after every purge and whenever coordinators have come or gone, until cancelled.
+@dataclass(slots=True, kw_only=True)
+class PurgedQueues:
+    """Looks at the queues after every purge, and whenever replicas have come or gone.
 
-    A seed whose queue holds items is known again: the coordinator that purged it has ended in between, and what its
+    A seed whose queue holds items is created again: the replica that purged it has ended in between, and what its
     producers add would lie there for ever.
     """
-    changed = asyncio.Event()
-    changed.set()
 
-    def notice(event: Event) -> None:
+    catalog: SeedCatalog
+    registry: Registry
+    replicas: Replicas
+    management: Management
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _whole_since: dict[str, float] = field(default_factory=dict, init=False)
+
+    def on_event(self, event: Event) -> None:
+        """Look again after a purge."""
         if isinstance(event, SeedPurged):
-            changed.set()
+            self._changed.set()
 
-    def find(totals: dict[str, Totals]) -> dict[str, Totals]:
-        """The queues of seeds that nobody knows and that fall to this coordinator, by seed."""
+    def on_change(self) -> None:
+        """Look again after replicas have come or gone."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        is_left = False
+        self._changed.set()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN if is_left else None):
+                    await self._changed.wait()
+            self._changed.clear()
+            await asyncio.sleep(SETTLE)
+            try:
+                is_left = await self._look()
+            except* (ManagementError, BrokerUnavailableError, BrokerRefusedError) as errors:
+                log.warning("seed.not_revived", problem=str(errors.exceptions[0]))
+                self._changed.set()
+
+    async def _look(self) -> bool:
+        """Revive seeds and delete queues; returns whether queues are left that must be deleted later."""
+        found = self._find(await self.management.totals())
+        for ident in [ident for ident, one in found.items() if not one.is_empty]:
+            await self.catalog.revive(ident)
+        # A seed that is not forgotten is just coming into being, or was never known.
+        empty = [ident for ident, one in found.items() if one.is_empty and ident in self.registry.state.forgotten]
+        due = self._due(found, empty)[:AT_ONCE]
+        async with asyncio.TaskGroup() as group:
+            for ident in due:
+                group.create_task(self.catalog.delete_queue(ident))
+        return len(due) < len(empty)
+
+    def _find(self, totals: dict[str, Totals]) -> dict[str, Totals]:
+        """Return by seed the queues of unknown seeds that belong to this replica."""
         seed_queues = ((topology.seed_of_queue(queue), one) for queue, one in totals.items())
-        mine = ((ident, one) for ident, one in seed_queues if ident is not None and replicas.owns(ident))
-        return {ident: one for ident, one in mine if ident not in registry.state.seeds}
+        mine = ((ident, one) for ident, one in seed_queues if ident is not None and self.replicas.owns(ident))
+        return {ident: one for ident, one in mine if ident not in self.registry.state.seeds}
 
-    registry.listen(notice)
-    replicas.on_change(changed.set)
-    whole_since: dict[str, float] = {}
-    is_left = False
-    while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN if is_left else None):
-                await changed.wait()
-        changed.clear()
-        await asyncio.sleep(SETTLE)
-        try:
-            found = find(await management.totals())
-            now = time.monotonic()
-            whole_since = {ident: whole_since.get(ident, now) for ident, one in found.items() if not one.away}
-            for ident in [ident for ident, one in found.items() if not one.is_empty]:
-                await seeds.adopt(ident)
-            # One that is not forgotten is just coming into being, or was never ours.
-            empty = [ident for ident, one in found.items() if one.is_empty and ident in registry.state.forgotten]
-            due = [
-                ident
-                for ident in empty
-                if found[ident].members == 1 or now - whole_since.get(ident, math.inf) >= WHOLE_FOR
-            ][:AT_ONCE]
-            async with asyncio.TaskGroup() as group:
-                for ident in due:
-                    group.create_task(seeds.delete_queue(ident))
-            is_left = len(due) < len(empty)
-        except* (ManagementError, BrokerUnavailableError, BrokerRefusedError) as errors:
-            log.warning("seed.not_adopted", problem=str(errors.exceptions[0]))
-            changed.set()
+    def _due(self, found: dict[str, Totals], empty: list[str]) -> list[str]:
+        """Return the seeds whose queue can be deleted now: no node of the broker can bring it back."""
+        now = time.monotonic()
+        self._whole_since = {ident: self._whole_since.get(ident, now) for ident, one in found.items() if not one.away}
+        whole_since = self._whole_since
+        return [
+            ident for ident in empty if found[ident].members == 1 or now - whole_since.get(ident, math.inf) >= WHOLE_FOR
+        ]

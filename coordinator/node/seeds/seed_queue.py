@@ -1,8 +1,9 @@
-"""What is published into seeds' queues: items that are available, now or again."""
+"""Publishes into the queues of seeds: items that are available, now or again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from uuid import uuid4
 
@@ -17,13 +18,13 @@ from coordinator.models import Batch
 from coordinator.topology import Header
 
 
+@dataclass(slots=True, kw_only=True)
 class SeedQueues:
-    """Writes to the queues of seeds, in the name of `user`: what the broker verifies and owners trust."""
+    """Writes to the queues of seeds, in the name of `user`: the broker verifies it, and owners trust it."""
 
-    def __init__(self, publishing: Channel, user: str) -> None:
-        self._publishing = publishing
-        self.user = user
-        self.pages = Pages()
+    publishing: Channel
+    user: str
+    pages: Pages = field(default_factory=Pages, init=False)
 
     async def put_batch(self, batch: Batch, *, redelivered: bool = False) -> None:
         """Let a batch wait in its seed's queue, to go out again unchanged.
@@ -79,7 +80,7 @@ class SeedQueues:
         if count:
             self.pages.put(seed, count)
         try:
-            await self._publishing.publish("", topology.seed_queue_name(seed), message, mandatory=True)
+            await self.publishing.publish("", topology.seed_queue_name(seed), message, mandatory=True)
         except CoordinatorError:
             if count:
                 self.pages.failed(seed, count)

@@ -35,13 +35,17 @@ class PeerLoads:
         """Make them.
 
         Args:
-            replicas: brings what the others tell under "work": for each queue the fields of a `Claim` after the first.
+            replicas: brings the heartbeats of the others, with their load of each queue.
         """
         self._replicas = replicas
 
     def of(self, queue: str) -> list[PeerLoad]:
         """What each of them says of a queue, if anything."""
-        return [PeerLoad(ago, *body[queue]) for ago, body in self._replicas.told("work") if queue in body]
+        return [
+            PeerLoad(ago, load.demand, load.rate, load.published, load.queued, load.sent)
+            for ago, heartbeat in self._replicas.heartbeats()
+            if (load := heartbeat.work.get(queue)) is not None
+        ]
 
     def published(self, queue: str) -> float:
         """How many batches they are likely to have published there by now."""

@@ -38,7 +38,8 @@ from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import Body
+from coordinator.node.replicas.messages import BATCH_SETTLED, QueueLoad, Settled
+from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.work_queues.in_flight import InFlight
 from coordinator.node.work_queues.peer_load import PeerLoads
 from coordinator.node.work_queues.queue_channels import OnEnd, QueueChannels
@@ -64,6 +65,7 @@ class Publisher:
         publishing: Channel,
         registry: Registry,
         replicas: Replicas,
+        rpc: Rpc,
         events: Events,
         most: int,
         counters: Counters,
@@ -78,7 +80,7 @@ class Publisher:
         self._connection = connection
         self._publishing = publishing
         self._registry = registry
-        self._replicas = replicas
+        self._rpc = rpc
         self._peer_loads = PeerLoads(replicas)
         self._most = most
         self._demands: Callable[[], Mapping[str, float]] = dict
@@ -333,22 +335,22 @@ class Publisher:
 
     async def returned(self, publication: str) -> None:
         """A batch came back, whoever had sent it."""
-        await self._note_settled({"publication": publication, "taken": False})
+        await self._note_settled(Settled(publication=publication, taken=False))
 
     async def taken(self, publication: str) -> None:
         """A batch was acked here, whoever had sent it."""
-        await self._note_settled({"publication": publication, "taken": True})
+        await self._note_settled(Settled(publication=publication, taken=True))
 
-    async def _note_settled(self, body: Body) -> None:
-        if self.ledger.is_out(body["publication"]):
-            self.settled_by_peer(body)
-        elif body["publication"]:
-            await self._replicas.notify("settled", body)
+    async def _note_settled(self, settled: Settled) -> None:
+        if self.ledger.is_out(settled.publication):
+            self.settled_by_peer(settled)
+        elif settled.publication:
+            await self._rpc.notify(BATCH_SETTLED, settled)
 
-    def settled_by_peer(self, body: Body) -> None:
+    def settled_by_peer(self, settled: Settled) -> None:
         """Another replica settled a batch that was published here."""
-        settle = self.ledger.acked if body["taken"] else self.ledger.came_back
-        settle(str(body["publication"]))
+        settle = self.ledger.acked if settled.taken else self.ledger.came_back
+        settle(settled.publication)
 
     def consumers(self, queue: str) -> int:
         """How many consumed this queue when it was last looked at."""
@@ -367,14 +369,15 @@ class Publisher:
         window = self._windows.get(queue)
         return window.strange if window else 0
 
-    def peer_load(self) -> dict[str, object]:
-        """For the other coordinators: see `Claim`."""
+    def peer_load(self) -> dict[str, QueueLoad]:
+        """Return the load of this replica by work queue, for the other replicas."""
         demands = self._demands()
         busy = {*demands, *self.ledger.busy()}.intersection(self._windows)
-        return {
-            "work": {
-                queue: (demands.get(queue, 0.0), round(window.rate, 2), window.published, *self.ledger.batches(queue))
-                for queue, window in self._windows.items()
-                if queue in busy
-            }
-        }
+        return {queue: self._load(queue, demands.get(queue, 0.0)) for queue in self._windows if queue in busy}
+
+    def _load(self, queue: str, demand: float) -> QueueLoad:
+        window = self._windows[queue]
+        queued, sent = self.ledger.batches(queue)
+        return QueueLoad(
+            demand=demand, rate=round(window.rate, 2), published=window.published, queued=queued, sent=sent
+        )

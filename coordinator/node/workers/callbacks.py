@@ -1,4 +1,4 @@
-"""Callbacks: HTTP workers that can be called are told when a seed is released."""
+"""Callbacks: HTTP workers that can be called get a request when a seed is released."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from coordinator.tls import client_context, close_unfinished
 log = structlog.get_logger(__name__)
 
 PROMPT: Final = 0.3
-"""Seconds that a release waits for the first tries; its reply has to be prompt."""
+"""Seconds that a release waits for the first tries: its reply has to be prompt."""
 TRY_TIMEOUT: Final = 5.0
 TRIES: Final = 6
 CONNECTIONS: Final = 100
 PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-"""Refusals that may pass; those of a server that fails may, too."""
+"""Refusals that may pass, beside those of a server that fails."""
 
 Status = Literal["told", "pending", "failed"]
 
 
 @dataclass(slots=True, eq=False)
 class _Notice:
-    """That a seed was released, on its way to one worker; `address` is where the worker registered from."""
+    """The release of a seed, on its way to a worker; `address` is where the worker registered from."""
 
     worker: str
     url: str
@@ -48,38 +48,38 @@ class _Notice:
     tried: asyncio.Event = field(default_factory=asyncio.Event)
 
     def result(self) -> dict[str, object]:
-        """What the release's answer says of it."""
-        told: dict[str, object] = {"worker": self.worker, "status": self.status}
-        return told if self.status == "told" else told | {"message": self.message}
+        """Return what the answer of the release says about it."""
+        result: dict[str, object] = {"worker": self.worker, "status": self.status}
+        return result if self.status == "told" else result | {"message": self.message}
 
 
+def read_hosts(text: str) -> frozenset[str]:
+    """Return the host names in a list with commas."""
+    return frozenset(host.strip().lower() for host in text.split(",") if host.strip())
+
+
+@dataclass(slots=True, kw_only=True)
 class Callbacks:
-    """Tells workers by `PUT <callback>/release/seed`, with the body of the release itself.
+    """Sends workers `PUT <callback>/release/seed`, with the body of the release itself.
 
     A coordinator that calls URLs which clients name could be used to reach what the clients cannot. So a callback's
-    host must be the one that registered it, whose address is then called whatever its name resolves to by that time,
-    or be on the operator's list. Redirects are not followed, and an answer's body is not read.
+    host must be on the operator's list, or be the host that registered it: then the address that registered is called,
+    whatever the name resolves to by that time. Redirects are not followed, and an answer's body is not read.
+
+    Attributes:
+        registry: knows the workers, and whether a release still stands.
+        hosts: the names that may be called; where it is empty, a worker's own address alone.
+        ca_file: authorities to trust in place of the system's.
     """
 
-    def __init__(self, registry: Registry, hosts: str, ca_file: Path | None) -> None:
-        """Make one that knows whom to tell.
-
-        Args:
-            registry: tells the workers, and whether a release still stands.
-            hosts: names that may be called, separated by commas; without any, a worker's own address alone.
-            ca_file: authorities to trust in place of the system's.
-        """
-        self._registry = registry
-        self._hosts = frozenset(host.strip().lower() for host in hosts.split(",") if host.strip())
-        self._ca_file = ca_file
-        self._inbox: asyncio.Queue[_Notice] = asyncio.Queue()
+    registry: Registry
+    hosts: frozenset[str]
+    ca_file: Path | None
+    _inbox: asyncio.Queue[_Notice] = field(default_factory=asyncio.Queue, init=False)
 
     async def run(self) -> None:
-        """Send what there is to send until cancelled."""
-        notice = (
-            await self._inbox.get()
-        )  # only then: to read all known authorities holds up everything else for a while
-        limits, trusted = httpx.Limits(max_connections=CONNECTIONS), client_context(self._ca_file)
+        """Send requests until cancelled."""
+        limits, trusted = httpx.Limits(max_connections=CONNECTIONS), client_context(self.ca_file)
         async with (
             httpx.AsyncClient(
                 timeout=TRY_TIMEOUT,
@@ -91,14 +91,14 @@ class Callbacks:
             asyncio.TaskGroup() as group,
         ):
             while True:
-                group.create_task(self._tell(http, notice), name=f"callback of {notice.worker}")
                 notice = await self._inbox.get()
+                group.create_task(self._deliver(http, notice), name=f"callback of {notice.worker}")
 
     async def check(self, url: str, address: str | None) -> None:
         """Refuse a callback that would not be called.
 
         Raises:
-            InvalidInputError: it is no such URL, or its host is not allowed.
+            InvalidInputError: the URL is not valid, or its host is not allowed.
         """
         try:
             async with asyncio.timeout(TRY_TIMEOUT):
@@ -107,8 +107,8 @@ class Callbacks:
             raise refused("its host's name was not resolved in time") from error
 
     async def released(self, seed: str, epoch: int) -> list[dict[str, object]]:
-        """Tell every HTTP worker with a callback; what is not answered soon goes on in the background."""
-        known = [self._registry.state.worker(ident, time.time()) for ident in sorted(self._registry.state.workers)]
+        """Call every HTTP worker with a callback; what is not answered soon goes on in the background."""
+        known = [self.registry.state.worker(ident, time.time()) for ident in sorted(self.registry.state.workers)]
         notices = [
             _Notice(worker.id, worker.spec.callback, worker.address, seed, epoch)
             for worker in known
@@ -122,15 +122,15 @@ class Callbacks:
                     await notice.tried.wait()
         return [notice.result() for notice in notices]
 
-    async def _tell(self, http: httpx.AsyncClient, notice: _Notice) -> None:
-        """Try until the worker has taken it, will not take it, or it is old news."""
+    async def _deliver(self, http: httpx.AsyncClient, notice: _Notice) -> None:
+        """Try until the worker accepts the request or refuses it, or the release no longer stands."""
         for failures in range(1, TRIES + 1):
             notice.status, notice.message = await self._try(http, notice)
             notice.tried.set()
             if notice.status != "pending" or failures == TRIES:
                 break
             await asyncio.sleep(pause(failures))
-            # A worker that heard of it after a resume would give back what it was given anew.
+            # A worker that gets it after a resume would give back its new batches.
             if not self._stands(notice):
                 notice.message = "the seed was resumed or released again meanwhile"
                 break
@@ -158,7 +158,7 @@ class Callbacks:
         return "pending" if is_passing else "failed", f"answered {answer.status_code}"
 
     async def _request(self, http: httpx.AsyncClient, notice: _Notice) -> httpx.Request:
-        """The call, to the address that was checked: a name that resolves otherwise the next moment leads nowhere."""
+        """Return the request, to the address that was checked: so a name that resolves otherwise later does no harm."""
         base, address = await self._aim(notice.url, notice.address)
         url = httpx.URL(f"{base}/release/seed")
         headers = {"Host": url.netloc.decode(), "Content-Type": "application/json"}
@@ -168,10 +168,10 @@ class Callbacks:
         return http.build_request("PUT", aimed, headers=headers, content=content, extensions=extensions)
 
     async def _aim(self, url: str, address: str | None) -> tuple[str, str | None]:
-        """Where to call: the URL, and the address to use for its host, None for one that the operator lists."""
+        """Return the URL to call, and the address to use for its host; None for a host that the operator lists."""
         target = parse_callback(url)
-        if self._hosts:
-            if target.host not in self._hosts:
+        if self.hosts:
+            if target.host not in self.hosts:
                 raise refused(f"{target.host} is not among the hosts that may be called")
             return target.base, None
         try:
@@ -183,5 +183,5 @@ class Callbacks:
         return target.base, address
 
     def _stands(self, notice: _Notice) -> bool:
-        seed = self._registry.state.seeds.get(notice.seed)
+        seed = self.registry.state.seeds.get(notice.seed)
         return seed is not None and seed.epoch == notice.epoch and seed.state == "released"

@@ -1,4 +1,4 @@
-"""Who holds which batch, as all coordinators know it."""
+"""Who holds which batch, according to all replicas."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from coordinator.models import HeldBatch
 from coordinator.node.leases import Leases
-from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import Body
+from coordinator.node.replicas.messages import HELD_BATCHES, Empty, HeldHere, HeldRow
+from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.heartbeats import Heartbeats
 from coordinator.times import rfc3339
@@ -17,55 +17,56 @@ from coordinator.times import rfc3339
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A batch that was delivered and not acked; `worker` is None for what a client holds that does not say."""
+    """A batch that was delivered and not acked; `worker` is None where the holder is not known."""
 
     worker: str | None
     held: HeldBatch
 
 
+@dataclass(slots=True, kw_only=True)
 class HeldBatches:
-    """Asks all coordinators, this one included."""
+    """Asks all replicas, this one included."""
 
-    def __init__(self, *, work: Publisher, leases: Leases, heartbeats: Heartbeats, replicas: Replicas) -> None:
-        self._publisher = work
-        self._leases = leases
-        self._heartbeats = heartbeats
-        self._replicas = replicas
+    publisher: Publisher
+    leases: Leases
+    heartbeats: Heartbeats
+    rpc: Rpc
 
     async def held(self) -> list[Holding]:
-        """Who holds which batch, the longest first."""
-        answers = await self._replicas.ask("holdings", {})
-        leases = [*self._leased_here(), *_read(answers.given.values(), "leases")]
+        """Return who holds which batch, the longest held first."""
+        answers = await self.rpc.ask(HELD_BATCHES, Empty())
+        leases = [*self._leased_here(), *(_read(row) for answer in answers.given.values() for row in answer.leases)]
         named = [
             *(
                 Holding(heard.presence.worker, one)
-                for heard in self._heartbeats.present()
+                for heard in self.heartbeats.present()
                 for one in heard.presence.held
             ),
             *leases,
         ]
         known = {one.held.batch for one in named}
-        sent = [*self._sent_here(), *_read(answers.given.values(), "sent")]
+        sent = [*self._sent_here(), *(_read(row) for answer in answers.given.values() for row in answer.sent)]
         return sorted([*named, *(one for one in sent if one.held.batch not in known)], key=lambda one: one.held.since)
 
     async def leased(self) -> list[Holding]:
-        """What HTTP workers hold."""
+        """Return what HTTP workers hold."""
         leases, _ = await self.callers()
         return leases
 
     async def callers(self) -> tuple[list[Holding], dict[str, float]]:
-        """What HTTP workers hold, and when each fetched last (Unix time in seconds), if that is recent."""
-        answers = await self._replicas.ask("holdings", {})
-        called = self._heartbeats.called()
-        for body in answers.given.values():
-            for worker, at in body.get("called", {}).items():
+        """Return what HTTP workers hold, and when each fetched last (Unix time in seconds), if that is recent."""
+        answers = await self.rpc.ask(HELD_BATCHES, Empty())
+        called = self.heartbeats.called()
+        for answer in answers.given.values():
+            for worker, at in answer.called.items():
                 called[worker] = max(at, called.get(worker, 0.0))
-        return [*self._leased_here(), *_read(answers.given.values(), "leases")], called
+        theirs = (_read(row) for answer in answers.given.values() for row in answer.leases)
+        return [*self._leased_here(), *theirs], called
 
-    async def held_for_peer(self, _: Body) -> Body:
+    async def held_for_peer(self, _: Empty) -> HeldHere:
         """Answer another replica: what is held and sent here."""
-        called = self._heartbeats.called()
-        return {"leases": _write(self._leased_here()), "sent": _write(self._sent_here()), "called": called}
+        called = self.heartbeats.called()
+        return HeldHere(leases=_write(self._leased_here()), sent=_write(self._sent_here()), called=called)
 
     def _leased_here(self) -> list[Holding]:
         return [
@@ -79,7 +80,7 @@ class HeldBatches:
                     begun=True,
                 ),
             )
-            for lease in self._leases.held()
+            for lease in self.leases.held()
         ]
 
     def _sent_here(self) -> list[Holding]:
@@ -89,13 +90,13 @@ class HeldBatches:
                 None,
                 HeldBatch(batch=one.batch, seed=one.seed, count=one.count, since=rfc3339(one.at + ago), begun=None),
             )
-            for one in self._publisher.ledger.sent()
+            for one in self.publisher.ledger.sent()
         ]
 
 
-def _write(held_batches: Iterable[Holding]) -> list[Body]:
-    return [{"worker": one.worker, **one.held.model_dump()} for one in held_batches]
+def _write(held_batches: Iterable[Holding]) -> tuple[HeldRow, ...]:
+    return tuple(HeldRow(worker=one.worker, **one.held.model_dump()) for one in held_batches)
 
 
-def _read(bodies: Iterable[Body], name: str) -> list[Holding]:
-    return [Holding(one["worker"], HeldBatch.model_validate(one)) for body in bodies for one in body.get(name, ())]
+def _read(row: HeldRow) -> Holding:
+    return Holding(row.worker, HeldBatch(**row.model_dump(exclude={"worker"})))
