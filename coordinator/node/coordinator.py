@@ -11,7 +11,7 @@ from coordinator.backoff import pause
 from coordinator.domain.counters import Counters
 from coordinator.domain.event_ring import EventRing
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, CoordinatorError, ManagementError
-from coordinator.node.parts import ProcessState
+from coordinator.node.process_state import ProcessState
 from coordinator.node.session import open_session
 from coordinator.node.wiring import Session
 from coordinator.settings import Settings

@@ -17,16 +17,9 @@ from coordinator.errors import BrokerUnavailableError
 from coordinator.models import Batch, HeldBatch
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import (
-    EVENTS_FIND,
-    EVENTS_SINCE,
-    EventsSince,
-    FindEvents,
-    FoundEvents,
-    NewEvents,
-    WantedEvents,
-)
+from coordinator.node.replicas.messages import EventsSince, FindEvents, FoundEvents, NewEvents, WantedEvents
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import EVENTS_FIND, EVENTS_SINCE
 
 EVERY: Final = 0.5
 """Seconds between two looks for followers."""

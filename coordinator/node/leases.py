@@ -23,8 +23,9 @@ from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import LEASES_SETTLE, SettledLeases, SettleLeases
+from coordinator.node.replicas.messages import SettledLeases, SettleLeases
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import LEASES_SETTLE
 from coordinator.node.seeds.seed_queue import SeedQueues
 from coordinator.node.seeds.stale_batches import Swept
 from coordinator.node.work_queues.publisher import Publisher

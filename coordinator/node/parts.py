@@ -2,60 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.broker.get_pool import GetPool
 from coordinator.broker.management import Management
-from coordinator.domain.counters import Counters
-from coordinator.domain.event_ring import EventRing
-from coordinator.domain.queue_backoff import QueueBackoff
-from coordinator.domain.retry_policy import Memory
 from coordinator.node.dispatch.dispatcher import Dispatcher
 from coordinator.node.events import Events
 from coordinator.node.failures.isolation import Isolation
-from coordinator.node.failures.returns import Returns
 from coordinator.node.leases import Leases
-from coordinator.node.observe.broker_poller import BrokerPoller
 from coordinator.node.observe.drained import DrainWatcher
 from coordinator.node.observe.overview import Overview
 from coordinator.node.observe.seed_stats import SeedStats
 from coordinator.node.observe.throughput import Throughput
+from coordinator.node.process_state import ProcessState
 from coordinator.node.registry import Registry
-from coordinator.node.releases.commands import CommandReader, Commands
+from coordinator.node.releases.commands import Commands
 from coordinator.node.releases.seed_release import SeedReleases
 from coordinator.node.releases.sweep import Sweeper
 from coordinator.node.replicas.membership import Replicas
 from coordinator.node.replicas.rpc import Rpc
-from coordinator.node.seeds.catalog import Intake, SeedCatalog
+from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.seeds.dead_letters import DeadLetters
-from coordinator.node.seeds.purged_queues import PurgedQueues
 from coordinator.node.seeds.seed_queue import SeedQueues
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.callbacks import Callbacks, read_hosts
 from coordinator.node.workers.heartbeats import Heartbeats
 from coordinator.node.workers.held_batches import HeldBatches
 from coordinator.node.workers.workers import Workers
-from coordinator.node.workers.workers.tag_notices import TagNotices
 from coordinator.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessState:
-    """What a coordinator keeps from one session to the next.
-
-    Attributes:
-        ring: what happened.
-        counters: what was done, in figures.
-        dealt: publications that came back.
-        backoff: queues that are left alone because they broke earlier sessions.
-    """
-
-    ring: EventRing
-    counters: Counters = field(default_factory=Counters)
-    dealt: Memory = field(default_factory=Memory)
-    backoff: QueueBackoff = field(default_factory=QueueBackoff)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +95,6 @@ class ObserveParts:
     seed_stats: SeedStats
     drained: DrainWatcher
     overview: Overview
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackgroundParts:
-    """What runs beside the floors: it reads queues and figures, and no other part calls it."""
-
-    intake: Intake
-    returns: Returns
-    command_reader: CommandReader
-    purged_queues: PurgedQueues
-    tag_notices: TagNotices
-    broker_poller: BrokerPoller
 
 
 def make_seeds(base: Base, seed_channel: Channel) -> SeedParts:
@@ -313,49 +277,6 @@ def make_releases(
         callbacks=workers.callbacks,
         publishing=base.links.publishing,
         counters=base.process.counters,
-    )
-
-
-def make_background(
-    base: Base, seeds: SeedParts, delivery: DeliveryParts, workers: WorkerParts, commands: Commands
-) -> BackgroundParts:
-    """Make what runs beside the floors."""
-    links, registry = base.links, base.registry
-    return BackgroundParts(
-        intake=Intake(
-            catalog=seeds.catalog,
-            seed_queues=seeds.seed_queues,
-            dead_letters=seeds.dead_letters,
-            trusted=trusted(base),
-        ),
-        returns=_make_returns(base, seeds, delivery),
-        command_reader=CommandReader(commands=commands, publishing=links.publishing, dead_letters=seeds.dead_letters),
-        purged_queues=PurgedQueues(
-            catalog=seeds.catalog, registry=registry, replicas=base.replicas, management=links.management
-        ),
-        tag_notices=TagNotices(registry=registry, publishing=links.publishing),
-        broker_poller=BrokerPoller(
-            publisher=delivery.publisher,
-            workers=workers.workers,
-            leases=delivery.leases,
-            heartbeats=workers.heartbeats,
-            management=links.management,
-            broker_tick=base.settings.broker_tick,
-        ),
-    )
-
-
-def _make_returns(base: Base, seeds: SeedParts, delivery: DeliveryParts) -> Returns:
-    return Returns(
-        registry=base.registry,
-        publisher=delivery.publisher,
-        seed_queues=seeds.seed_queues,
-        catalog=seeds.catalog,
-        dead_letters=seeds.dead_letters,
-        isolation=delivery.isolation,
-        events=base.events,
-        dealt=base.process.dealt,
-        attempt_limit=base.settings.attempt_limit,
     )
 
 

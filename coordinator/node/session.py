@@ -22,7 +22,8 @@ from coordinator.domain.registry_events import Event, SeedSet
 from coordinator.domain.event_ring import Past
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.dispatch.stuck_consumers import renew_consumers
-from coordinator.node.parts import Connections, ProcessState
+from coordinator.node.parts import Connections
+from coordinator.node.process_state import ProcessState
 from coordinator.node.registry import STALLED, Registry
 from coordinator.node.wiring import Session, assemble
 from coordinator.settings import Settings

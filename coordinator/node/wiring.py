@@ -9,12 +9,7 @@ from dataclasses import dataclass
 
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.get_pool import GetPool
-from coordinator.broker.management import Management
-from coordinator.broker.queue_health import Pauses
-from coordinator.domain.counters import Counters
-from coordinator.domain.event_ring import EventRing
-from coordinator.domain.retry_policy import Memory
+from coordinator.node.background import BackgroundParts, make_background
 from coordinator.node.dispatch.dispatcher import Dispatcher
 from coordinator.node.events import Events
 from coordinator.node.failures.isolation import Isolation
@@ -24,25 +19,24 @@ from coordinator.node.observe.overview import Overview
 from coordinator.node.observe.seed_stats import SeedStats
 from coordinator.node.observe.throughput import Throughput
 from coordinator.node.parts import (
-    BackgroundParts,
     Base,
     Connections,
     DeliveryParts,
     ObserveParts,
-    ProcessState,
     SeedParts,
     WorkerParts,
-    make_background,
     make_delivery,
     make_observe,
     make_releases,
     make_seeds,
     make_workers,
 )
+from coordinator.node.process_state import ProcessState
 from coordinator.node.registry import Registry
 from coordinator.node.releases.commands import Commands
-from coordinator.node.replicas import messages
+from coordinator.node.replicas import topics
 from coordinator.node.replicas.membership import Replicas
+from coordinator.node.replicas.messages import ReplicaHeartbeat
 from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.seeds.dead_letters import DeadLetters
@@ -160,7 +154,7 @@ def _connect_replicas(session: Session) -> None:
     rpc.replicas = lambda: replicas.others
     rpc.on_gone = replicas.remove
     rpc.on_heartbeat = replicas.receive
-    replicas.describe = lambda: messages.ReplicaHeartbeat(
+    replicas.describe = lambda: ReplicaHeartbeat(
         work=session.publisher.peer_load(), coordinator=session.overview.describe_self()
     )
     replicas.on_change(session.dispatcher.rebalance)
@@ -184,17 +178,17 @@ def _connect_parts(session: Session) -> None:
 def _connect_answers(session: Session) -> None:
     """Connect the questions and notices of other replicas with what answers them."""
     rpc, isolation, releases = session.rpc, session.isolation, session.commands.seed_releases
-    rpc.listen(messages.BATCH_SETTLED, session.publisher.settled_by_peer)
-    rpc.answer(messages.EVENTS_FIND, session.events.find_for_peer)
-    rpc.answer(messages.EVENTS_SINCE, session.events.since_for_peer)
-    rpc.answer(messages.SEED_SHARES, session.seed_stats.shares_for_peer)
-    rpc.answer(messages.HELD_BATCHES, session.held_batches.held_for_peer)
-    rpc.answer(messages.LEASES_SETTLE, session.leases.settle_for_peer)
-    rpc.answer(messages.SEED_STOP, releases.stop_for_peer)
-    rpc.answer(messages.SEED_FOUND, releases.found_for_peer)
-    rpc.answer(messages.SEED_PURGED, session.catalog.wait_for_purge)
-    rpc.answer(messages.WORK_ALONE, isolation.alone_for_peer)
-    rpc.answer(messages.WORK_PAUSE, isolation.pause_for_peer)
-    rpc.answer(messages.WORK_PAUSED, isolation.paused_for_peer)
-    rpc.answer(messages.WORK_RESUME, isolation.resume_for_peer)
-    rpc.answer(messages.WORKER_RELEASE, session.workers.release_for_peer)
+    rpc.listen(topics.BATCH_SETTLED, session.publisher.settled_by_peer)
+    rpc.answer(topics.EVENTS_FIND, session.events.find_for_peer)
+    rpc.answer(topics.EVENTS_SINCE, session.events.since_for_peer)
+    rpc.answer(topics.SEED_SHARES, session.seed_stats.shares_for_peer)
+    rpc.answer(topics.HELD_BATCHES, session.held_batches.held_for_peer)
+    rpc.answer(topics.LEASES_SETTLE, session.leases.settle_for_peer)
+    rpc.answer(topics.SEED_STOP, releases.stop_for_peer)
+    rpc.answer(topics.SEED_FOUND, releases.found_for_peer)
+    rpc.answer(topics.SEED_PURGED, session.catalog.wait_for_purge)
+    rpc.answer(topics.WORK_ALONE, isolation.alone_for_peer)
+    rpc.answer(topics.WORK_PAUSE, isolation.pause_for_peer)
+    rpc.answer(topics.WORK_PAUSED, isolation.paused_for_peer)
+    rpc.answer(topics.WORK_RESUME, isolation.resume_for_peer)
+    rpc.answer(topics.WORKER_RELEASE, session.workers.release_for_peer)

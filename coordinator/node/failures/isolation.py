@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,18 +19,15 @@ from coordinator import topology
 from coordinator.broker.batch_codec import batch_message, is_alone, read_batch
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
-from coordinator.broker.management import Management, Totals
+from coordinator.broker.management import Management
 from coordinator.broker.types import Delivery
 from coordinator.domain.stillness import Stillness
-from coordinator.errors import InvalidInputError, ManagementError, QueueFullError, QueueSilentError
+from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
 from coordinator.models import Batch
+from coordinator.node.failures.broker_quiet import is_nothing_out
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
 from coordinator.node.replicas.messages import (
-    WORK_ALONE,
-    WORK_PAUSE,
-    WORK_PAUSED,
-    WORK_RESUME,
     DispatchPause,
     DispatchState,
     Empty,
@@ -40,6 +36,7 @@ from coordinator.node.replicas.messages import (
     WasAlone,
 )
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import WORK_ALONE, WORK_PAUSE, WORK_PAUSED, WORK_RESUME
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
 from coordinator.node.work_queues.publisher import Publisher, StaleBatchError
@@ -52,8 +49,6 @@ PREFETCH: Final = 1000
 SUSPECT_PAUSE: Final = 0.2
 """Seconds that a suspect has to kill its worker before the next one goes out."""
 LOOK_EVERY: Final = 0.1
-LEADERLESS: Final = 60.0
-"""Seconds without an answer after which a queue counts as one that lost its leader for good."""
 PAUSE: Final = 5.0
 """Seconds that all replicas publish nothing, unless asked again: they go on if this one dies."""
 RENEW_EVERY: Final = 1.0
@@ -246,7 +241,9 @@ class Isolation:
             if is_quiet and self._is_all_known:
                 return True
             # The broker's figures lag: they are trusted only if nothing was published for as long as they may lag.
-            if self._is_still_since(time.monotonic() - self.broker_tick) and await self._is_nothing_out():
+            if self._is_still_since(time.monotonic() - self.broker_tick) and await is_nothing_out(
+                self.publisher, self.management
+            ):
                 self._is_all_known = True
                 return True
             await asyncio.sleep(LOOK_EVERY)
@@ -272,27 +269,6 @@ class Isolation:
         """End an agreement to publish nothing: replicas came or went, and what they published is not known."""
         self._is_all_known = False
         self._stillness.broken()
-
-    async def _is_nothing_out(self) -> bool:
-        try:
-            totals = await self.management.totals()
-        except ManagementError as error:
-            log.warning("management.failed", problem=str(error))
-            return False
-        for queue in set(self.publisher.queues).difference(totals):
-            await self.publisher.look(queue)
-        return not self.publisher.is_leaving and all(self._is_still(queue, totals) for queue in self.publisher.queues)
-
-    def _is_still(self, queue: str, totals: Mapping[str, Totals]) -> bool:
-        """Return whether no worker holds a batch of a work queue, nor will get one.
-
-        A queue without a leader delivers nothing. What it delivered before cannot be known, so it is waited for, but
-        not for ever.
-        """
-        out = totals.get(queue)
-        if out is None:
-            return self.publisher.is_silent(queue, LEADERLESS)
-        return out.unacked == 0 and (out.ready == 0 or not self.publisher.consumers(queue))
 
     async def pause_for_peer(self, question: PauseDispatch) -> DispatchState:
         """Answer another replica: publish nothing for a while."""

@@ -24,8 +24,10 @@ from coordinator.node.failures.isolation import Isolation
 from coordinator.node.leases import Leases
 from coordinator.node.observe.throughput import Throughput
 from coordinator.node.registry import Registry
-from coordinator.node.replicas.messages import SEED_SHARES, ObstacleArray, SeedList, SeedShare, SeedShares
+from coordinator.node.replicas.arrays import ObstacleArray, SeedShare
+from coordinator.node.replicas.messages import SeedList, SeedShares
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import SEED_SHARES
 from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.heartbeats import Heartbeats

@@ -12,8 +12,9 @@ from coordinator.node.leases import Leases
 from coordinator.node.registry import Registry
 from coordinator.node.releases.sweep import Sweeper
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import SEED_FOUND, SEED_STOP, OneSeed, SeedItems, StopSeed
+from coordinator.node.replicas.messages import OneSeed, SeedItems, StopSeed
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import SEED_FOUND, SEED_STOP
 from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.seeds.stale_batches import Swept
 from coordinator.node.work_queues.publisher import Publisher

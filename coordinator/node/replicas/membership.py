@@ -17,8 +17,9 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.management import Management
 from coordinator.domain.membership import Silence, owner
 from coordinator.errors import ManagementError, UnroutableError
-from coordinator.node.replicas.messages import CUT_OFF, Empty, Envelope, ReplicaHeartbeat
+from coordinator.node.replicas.messages import Empty, Envelope, ReplicaHeartbeat
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import CUT_OFF
 
 log = structlog.get_logger(__name__)
 

@@ -6,15 +6,13 @@ the order of arrays never change: a new field is an object's, and has a default.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from coordinator.domain.seed_traffic import Traffic
 from coordinator.models import HeldBatch
+from coordinator.node.replicas.arrays import QueueLoad, SeedShare, TrafficArray
 
 VERSION: Final = 1
 """Written into each message. Version 0 wrote none."""
@@ -26,26 +24,6 @@ class Content(BaseModel):
     """The content of a message."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Array(BaseModel):
-    """Content that is an array on the wire: what comes after the known fields is ignored, what is missing is default.
-
-    Version 0 reads exactly as many values as there are fields, so none can be added.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, value: object) -> object:
-        if isinstance(value, list | tuple):
-            return dict(zip(cls.model_fields, value, strict=False))
-        return value
-
-    @model_serializer
-    def _write(self) -> list[Any]:
-        return [getattr(self, name) for name in type(self).model_fields]
 
 
 class Envelope(Content):
@@ -61,33 +39,6 @@ class Envelope(Content):
 
 Type = Literal["beat", "barrier", "question", "answer", "error", "notice"]
 """`error` answers a question that failed. Version 0 cannot read it, so to it the replica does not answer."""
-
-
-def _read_traffic(value: object) -> object:
-    if isinstance(value, list | tuple):
-        return dict(zip((each.name for each in dataclasses.fields(Traffic)), value, strict=False))
-    return value
-
-
-TrafficArray = Annotated[Traffic, BeforeValidator(_read_traffic), PlainSerializer(dataclasses.astuple)]
-
-
-class QueueLoad(Array):
-    """What a replica does with a work queue.
-
-    Attributes:
-        demand: the weight of its seeds that wait.
-        rate: the batches a second that it publishes.
-        published: how many it has published in all.
-        queued: its batches that wait in the queue.
-        sent: its batches that workers hold.
-    """
-
-    demand: float = 0.0
-    rate: float = 0.0
-    published: int = 0
-    queued: int = 0
-    sent: int = 0
 
 
 class Description(Content):
@@ -158,43 +109,6 @@ class NewEvents(Content):
     events: tuple[Body, ...] = ()
     upto: int | None = None
     left_out: int = 0
-
-
-class ObstacleArray(Array):
-    """What holds a seed up; see `diagnosis.Obstacle`."""
-
-    throttled_until: float | None = None
-    is_full: bool = False
-
-
-class SeedShare(Array):
-    """What one replica has of a seed, in items.
-
-    Attributes:
-        at_hand: in pages that it has consumed.
-        queued: in batches of its own that wait in work queues.
-        sent: in batches of its own that workers hold.
-        taken: in batches of its own that were acked.
-        exact: whether these figures are exact.
-        suspected: in batches that wait to be tried alone.
-        traffic: its traffic with the seed's queue.
-        leased: in batches that it holds for HTTP workers.
-        rate: items a second that were taken.
-        settled: whether nothing was taken for a while.
-        obstacle: what holds the seed up; None where this replica does not dispatch it, or nothing does.
-    """
-
-    at_hand: int = 0
-    queued: int = 0
-    sent: int = 0
-    taken: int = 0
-    exact: bool = False
-    suspected: int = 0
-    traffic: TrafficArray = Traffic()
-    leased: int = 0
-    rate: float = 0.0
-    settled: bool = False
-    obstacle: ObstacleArray | None = None
 
 
 class SeedList(Content):
@@ -308,50 +222,3 @@ class Settled(Content):
 
     publication: str
     taken: bool = False
-
-
-Q = TypeVar("Q", bound=Content)
-A = TypeVar("A", bound=Content)
-
-
-@dataclass(frozen=True, slots=True)
-class Topic(Generic[Q, A]):
-    """What replicas can ask each other."""
-
-    name: str
-    question: type[Q]
-    answer: type[A]
-
-
-@dataclass(frozen=True, slots=True)
-class NoticeTopic(Generic[Q]):
-    """What replicas can notify each other of."""
-
-    name: str
-    content: type[Q]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers(Generic[A]):
-    """The answers to a question by instance; `missing` are those that failed or did not answer in time."""
-
-    given: Mapping[str, A] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-
-
-EVENTS_FIND: Final = Topic("events.find", FindEvents, FoundEvents)
-EVENTS_SINCE: Final = Topic("events.since", EventsSince, NewEvents)
-SEED_SHARES: Final = Topic("figures.seeds", SeedList, SeedShares)
-HELD_BATCHES: Final = Topic("holdings", Empty, HeldHere)
-LEASES_SETTLE: Final = Topic("leases.settle", SettleLeases, SettledLeases)
-SEED_STOP: Final = Topic("recall", StopSeed, SeedItems)
-SEED_FOUND: Final = Topic("recall.met", OneSeed, SeedItems)
-SEED_PURGED: Final = Topic("seed.purged", OneSeed, Empty)
-WORK_ALONE: Final = Topic("work.alone", OnePublication, WasAlone)
-WORK_PAUSE: Final = Topic("work.pause", PauseDispatch, DispatchState)
-WORK_PAUSED: Final = Topic("work.paused", Empty, DispatchPause)
-WORK_RESUME: Final = Topic("work.resume", Empty, Empty)
-WORKER_RELEASE: Final = Topic("worker.release", OneWorker, ReleasedLeases)
-
-BATCH_SETTLED: Final = NoticeTopic("settled", Settled)
-CUT_OFF: Final = NoticeTopic("cut off", Empty)

@@ -20,19 +20,8 @@ from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.types import Delivery, Message
 from coordinator.errors import BrokerUnavailableError, UnroutableError
-from coordinator.node.replicas.messages import (
-    VERSION,
-    A,
-    Answers,
-    Body,
-    Content,
-    Empty,
-    Envelope,
-    NoticeTopic,
-    Q,
-    Topic,
-    Type,
-)
+from coordinator.node.replicas.messages import VERSION, Body, Content, Empty, Envelope, Type
+from coordinator.node.replicas.topics import A, Answers, NoticeTopic, Q, Topic
 
 log = structlog.get_logger(__name__)
 

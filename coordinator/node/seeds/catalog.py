@@ -20,8 +20,9 @@ from coordinator.domain.seed_traffic import Pages, Traffic
 from coordinator.errors import InvalidInputError, NotFoundError, QueueSilentError, UnroutableError
 from coordinator.models import MAX_ITEMS, SeedSpec
 from coordinator.node.registry import Registry
-from coordinator.node.replicas.messages import SEED_PURGED, Empty, OneSeed
+from coordinator.node.replicas.messages import Empty, OneSeed
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import SEED_PURGED
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
 from coordinator.topology import Header

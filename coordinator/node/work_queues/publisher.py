@@ -37,9 +37,11 @@ from coordinator.errors import (
 from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.registry import Registry
+from coordinator.node.replicas.arrays import QueueLoad
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import BATCH_SETTLED, QueueLoad, Settled
+from coordinator.node.replicas.messages import Settled
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import BATCH_SETTLED
 from coordinator.node.work_queues.in_flight import InFlight
 from coordinator.node.work_queues.peer_load import PeerLoads
 from coordinator.node.work_queues.queue_channels import OnEnd, QueueChannels

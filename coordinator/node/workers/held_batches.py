@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from coordinator.models import HeldBatch
 from coordinator.node.leases import Leases
-from coordinator.node.replicas.messages import HELD_BATCHES, Empty, HeldHere, HeldRow
+from coordinator.node.replicas.messages import Empty, HeldHere, HeldRow
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import HELD_BATCHES
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.heartbeats import Heartbeats
 from coordinator.times import rfc3339

@@ -28,8 +28,9 @@ from coordinator.models import HeldBatch, WorkerSpec, WorkerState
 from coordinator.node.leases import Leases
 from coordinator.node.registry import Registry
 from coordinator.node.replicas.membership import Replicas
-from coordinator.node.replicas.messages import WORKER_RELEASE, OneWorker, ReleasedLeases
+from coordinator.node.replicas.messages import OneWorker, ReleasedLeases
 from coordinator.node.replicas.rpc import Rpc
+from coordinator.node.replicas.topics import WORKER_RELEASE
 from coordinator.node.workers.broker_users import permissions, worker_user
 from coordinator.node.workers.callbacks import Callbacks
 from coordinator.node.workers.heartbeats import Heartbeats, drain_notice, read_worker_name
