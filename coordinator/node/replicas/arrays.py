@@ -27,7 +27,8 @@ class Array(BaseModel):
 
     @model_serializer
     def _write(self) -> list[Any]:
-        return [getattr(self, name) for name in type(self).model_fields]
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [dataclasses.astuple(one) if isinstance(one, Traffic) else one for one in values]
 
 
 def _read_traffic(value: object) -> object:
