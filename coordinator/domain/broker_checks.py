@@ -64,12 +64,8 @@ def check_version(facts: Facts) -> Iterator[Finding]:
     text = str(facts.overview.get("rabbitmq_version", ""))
     numbers = tuple(int(part) for part in re.findall(r"\d+", text)[:2])
     if numbers < OLDEST:
-        yield Finding(
-            "fault",
-            "version",
-            f"RabbitMQ {text or '(unknown)'} is older than 3.10",
-            "upgrade the broker: dead letters at least once need 3.10",
-        )
+        what = f"RabbitMQ {text or '(unknown)'} is older than 3.10"
+        yield Finding("fault", "version", what, "upgrade the broker: dead letters at least once need 3.10")
 
 
 def check_plugins(facts: Facts) -> Iterator[Finding]:
