@@ -1,4 +1,4 @@
-"""What is wrong with a broker, from what it says of itself, and how to mend it: for `coordinator doctor`. Pure."""
+"""What is wrong with a broker, by its own reports, and how to mend it: for `coordinator doctor`. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a broker and a coordinator say.
+    """What a broker and a coordinator report.
 
     `clocks` are seconds by which others' clocks are ahead of this one; `seeds` are the known ones, None where no
     coordinator answers; `longest_held` is in seconds.
@@ -91,12 +91,12 @@ def check_nodes(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "fault",
                 "alarms",
-                f"{name} has a memory alarm: nobody can publish",
-                "give it memory, or raise vm_memory_high_watermark; rabbitmq-diagnostics memory_breakdown tells more",
+                f"{name} has a memory alarm: no client can publish",
+                "give it memory, or raise vm_memory_high_watermark; rabbitmq-diagnostics memory_breakdown shows more",
             )
         if node.get("disk_free_alarm"):
             yield Finding(
-                "fault", "alarms", f"{name} has a disk alarm: nobody can publish", "free disk space on that node"
+                "fault", "alarms", f"{name} has a disk alarm: no client can publish", "free disk space on that node"
             )
         if node.get("partitions"):
             yield Finding(
@@ -205,7 +205,7 @@ def check_bindings(facts: Facts) -> Iterator[Finding]:
 
 
 def check_stale(facts: Facts) -> Iterator[Finding]:
-    """Queues of seeds that nobody knows, and very many seeds."""
+    """Queues of unknown seeds, and very many seeds."""
     named = {str(queue["name"]): queue for queue in facts.queues if str(queue["name"]).startswith("seed.")}
     if len(named) > MANY_SEEDS:
         yield Finding(
@@ -259,7 +259,7 @@ def check_consumer_timeout(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "note",
             "consumer_timeout",
-            "the broker does not tell its consumer_timeout; by default a batch may be held for 30 minutes",
+            "the broker does not report its consumer_timeout; by default a batch may be held for 30 minutes",
             f"if batches take longer: {mend}",
         )
 

@@ -31,7 +31,7 @@ def parse_callback(url: str) -> Target:
     """Take a callback's URL apart.
 
     Raises:
-        InvalidInputError: it is none that may be called: other schemes, credentials, a query or a fragment.
+        InvalidInputError: it cannot be called: it has another scheme, credentials, a query or a fragment.
     """
     try:
         parts = urlsplit(url if PLAIN.fullmatch(url) and "\\" not in url else "")

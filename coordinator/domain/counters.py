@@ -1,4 +1,4 @@
-"""What a coordinator counts as it works: plain numbers, read when somebody asks for metrics.
+"""What a coordinator counts as it works: plain numbers, read when metrics are asked for.
 
 Thousands of batches a second pass here, so each of them costs an addition of integers and nothing more.
 """

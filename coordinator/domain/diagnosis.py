@@ -13,9 +13,9 @@ from coordinator.times import rfc3339
 
 @dataclass(frozen=True, slots=True)
 class EligibleWorkers:
-    """Who may take from a work queue: workers that are there and have its tags, and the batches that these hold.
+    """Who can get batches of a work queue: present workers with its tags, and the batches that these hold.
 
-    `consumers` are the queue's own, of whom not every one need say who it is.
+    `consumers` are those of the queue; a stock client among them need not be a known worker.
     """
 
     workers: int = 0
@@ -24,13 +24,13 @@ class EligibleWorkers:
 
     @property
     def is_missing(self) -> bool:
-        """Whether nobody takes from it."""
+        """Whether the queue has neither workers nor consumers."""
         return not self.workers and not self.consumers
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What its owner knows to stand in a seed's way.
+    """What holds a seed up, according to the replica that owns it.
 
     Attributes:
         throttled_until: Unix time in seconds at which its throttles let the next batch go; None where they do now.
@@ -45,7 +45,7 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a seed stands: its items by place, those that workers say they have, and what its coordinators know.
+    """Where a seed stands: its items by place, those that workers report, and what the replicas know.
 
     `suspected` are those of the queued ones that failed so often that they go out one batch at a time. `is_certain` is
     False while a work queue holds batches that no coordinator can account for, and while what was taken does not show
@@ -63,26 +63,26 @@ class Standing:
 
 
 def is_drained(standing: Standing) -> bool:
-    """Whether a seed is done: nothing available, queued or sent, and nothing in any worker's hands."""
+    """Return whether a seed is done: nothing available, queued or sent, and nothing in any worker's hands."""
     waiting = standing.available + standing.queued + standing.sent
     return not (waiting or standing.in_hand or standing.held) and standing.is_certain
 
 
-def why(standing: Standing, tags: TagSet, crew: EligibleWorkers, obstacle: Obstacle | None) -> str | None:
-    """Why a seed's items wait; None where none wait, or nothing stands in their way.
+def why(standing: Standing, tags: TagSet, eligible: EligibleWorkers, obstacle: Obstacle | None) -> str | None:
+    """Return why a seed's items wait; None where none wait, or nothing holds them up.
 
     Args:
         standing: where the seed stands.
         tags: those of its next batches.
-        crew: who may take them.
-        obstacle: what its owner says; None where no coordinator dispatches it now.
+        eligible: who can get them.
+        obstacle: what holds it up; None where no replica dispatches it now.
     """
     if standing.state == "released":
         return "released"
     found = None
     if not standing.available and not standing.queued:
         pass
-    elif crew.is_missing:
+    elif eligible.is_missing:
         found = missing(tags)
     elif obstacle is None:
         found = "no coordinator dispatches it now"
@@ -94,32 +94,32 @@ def why(standing: Standing, tags: TagSet, crew: EligibleWorkers, obstacle: Obsta
         found = "its batches failed again and again, and wait to be tried one by one"
     elif obstacle.is_full or not standing.available:
         what = "the work queue is full" if obstacle.is_full else "its batches wait for a worker"
-        found = f"{what}: {_holders(crew)}"
+        found = f"{what}: {_holders(eligible)}"
     return found
 
 
-def warning(tags: TagSet, ready: int | None, crew: EligibleWorkers, seeds: int) -> str | None:
-    """What an operator should know of a work queue.
+def warning(tags: TagSet, ready: int | None, eligible: EligibleWorkers, seeds: int) -> str | None:
+    """Return what an operator should know of a work queue; None where nothing is wrong.
 
     Args:
         tags: those of its batches.
-        ready: how many batches wait in it; None where the broker does not tell.
-        crew: who may take from it.
+        ready: how many batches wait in it; None where the broker does not answer.
+        eligible: who can get them.
         seeds: how many running seeds fill it.
     """
     if ready is None:
         return "the broker does not answer for this queue"
-    if crew.is_missing and (ready or seeds):
+    if eligible.is_missing and (ready or seeds):
         return missing(tags)
     return None
 
 
 def state_of(*, is_draining: bool, is_there: bool, is_fenced: bool) -> WorkerState:
-    """How a worker is.
+    """Return the state of a worker.
 
     Args:
-        is_draining: whether it was asked to take no more, or says so itself.
-        is_there: whether anything is heard of it.
+        is_draining: whether it was asked to accept no more, or reports so itself.
+        is_there: whether it sends heartbeats, fetches or is connected.
         is_fenced: whether it was cut off for its silence.
     """
     if is_draining:
@@ -130,7 +130,7 @@ def state_of(*, is_draining: bool, is_there: bool, is_fenced: bool) -> WorkerSta
 
 
 def missing(tags: Iterable[str]) -> str:
-    """That nobody may take batches with these tags."""
+    """Return the sentence that no worker can get batches with these tags."""
     named = sorted(tags)
     if not named:
         return "no worker is there"
@@ -142,8 +142,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
-def _holders(crew: EligibleWorkers) -> str:
-    if not crew.workers:
-        return f"{_count(crew.consumers, 'consumer')} {'does' if crew.consumers == 1 else 'do'} not say what is held"
-    hold = "holds" if crew.workers == 1 else "hold"
-    return f"{_count(crew.workers, 'worker')} {hold} {_count(crew.held, 'batch') if crew.held else 'nothing'}"
+def _holders(eligible: EligibleWorkers) -> str:
+    if not eligible.workers:
+        verb = "does" if eligible.consumers == 1 else "do"
+        return f"{_count(eligible.consumers, 'consumer')} {verb} not say what is held"
+    verb = "holds" if eligible.workers == 1 else "hold"
+    held = _count(eligible.held, "batch") if eligible.held else "nothing"
+    return f"{_count(eligible.workers, 'worker')} {verb} {held}"

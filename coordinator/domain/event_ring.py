@@ -1,4 +1,4 @@
-"""What happened to seeds, workers and batches: entries as small as can be, kept in rings, and told as events."""
+"""What happened to seeds, workers and batches: small entries, kept in rings and shown as events."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ MICRO: Final = 1_000_000
 
 
 Plain = tuple[float, str, str | None, str | None, str | None, int | None, int | None, str | None, str]
-"""The values of an `Entry`. Where there are thousands a second a plain tuple is noted: it is made in a third of the
+"""The values of an `Entry`. Where there are thousands a second a plain tuple is kept: it is made in a third of the
 time, and the garbage collector soon leaves it alone."""
 KIND, SEED, WORKER, BATCH = 1, 2, 3, 4
 
@@ -72,11 +72,11 @@ class Entry(NamedTuple):
     attempt: int | None = None
     reason: str | None = None
     by: str = ""
-    """The coordinator that noted it."""
+    """The replica that recorded it."""
 
 
 class Key(NamedTuple):
-    """Where an event stands among all: by time first, so that what several coordinators tell can be merged."""
+    """Where an event stands among all: by time first, so that the events of several replicas can be merged."""
 
     micros: int
     source: str
@@ -88,16 +88,16 @@ class Key(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Key:
-        """An event's id, read.
+        """Read the id of an event.
 
         Raises:
-            InvalidInputError: it is none.
+            InvalidInputError: the id is not valid.
         """
         try:
             micros, source, number = text.split("-")
             return cls(int(micros, 16), source, int(number, 16))
         except ValueError as error:
-            raise InvalidInputError([("after", f"{text!r} is no event's id")]) from error
+            raise InvalidInputError([("after", f"{text!r} is not the id of an event")]) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,10 @@ class Happened:
     entry: Entry
 
     def view(self) -> dict[str, Any]:
-        """The event as it is told: what does not apply is left out."""
-        told = {name: value for name, value in self.entry._asdict().items() if value is not None}
-        by = told.pop("by")
-        return {"id": str(self.key), **told, "at": rfc3339(self.entry.at), "coordinator": by}
+        """Return the event as it is shown: what does not apply is left out."""
+        shown = {name: value for name, value in self.entry._asdict().items() if value is not None}
+        by = shown.pop("by")
+        return {"id": str(self.key), **shown, "at": rfc3339(self.entry.at), "coordinator": by}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class Past(EventRing):
 
 
 def entry_of(event: Event, before: State) -> Entry | None:
-    """What an event of the registry tells, None where it changes nothing that anybody would look for.
+    """Return the entry for an event of the registry; None where the event changes nothing of interest.
 
     Args:
         event: the event.

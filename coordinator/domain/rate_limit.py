@@ -1,4 +1,4 @@
-"""How often somebody may do something: a token bucket for each, with a bound on how many are remembered."""
+"""How often each client may do something: a token bucket for each, with a bound on how many are kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Rates:
 
     Args:
         rate: how often; 0 for any number of times.
-        remembered: how many keys are kept. Beyond that the one that came longest ago is forgotten.
+        remembered: how many keys are kept. Beyond that the key that was used longest ago is forgotten.
     """
 
     def __init__(self, rate: float, remembered: int = REMEMBERED) -> None:

@@ -223,12 +223,12 @@ class State:
             self.seeds[ident] = replace(seed, spent=spent)
 
     def _apply_worker(self, event: WorkerSeen | WorkerRegistered | WorkerRemoved) -> None:
-        # One that was silent for too long begins anew, as it does for whoever starts from a snapshot without it.
+        # A worker that was silent for too long begins anew: a replica that starts from a snapshot does not know it either.
         known = self.worker(event.worker, event.at) or Worker(event.worker)
         match event:
             case WorkerSeen(worker=ident, tags=tags, transport=transport, at=at, back=back):
-                said = {"tags": tags, "transport": transport}
-                spec = known.spec if known.registered else known.spec.model_copy(update=said)
+                changes = {"tags": tags, "transport": transport}
+                spec = known.spec if known.registered else known.spec.model_copy(update=changes)
                 standing = "free" if back else known.standing
                 self.workers[ident] = replace(known, spec=spec, seen=max(known.seen, at), standing=standing)
             case WorkerRegistered(worker=ident, spec=spec, user=user, at=at, address=address):

@@ -115,7 +115,7 @@ class WorkerRemoved(_Event):
 
 
 class Marker(_Event):
-    """Written to be read back: whoever reads it has read all that came before."""
+    """Is appended to be read back: a replica that reads it has read all that came before."""
 
     type: Literal["marker"] = "marker"
 

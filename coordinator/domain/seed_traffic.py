@@ -1,4 +1,4 @@
-"""How many items wait in seeds' queues, where the broker tells only how many messages."""
+"""How many items wait in seeds' queues, where the broker counts messages alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What coordinators put into a seed's queue and took out of it: pages, and the items that they hold."""
+    """The pages, with their items, that replicas put into a seed's queue and consumed from it."""
 
     put_pages: int = 0
     put_items: int = 0
@@ -24,14 +24,14 @@ class Traffic:
         )
 
     def misses(self, pages: int) -> bool:
-        """Whether pages that were put there are not among so many: the broker's figure lags what goes back."""
+        """Return whether so many pages are fewer than were put there: the broker's figure lags what goes back."""
         return self.put_pages - self.took_pages > pages
 
     def waiting(self, pages: int) -> tuple[int, bool]:
-        """How many items so many waiting pages hold, and whether that is exact.
+        """Return how many items so many waiting pages hold, and whether that is exact.
 
-        It is where coordinators put all the pages that there were. Those that producers put, and nobody has read yet,
-        are taken to be as large as those that were read are on average.
+        It is exact where replicas put all these pages there. Pages of producers that no replica has read yet are
+        estimated to be as large as the pages that were read are on average.
         """
         strange = pages - (self.put_pages - self.took_pages)
         average = self.took_items / self.took_pages if self.took_pages else 1.0
@@ -40,27 +40,27 @@ class Traffic:
 
 
 class Pages:
-    """One coordinator's traffic with the seeds' queues."""
+    """The traffic of one replica with the queues of seeds."""
 
     def __init__(self) -> None:
         self._traffic: defaultdict[str, Traffic] = defaultdict(Traffic)
 
     def put(self, seed: str, items: int) -> None:
-        """A page is about to be published."""
+        """Count a page that is about to be published."""
         self._traffic[seed] += Traffic(put_pages=1, put_items=items)
 
     def failed(self, seed: str, items: int) -> None:
-        """It was not published."""
+        """Uncount a page that was not published."""
         self._traffic[seed] += Traffic(put_pages=-1, put_items=-items)
 
     def took(self, seed: str, items: int) -> None:
-        """A page was delivered, to its owner or to nobody."""
+        """Count a page that was delivered to this replica."""
         self._traffic[seed] += Traffic(took_pages=1, took_items=items)
 
     def of(self, seed: str) -> Traffic:
-        """The traffic with a seed's queue."""
+        """Return the traffic with a seed's queue."""
         return self._traffic.get(seed, Traffic())
 
     def forget(self, seed: str) -> None:
-        """Drop what was noted of a purged seed."""
+        """Drop the traffic of a purged seed."""
         self._traffic.pop(seed, None)

@@ -1,14 +1,14 @@
-"""Since when no coordinator can have sent anything, as far as the one knows that asked them all."""
+"""Since when no replica can have published anything, by the answers that one of them got."""
 
 from __future__ import annotations
 
 
 class Stillness:
-    """What agreements to send nothing for a while add up to: times are monotonic seconds of whoever asked.
+    """The sum of agreements to publish nothing for a while. Times are monotonic seconds of the replica that asked.
 
     Each agreement holds until some seconds after it was asked for, for the others heard the question later than that.
-    One that is renewed before the last one ends prolongs it; after a gap, in which anybody may have sent something,
-    it begins anew.
+    An agreement that is renewed before it ends goes on; after a gap, in which any replica may have published, it begins
+    anew.
     """
 
     def __init__(self) -> None:
@@ -16,15 +16,15 @@ class Stillness:
         self._until = 0.0
 
     def agreed(self, asked: float, answered: float, seconds: float) -> None:
-        """All have agreed by `answered` to send nothing until `asked + seconds`, and had nothing on its way."""
+        """Count an agreement: by `answered` all had nothing on its way, and publish nothing until `asked + seconds`."""
         if answered >= self._until:
             self._since = answered
         self._until = asked + seconds
 
     def broken(self) -> None:
-        """Somebody may send, or has something on its way."""
+        """End the agreement: a replica may publish, or has something on its way."""
         self._until = 0.0
 
     def lasts(self, begun: float, now: float) -> bool:
-        """Whether it holds now, and has done so since `begun` at least."""
+        """Return whether the agreement holds now, and has held since `begun` at least."""
         return self._since <= begun and now < self._until

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 SPAN: Final = 10.0
-"""Seconds over which a rate is told."""
+"""Seconds over which a rate is measured."""
 SETTLED: Final = 3.0
-"""Seconds after which what was taken shows in the presence of whoever has it, for that comes every two."""
+"""Seconds after which what was acked shows in the heartbeat of its worker, which comes every two seconds."""
 
 
 class Pace:
@@ -20,18 +20,18 @@ class Pace:
         self._settled: Mapping[str, int] = {}
 
     def saw(self, now: float, totals: Mapping[str, int]) -> None:
-        """The totals at this moment (monotonic seconds); the mapping must not change afterwards."""
+        """Record the totals at this moment (monotonic seconds); the mapping must not change afterwards."""
         self._looks.append((now, totals))
         while len(self._looks) > 1 and self._looks[1][0] <= now - SPAN:
             self._looks.popleft()
         self._settled = next((one for at, one in reversed(self._looks) if at <= now - SETTLED), self._looks[0][1])
 
     def is_settled(self, key: str, total: int) -> bool:
-        """Whether the total, now this one, has not grown for some `SETTLED` seconds."""
+        """Return whether a total, now this one, has not grown for some `SETTLED` seconds."""
         return total == self._settled.get(key, 0)
 
     def rate(self, key: str) -> float:
-        """How much a total grew a second, 0 before the second look."""
+        """Return how much a total grew a second; 0 before the second look."""
         if not self._looks:
             return 0.0
         (begun, first), (ended, last) = self._looks[0], self._looks[-1]

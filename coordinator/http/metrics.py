@@ -145,11 +145,11 @@ async def _of_session(session: Session) -> list[Metric]:
 async def _lanes(session: Session) -> list[Lane]:
     queues = session.publisher.queues
     consumers = {topology.tags_of_work_queue(queue): session.publisher.consumers(queue) for queue in queues}
-    crews = await session.seed_stats.eligible(consumers)
+    eligible = await session.seed_stats.eligible(consumers)
     lanes = []
     for queue in queues:
         tags = topology.tags_of_work_queue(queue)
-        lanes.append(Lane(queue, *session.publisher.ledger.batches(queue), consumers[tags], crews[tags].workers))
+        lanes.append(Lane(queue, *session.publisher.ledger.batches(queue), consumers[tags], eligible[tags].workers))
     return lanes
 
 

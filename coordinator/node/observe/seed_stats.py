@@ -44,7 +44,7 @@ COUNTED: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Where a seed's items are; not exact where a figure is an estimate, or a coordinator has not answered."""
+    """Where a seed's items are; not exact where a figure is an estimate, or a replica has not answered."""
 
     available: int
     queued: int

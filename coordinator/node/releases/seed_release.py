@@ -64,7 +64,7 @@ class SeedReleases:
 
         Args:
             seed: its id.
-            offset: where the registry says that it is released or purged.
+            offset: the place in the registry at which it is released or purged.
 
         Raises:
             BrokerUnavailableError: not all is known to be done; calling again is harmless.

@@ -71,7 +71,7 @@ class Sweeper:
         """Return how many batches wait in each work queue.
 
         Raises:
-            QueueSilentError: a queue does not answer now, so the answer would not say what was taken out.
+            QueueSilentError: a queue does not answer now, so it cannot be known what was taken out.
         """
         places = asyncio.Semaphore(COUNTED_AT_ONCE)
 

@@ -42,7 +42,7 @@ Type = Literal["beat", "barrier", "question", "answer", "error", "notice"]
 
 
 class Description(Content):
-    """What a replica is, for whoever lists the replicas."""
+    """What a replica is, for the list of replicas."""
 
     instance: str = ""
     version: str = ""

@@ -62,7 +62,7 @@ class SeedQueues:
         """Put back what was not sent, and settle the pages it came from.
 
         A page is requeued as it is: in one step, so that a crash cannot leave it there twice. It comes marked as
-        redelivered then, though nobody has seen it. What is left of a page that was sent in part is published anew.
+        redelivered then, though no worker has seen it. The rest of a page that was published in part is published anew.
         """
         for ticket, parts in _by_ticket(pieces):
             delivery = ticket.tag
@@ -76,7 +76,7 @@ class SeedQueues:
             settle(parts)
 
     async def _put(self, seed: str, message: Message, count: int = 0) -> None:
-        """Publish; the page is noted before, since its owner may have it before the confirm is here."""
+        """Publish; the page is counted before, since its owner may have it before the confirm is here."""
         if count:
             self.pages.put(seed, count)
         try:

@@ -16,7 +16,7 @@ AT = 1_767_225_600.5
 
 
 @pytest.mark.parametrize(
-    ("standing", "crew", "obstacle", "expected"),
+    ("standing", "eligible", "obstacle", "expected"),
     [
         (replace(NOTHING, state="released"), CREW, None, "released"),
         (NOTHING, EligibleWorkers(), None, None),
@@ -49,9 +49,9 @@ AT = 1_767_225_600.5
         (WAITING, EligibleWorkers(consumers=1), FREE, None),
     ],
 )
-def test_why(standing: Standing, crew: EligibleWorkers, obstacle: Obstacle | None, expected: str | None) -> None:
+def test_why(standing: Standing, eligible: EligibleWorkers, obstacle: Obstacle | None, expected: str | None) -> None:
     """The first thing that stands in the way is told, and nothing where nothing does."""
-    assert why(standing, ("web",), crew, obstacle) == expected
+    assert why(standing, ("web",), eligible, obstacle) == expected
 
 
 def test_why_names_all_tags() -> None:
@@ -71,7 +71,7 @@ def test_a_seed_is_drained_when_nothing_is_left(left: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ready", "crew", "seeds", "expected"),
+    ("ready", "eligible", "seeds", "expected"),
     [
         (None, CREW, 1, "the broker does not answer for this queue"),
         (3, EligibleWorkers(), 0, "no worker has the tag web"),
@@ -80,9 +80,9 @@ def test_a_seed_is_drained_when_nothing_is_left(left: str) -> None:
         (3, CREW, 1, None),
     ],
 )
-def test_warnings(ready: int | None, crew: EligibleWorkers, seeds: int, expected: str | None) -> None:
+def test_warnings(ready: int | None, eligible: EligibleWorkers, seeds: int, expected: str | None) -> None:
     """A queue that nobody may take from is warned of only where that matters."""
-    assert warning(("web",), ready, crew, seeds) == expected
+    assert warning(("web",), ready, eligible, seeds) == expected
 
 
 @pytest.mark.parametrize(
