@@ -223,7 +223,7 @@ class State:
             self.seeds[ident] = replace(seed, spent=spent)
 
     def _apply_worker(self, event: WorkerSeen | WorkerRegistered | WorkerRemoved) -> None:
-        # A worker that was silent for too long begins anew: a replica that starts from a snapshot does not know it either.
+        # A worker that was silent for too long begins anew, as at a replica whose snapshot does not hold it.
         known = self.worker(event.worker, event.at) or Worker(event.worker)
         match event:
             case WorkerSeen(worker=ident, tags=tags, transport=transport, at=at, back=back):
