@@ -17,7 +17,6 @@ from coordinator.cli.cells import Row, age, duration, throttles
 from coordinator.cli.common import cell_text
 from coordinator.cli.list_options import Part
 from coordinator.cli.lists import SEED, plain_cell, seed_cell, worker_cell
-from coordinator.cli.rows import Part, Row, age, duration, throttles
 from coordinator.times import rfc3339
 
 PLACES: Final = ("available", "queued", "sent", "taken")

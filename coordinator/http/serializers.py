@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from starlette.requests import Request
 
 from coordinator.batch_validation import decode_batch
-from coordinator.domain.diagnosis import rfc3339
 from coordinator.domain.registry import Seed
 from coordinator.errors import InvalidInputError
 from coordinator.http.requests import count_of, settings_of
@@ -18,7 +17,7 @@ from coordinator.node.observe.seed_stats import SeedView
 from coordinator.node.wiring import Session
 from coordinator.node.workers.workers import WorkerView
 from coordinator.times import rfc3339
-from coordinator.validation import decode_batch, parse_items
+from coordinator.validation import parse_items
 
 PAGE = 100
 FAR = 10**9

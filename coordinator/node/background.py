@@ -10,7 +10,7 @@ from coordinator.node.parts import Base, DeliveryParts, SeedParts, WorkerParts, 
 from coordinator.node.releases.commands import CommandReader, Commands
 from coordinator.node.seeds.catalog import Intake
 from coordinator.node.seeds.purged_queues import PurgedQueues
-from coordinator.node.workers.workers.tag_notices import TagNotices
+from coordinator.node.workers.tag_notices import TagNotices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,7 +128,6 @@ def make_delivery(base: Base, seeds: SeedParts) -> DeliveryParts:
         events=base.events,
         most=base.settings.window,
         counters=base.process.counters,
-        backoff=base.process.backoff,
     )
     return DeliveryParts(
         publisher=publisher,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from coordinator.broker.queue_health import Pauses
 from coordinator.domain.counters import Counters
 from coordinator.domain.event_ring import EventRing
-from coordinator.domain.queue_backoff import QueueBackoff
 from coordinator.domain.retry_policy import Memory
 
 
@@ -18,10 +18,10 @@ class ProcessState:
         ring: what happened.
         counters: what was done, in figures.
         dealt: publications that came back.
-        backoff: queues that are left alone because they broke earlier sessions.
+        broken_queues: for how long each broken queue must not be used, in later sessions too.
     """
 
     ring: EventRing
     counters: Counters = field(default_factory=Counters)
     dealt: Memory = field(default_factory=Memory)
-    backoff: QueueBackoff = field(default_factory=QueueBackoff)
+    broken_queues: Pauses = field(default_factory=Pauses)

@@ -18,7 +18,6 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.get_pool import GetPool
 from coordinator.broker.management import Management
 from coordinator.broker.queue_health import QueueHealth
-from coordinator.domain.registry_events import Event, SeedSet
 from coordinator.domain.event_ring import Past
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError
 from coordinator.node.dispatch.stuck_consumers import renew_consumers
@@ -78,7 +77,8 @@ async def open_session(settings: Settings, instance: str, process: ProcessState)
     Raises:
         BrokerUnavailableError: a connection ended; also every error of `connected`.
     """
-    async with connected(settings, instance) as links, asyncio.TaskGroup() as group:
+    health = QueueHealth(process.broken_queues)
+    async with connected(settings, instance, health) as links, asyncio.TaskGroup() as group:
         session = await _start(settings, instance, links, process)
         tasks = [group.create_task(loop, name=name) for name, loop in _loops(session, settings, links).items()]
         await session.dispatcher.start()

@@ -151,7 +151,7 @@ def _make_session(
 def _connect_replicas(session: Session) -> None:
     """Connect the replicas with their messages, and the parts with the replicas."""
     rpc, replicas = session.rpc, session.replicas
-    rpc.replicas = lambda: replicas.others
+    rpc.peers = lambda: replicas.others
     rpc.on_gone = replicas.remove
     rpc.on_heartbeat = replicas.receive
     replicas.describe = lambda: ReplicaHeartbeat(

@@ -31,7 +31,7 @@ BARRIER: Final = 10.0
 """Seconds within which the broker delivers what a replica sends itself."""
 PREFETCH: Final = 500
 
-Replicas = Callable[[], Collection[str]]
+Peers = Callable[[], Collection[str]]
 OnGone = Callable[[str], None]
 OnHeartbeat = Callable[[Envelope], None]
 
@@ -72,14 +72,14 @@ class Rpc:
         instance: the id of this replica.
         publishing: the channel that all messages leave on. Nothing else may use it: a queue that hangs the broker's
             side of a channel would hold them up.
-        replicas: gives the other replicas.
+        peers: gives the other replicas.
         on_gone: is called with each replica whose queue is found to have ended.
         on_heartbeat: is called with each heartbeat, also with this replica's own.
     """
 
     instance: str
     publishing: Channel
-    replicas: Replicas = field(default=tuple, init=False)
+    peers: Peers = field(default=tuple, init=False)
     on_gone: OnGone = field(default=lambda _: None, init=False)
     on_heartbeat: OnHeartbeat = field(default=lambda _: None, init=False)
     _inbox: asyncio.Queue[Envelope] = field(default_factory=asyncio.Queue, init=False)
@@ -128,7 +128,7 @@ class Rpc:
         """
         if whom is None:
             await self.pass_barrier()
-        targets = set(self.replicas() if whom is None else whom) - {self.instance}
+        targets = set(self.peers() if whom is None else whom) - {self.instance}
         if not targets:
             return Answers()
         body = question.model_dump(mode="json")
@@ -143,7 +143,7 @@ class Rpc:
 
     async def notify(self, topic: NoticeTopic[Q], content: Q) -> None:
         """Send a notice to all other replicas."""
-        if self.replicas():
+        if self.peers():
             await self._send(topology.COORDINATORS, "", "notice", content, about=topic.name)
 
     async def notify_one(self, instance: str, topic: NoticeTopic[Q], content: Q) -> None:

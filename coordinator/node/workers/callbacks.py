@@ -79,6 +79,8 @@ class Callbacks:
 
     async def run(self) -> None:
         """Send requests until cancelled."""
+        # Not earlier: to read all known authorities holds the event loop up for a while.
+        notice = await self._inbox.get()
         limits, trusted = httpx.Limits(max_connections=CONNECTIONS), client_context(self.ca_file)
         async with (
             httpx.AsyncClient(
@@ -91,8 +93,8 @@ class Callbacks:
             asyncio.TaskGroup() as group,
         ):
             while True:
-                notice = await self._inbox.get()
                 group.create_task(self._deliver(http, notice), name=f"callback of {notice.worker}")
+                notice = await self._inbox.get()
 
     async def check(self, url: str, address: str | None) -> None:
         """Refuse a callback that would not be called.
