@@ -36,9 +36,9 @@ class Durations:
 class Counters:
     """The counts of one process, through all its sessions."""
 
-    sent: int = 0
+    published: int = 0
     """Batches put into work queues and confirmed."""
-    sent_items: int = 0
+    published_items: int = 0
     acked: int = 0
     acked_items: int = 0
     returned: Counter[tuple[str, bool]] = field(default_factory=Counter)

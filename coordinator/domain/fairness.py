@@ -61,7 +61,7 @@ class Turns:
         self._left[seed] = self._turns_given
 
     def next(self, cost: Cost, weight: Weight) -> str | None:
-        """Whose turn it is, already charged; None when nobody can send now.
+        """Whose turn it is, already charged; None when no seed can publish now.
 
         Args:
             cost: items of a seed's next batch; 0 when it has none to send now, which costs it its credit; None when
@@ -118,7 +118,7 @@ class Turns:
         return None
 
     def _left_lately(self, seed: str) -> bool:
-        """Whether it left the ring and not everybody there had a turn since; forgets those of whom that is not so."""
+        """Whether it left the ring and some seed there had no turn since; forgets the seeds that left earlier."""
         while self._left:
             earliest = next(iter(self._left))
             if self._turns_given - self._left[earliest] < len(self._ring):

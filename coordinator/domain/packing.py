@@ -24,7 +24,7 @@ class Ticket:
     confirmed: int = 0
 
     def done(self) -> bool:
-        """Note that one piece is confirmed; whether it was the last."""
+        """Count a confirmed piece; returns whether it was the last."""
         self.confirmed += 1
         return self.confirmed == self.pieces
 
@@ -99,7 +99,7 @@ def _skip(text: str, index: int) -> int:
 
 def cut(piece: Piece, size: int) -> list[Piece]:
     """The piece itself when it fits, else parts of it, which share its ticket and are never merged."""
-    if piece.count <= size or piece.batch is not None:
+    if not _is_too_large(piece, size):
         return [piece]
     parts = split_array(piece.inner, size)
     piece.ticket.pieces += len(parts) - 1
@@ -121,6 +121,11 @@ def cut(piece: Piece, size: int) -> list[Piece]:
     return cuts
 
 
+def _is_too_large(piece: Piece, size: int) -> bool:
+    """Whether a piece must be cut; a batch that came back stays as it is."""
+    return piece.count > size and piece.batch is None
+
+
 class Buffer:
     """A seed's pages at hand, in the order they came."""
 
@@ -138,6 +143,8 @@ class Buffer:
 
     def next_count(self, size: int) -> int:
         """How many items the next batch of at most `size` would hold; 0 when there is nothing."""
+        if self._pieces and _is_too_large(self._pieces[0], size):
+            return size  # the first part, once `take` has cut it
         return sum(piece.count for piece in self._head(size))
 
     def is_ripe(self, size: int, now: float, linger: float) -> bool:
@@ -148,7 +155,9 @@ class Buffer:
         return first.solo or first.batch is not None or self.items >= size or now - first.arrived >= linger
 
     def take(self, size: int) -> list[Piece]:
-        """Remove and return the pieces of the next batch of at most `size` items."""
+        """Remove and return the pieces of the next batch of at most `size` items; cuts a larger first page."""
+        if self._pieces and _is_too_large(self._pieces[0], size):
+            self._pieces.extendleft(reversed(cut(self._pieces.popleft(), size)))
         head = self._head(size)
         for piece in head:
             self._pieces.popleft()
@@ -165,7 +174,7 @@ class Buffer:
         self.items += sum(piece.count for piece in pieces)
 
     def ripens_at(self, linger: float) -> float:
-        """When the first page has waited long enough, by the clock that its arrival was told in."""
+        """When the first page has waited long enough, by the clock of its arrival."""
         return self._pieces[0].arrived + linger if self._pieces else math.inf
 
     def drain(self) -> list[Piece]:
@@ -176,9 +185,7 @@ class Buffer:
         return pieces
 
     def _head(self, size: int) -> list[Piece]:
-        if self._pieces and self._pieces[0].count > size:
-            parts = cut(self._pieces.popleft(), size)
-            self._pieces.extendleft(reversed(parts))
+        """The pieces of the next batch; a first piece that is too large makes a batch of its own."""
         head: list[Piece] = []
         total = 0
         for piece in self._pieces:

@@ -1,4 +1,4 @@
-"""Batches that are taken to be acked: the broker tells how many are, not which, so who holds one may still say so."""
+"""Batches that are presumed acked: the broker says how many are, not which, so a worker that holds one may say so."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Final
 from coordinator.domain.ledger import PublishedBatch
 
 GRACE: Final = 3.0
-"""Seconds in which a worker may contradict: it tells every two what it holds."""
+"""Seconds in which a worker may contradict: it reports every two seconds what it holds."""
 
 
 class PresumedAcks:
-    """What is taken to be acked and may be contradicted; all times are in the same clock's seconds."""
+    """What is presumed acked and may be contradicted; all times are in the same clock's seconds."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, tuple[float, PublishedBatch]] = OrderedDict()
         """By batch: when it becomes certain, the first first."""
 
     def suppose(self, sendings: Iterable[PublishedBatch], now: float) -> None:
-        """These are taken to be acked."""
+        """Presume these acked."""
         for one in sendings:
             self._open[one.batch] = (now + GRACE, one)
             self._open.move_to_end(one.batch)
@@ -30,19 +30,19 @@ class PresumedAcks:
         self._open.pop(batch, None)
 
     def certain(self, now: float, held: Callable[[], Collection[str]]) -> Iterator[tuple[float, PublishedBatch]]:
-        """Those that nobody has contradicted by now, once each, and since when they are certain.
+        """Those that no worker has contradicted by now, once each, and since when they are certain.
 
         Args:
             now: the time.
-            held: tells the batches that workers say they hold, which are asked about again later.
+            held: gives the batches that workers say they hold, which are checked again later.
         """
-        told: Collection[str] | None = None
+        named: Collection[str] | None = None
         while self._open:
             at, one = next(iter(self._open.values()))
             if at > now:
                 return
-            told = held() if told is None else told
-            if one.batch in told:
+            named = held() if named is None else named
+            if one.batch in named:
                 self.suppose([one], now)
             else:
                 del self._open[one.batch]

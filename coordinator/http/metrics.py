@@ -90,8 +90,8 @@ def _of_tally(tally: Counters) -> list[Metric]:
         durations = tally.releases[command]
         releases.add_metric([command.removeprefix("release.")], _buckets(durations), durations.total)
     return [
-        CounterMetricFamily("coordinator_batches_sent", "Batches put into work queues", tally.sent),
-        CounterMetricFamily("coordinator_items_sent", "Items put into work queues", tally.sent_items),
+        CounterMetricFamily("coordinator_batches_sent", "Batches put into work queues", tally.published),
+        CounterMetricFamily("coordinator_items_sent", "Items put into work queues", tally.published_items),
         CounterMetricFamily("coordinator_batches_acked", "Batches that workers have taken", tally.acked),
         CounterMetricFamily("coordinator_items_acked", "Items that workers have taken", tally.acked_items),
         returned,
@@ -122,7 +122,7 @@ async def _of_session(session: Session) -> list[Metric]:
             "coordinator_seeds", "Known seeds", "state", {one: states.count(one) for one in ("running", "released")}
         ),
         GaugeMetricFamily(
-            "coordinator_seeds_owned", "Seeds that this coordinator dispatches", len(session.dispatcher.lines)
+            "coordinator_seeds_owned", "Seeds that this coordinator dispatches", len(session.owned_seeds.consumers)
         ),
         _labelled(
             "coordinator_items",
@@ -143,8 +143,8 @@ async def _of_session(session: Session) -> list[Metric]:
 
 
 async def _lanes(session: Session) -> list[Lane]:
-    queues = session.publisher.queues
-    consumers = {topology.tags_of_work_queue(queue): session.publisher.consumers(queue) for queue in queues}
+    queues = session.depth.queues
+    consumers = {topology.tags_of_work_queue(queue): session.depth.consumers(queue) for queue in queues}
     eligible = await session.seed_stats.eligible(consumers)
     lanes = []
     for queue in queues:

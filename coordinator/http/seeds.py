@@ -64,7 +64,7 @@ async def put(request: Request) -> Response:
     spec, _ = await model_of(request, SeedSpec, ignored=READ_ONLY)
     session = await acting_session(request)
     seed = await session.catalog.set(ident, spec)
-    await session.dispatcher.tend(ident)
+    await session.owned_seeds.update(ident)
     [view] = await seed_views(session, [seed])
     return Json(view)
 

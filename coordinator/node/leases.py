@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from secrets import token_urlsafe
 from typing import Literal
 
@@ -22,7 +22,6 @@ from coordinator.errors import BrokerUnavailableError, InvalidInputError, QueueS
 from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.registry import Registry
-from coordinator.node.replicas.membership import Replicas
 from coordinator.node.replicas.messages import SettledLeases, SettleLeases
 from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.replicas.topics import LEASES_SETTLE
@@ -33,7 +32,7 @@ from coordinator.node.work_queues.publisher import Publisher
 log = structlog.get_logger(__name__)
 
 EXPIRY_STEP = 0.5
-MEETING = 0.5
+FETCH_TIME = 0.5
 """Seconds in which a fetch that is under way should know what it got."""
 
 Settlement = Literal["ack", "give back"]
@@ -57,55 +56,44 @@ class Lease:
         return self.delivery.redelivered or is_marked(self.delivery)
 
 
+@dataclass(kw_only=True)
 class Leases:
     """The table of held deliveries.
 
     Nothing consumes on behalf of idle workers: a call that waits costs a place in a list, and is woken when
     something is known to have come into one of its work queues.
+
+    Attributes:
+        get_pool: fetches batches.
+        registry: knows which seeds run.
+        publisher: keeps the account of the work queues.
+        seed_queues: where batches of released seeds go.
+        rpc: asks the other replicas, which have tables of their own; a handle begins with its replica's id.
+        events: where it is recorded which worker got what.
+        timeout: seconds that a batch may go without ack.
     """
 
-    def __init__(
-        self,
-        *,
-        get_pool: GetPool,
-        registry: Registry,
-        work: Publisher,
-        available: SeedQueues,
-        replicas: Replicas,
-        rpc: Rpc,
-        events: Events,
-        timeout: float,
-    ) -> None:
-        """Make an empty table.
+    get_pool: InitVar[GetPool]
+    registry: Registry
+    publisher: Publisher
+    seed_queues: SeedQueues
+    rpc: Rpc
+    events: Events
+    timeout: float
+    _get_channels: GetChannels = field(init=False)
+    _leases: dict[str, Lease] = field(default_factory=dict)
+    _taking: set[asyncio.Task[list[Lease]]] = field(default_factory=set)
+    _stale: defaultdict[str, Swept] = field(default_factory=lambda: defaultdict(Swept))
+    _waiting: dict[asyncio.Event, frozenset[str]] = field(default_factory=dict)
 
-        Args:
-            get_pool: by which batches are taken.
-            registry: tells which seeds run.
-            work: the work queues.
-            available: where batches of released seeds go.
-            replicas: the other replicas, which have tables of their own; a handle begins with its replica's id.
-            rpc: asks them.
-            events: where it is noted who got what.
-            timeout: seconds that a batch may go without ack.
-        """
+    def __post_init__(self, get_pool: GetPool) -> None:
         self._get_channels = GetChannels(get_pool, self._lost)
-        self._registry = registry
-        self._publisher = work
-        self._seed_queues = available
-        self._replicas = replicas
-        self._rpc = rpc
-        self._events = events
-        self._timeout = timeout
-        self._leases: dict[str, Lease] = {}
-        self._taking: set[asyncio.Task[list[Lease]]] = set()
-        self._met: defaultdict[str, Swept] = defaultdict(Swept)
-        self._waiting: dict[asyncio.Event, frozenset[str]] = {}
 
     async def fetch(self, worker: str, tags: frozenset[str], most: int, wait: float) -> list[Lease]:
         """Take up to `most` batches that a worker with these tags may get; wait up to `wait` seconds for the first."""
-        queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
+        queues = [topology.work_queue_name(one) for one in eligible(tags, self.registry.state.tag_sets)]
         deadline = time.monotonic() + wait
-        while not self._registry.state.is_draining(worker):
+        while not self.registry.state.is_draining(worker):
             woken = asyncio.Event()
             self._waiting[woken] = frozenset(queues)
             try:
@@ -118,15 +106,11 @@ class Leases:
                         await woken.wait()
             finally:
                 del self._waiting[woken]
-            queues = [topology.work_queue_name(one) for one in eligible(tags, self._registry.state.tag_sets)]
+            queues = [topology.work_queue_name(one) for one in eligible(tags, self.registry.state.tag_sets)]
         return []
 
     async def ack(self, handles: Sequence[str], worker: str | None = None) -> list[bool]:
-        """The worker has taken the batches.
-
-        Returns:
-            False for each handle that no coordinator holds (any more), or, where a worker is named, not for it.
-        """
+        """Ack batches; returns False for each handle that no coordinator holds, or not for the worker that is named."""
         return await self._settle(handles, "ack", worker)
 
     async def give_back(self, handles: Sequence[str], worker: str | None = None) -> list[bool]:
@@ -144,11 +128,11 @@ class Leases:
             await self._put_back(lease, "released", is_seen=True)
         return sum(lease.batch.count for lease in mine)
 
-    async def met(self, seed: str) -> Swept:
-        """What fetches met of a seed that is stale, since this was asked last; also those that are under way."""
+    async def found_stale(self, seed: str) -> Swept:
+        """What fetches found of a stale seed since the last call; waits for those that are under way."""
         if self._taking:
-            await asyncio.wait(self._taking, timeout=MEETING)
-        return self._met.pop(seed, None) or Swept()
+            await asyncio.wait(self._taking, timeout=FETCH_TIME)
+        return self._stale.pop(seed, None) or Swept()
 
     async def give_all_back(self) -> None:
         """Take back all that is held, without fault: this coordinator stops, and its handles end with it."""
@@ -161,13 +145,13 @@ class Leases:
         found = set()
         for handle in dict.fromkeys(handles):
             instance = handle.partition(".")[0]
-            if instance in self._replicas.others:
+            if instance in self.replicas.others:
                 elsewhere[instance].append(handle)
             elif await self._settle_here(handle, how, worker):
                 found.add(handle)
         for instance, its in elsewhere.items():
             question = SettleLeases(handles=tuple(its), how=how, worker=worker)
-            answers = await self._rpc.ask(LEASES_SETTLE, question, [instance])
+            answers = await self.rpc.ask(LEASES_SETTLE, question, [instance])
             if answers.missing:
                 raise BrokerUnavailableError(f"coordinator {instance}, which holds the batch, does not answer")
             found.update(handle for answer in answers.given.values() for handle in answer.found)
@@ -180,8 +164,8 @@ class Leases:
         del self._leases[handle]
         if how == "ack":
             await lease.delivery.ack()
-            self._events.batch("batch.acked", lease.batch, lease.worker)
-            await self._publisher.taken(lease.publication)
+            self.events.batch("batch.acked", lease.batch, lease.worker)
+            await self.publisher.taken(lease.publication)
         else:
             await self._put_back(lease, "given back")
         return True
@@ -216,7 +200,7 @@ class Leases:
     def fetched(self, queue: str, before: float) -> int:
         """How many of a work queue's batches are held that were fetched before that moment (monotonic seconds)."""
         return sum(
-            lease.until - self._timeout < before and topology.work_queue_name(lease.batch.tags) == queue
+            lease.until - self.timeout < before and topology.work_queue_name(lease.batch.tags) == queue
             for lease in self._leases.values()
         )
 
@@ -251,11 +235,11 @@ class Leases:
     async def _take(self, worker: str, queues: list[str], most: int) -> list[Lease]:
         leases: list[Lease] = []
         for queue in queues:
-            while len(leases) < most and (likely := await self._publisher.likely(queue)):
+            while len(leases) < most and (likely := await self.publisher.depth.likely(queue)):
                 try:
-                    deliveries = await self._publisher.get(self._get_channels, queue, min(likely, most - len(leases)))
+                    deliveries = await self.publisher.get(self._get_channels, queue, min(likely, most - len(leases)))
                 except QueueSilentError:
-                    break  # what had been taken before is lost with the channel, and goes to somebody else
+                    break  # what was fetched before is lost with the channel, and the broker redelivers it
                 leased = [await self._lease(worker, queue, one) for one in deliveries if one is not None]
                 leases += [lease for lease in leased if lease is not None]
                 if None in deliveries:
@@ -263,29 +247,29 @@ class Leases:
         return [lease for lease in leases if self.is_held(lease)]
 
     async def _lease(self, worker: str, queue: str, delivery: Delivery) -> Lease | None:
-        await self._publisher.in_flight.confirmed(publication_of(delivery))
-        self._publisher.fetched(queue, publication_of(delivery))
+        await self.publisher.in_flight.confirmed(publication_of(delivery))
+        self.publisher.fetched(queue, publication_of(delivery))
         try:
             batch = self._read(delivery)
         except InvalidInputError:
             await delivery.reject()
             return None
-        handle = f"{self._replicas.instance}.{token_urlsafe(16)}"
+        handle = f"{self.rpc.instance}.{token_urlsafe(16)}"
         now = time.monotonic()
-        lease = Lease(handle, worker, batch, publication_of(delivery), delivery, time.time(), now + self._timeout)
-        if self._registry.state.is_stale(batch.seed, batch.epoch):
+        lease = Lease(handle, worker, batch, publication_of(delivery), delivery, time.time(), now + self.timeout)
+        if self.registry.state.is_stale(batch.seed, batch.epoch):
             is_kept = await self._put_back(lease, "stale")
-            self._met[batch.seed].add(batch, is_kept=is_kept)
+            self._stale[batch.seed].add(batch, is_kept=is_kept)
             return None
         if delivery.channel.is_closed:
             return None
         self._leases[handle] = lease
-        self._events.batch("batch.held", batch, worker)
+        self.events.batch("batch.held", batch, worker)
         return lease
 
     def _read(self, delivery: Delivery) -> Batch:
         """The batch that was fetched; of one that was published here the items are not decoded once more."""
-        is_ours = self._publisher.ledger.is_out(publication_of(delivery))
+        is_ours = self.publisher.ledger.is_out(publication_of(delivery))
         return (peek(delivery) if is_ours else None) or read_batch(delivery)
 
     async def _put_back(self, lease: Lease, reason: str, *, is_seen: bool = False) -> bool:
@@ -293,13 +277,13 @@ class Leases:
 
         It is marked if a worker has seen it, and did not give it back itself.
         """
-        is_kept = lease.batch.seed in self._registry.state.seeds
+        is_kept = lease.batch.seed in self.registry.state.seeds
         if is_kept:
-            await self._seed_queues.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
+            await self.seed_queues.put_batch(lease.batch, redelivered=is_seen or is_marked(lease.delivery))
         await lease.delivery.ack()
-        self._publisher.counters.returned["available", False] += 1
-        self._events.batch("batch.returned", lease.batch, lease.worker, reason)
-        await self._publisher.returned(lease.publication)
+        self.publisher.counters.returned["available", False] += 1
+        self.events.batch("batch.returned", lease.batch, lease.worker, reason)
+        await self.publisher.returned(lease.publication)
         return is_kept
 
     def _pop(self, leases: Iterable[Lease]) -> list[Lease]:

@@ -9,6 +9,9 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.get_pool import GetPool
 from coordinator.broker.management import Management
 from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.owned_seeds import OwnedSeeds
+from coordinator.node.dispatch.planner import Planner
+from coordinator.node.dispatch.seed_consumer import ConsumerChannels
 from coordinator.node.events import Events
 from coordinator.node.failures.isolation import Isolation
 from coordinator.node.leases import Leases
@@ -26,6 +29,7 @@ from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
+from coordinator.node.work_queues.assembly import make_publisher
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.callbacks import Callbacks, read_hosts
 from coordinator.node.workers.heartbeats import Heartbeats
@@ -72,6 +76,7 @@ class DeliveryParts:
     """The floors between seeds and workers: `work_queues`, `dispatch`, `leases` and `failures`."""
 
     publisher: Publisher
+    owned_seeds: OwnedSeeds
     dispatcher: Dispatcher
     leases: Leases
     isolation: Isolation
@@ -119,35 +124,43 @@ def make_seeds(base: Base, seed_channel: Channel) -> SeedParts:
 
 def make_delivery(base: Base, seeds: SeedParts) -> DeliveryParts:
     """Make the floors `work_queues`, `dispatch`, `leases` and `failures`."""
-    publisher = Publisher(
+    publisher = make_publisher(
         connection=base.links.writer,
         publishing=base.links.publishing,
         registry=base.registry,
         replicas=base.replicas,
         rpc=base.rpc,
         events=base.events,
+        seed_queues=seeds.seed_queues,
         most=base.settings.window,
         counters=base.process.counters,
     )
+    owned_seeds = _make_owned_seeds(base, seeds, publisher)
     return DeliveryParts(
         publisher=publisher,
-        dispatcher=_make_dispatcher(base, seeds, publisher),
+        owned_seeds=owned_seeds,
+        dispatcher=Dispatcher(seeds=owned_seeds, registry=base.registry, publisher=publisher),
         leases=_make_leases(base, seeds, publisher),
         isolation=_make_isolation(base, seeds, publisher),
     )
 
 
-def _make_dispatcher(base: Base, seeds: SeedParts, publisher: Publisher) -> Dispatcher:
-    return Dispatcher(
-        connection=base.links.reader,
+def _make_owned_seeds(base: Base, seeds: SeedParts, publisher: Publisher) -> OwnedSeeds:
+    planner = Planner(
+        registry=base.registry, depth=publisher.depth, in_flight=publisher.in_flight, linger=base.settings.linger
+    )
+    return OwnedSeeds(
+        planner=planner,
+        channels=ConsumerChannels(connection=base.links.reader),
         registry=base.registry,
-        work=publisher,
-        available=seeds.seed_queues,
-        dead=seeds.dead_letters,
+        depth=publisher.depth,
+        in_flight=publisher.in_flight,
+        seed_queues=seeds.seed_queues,
+        dead_letters=seeds.dead_letters,
         replicas=base.replicas,
         events=base.events,
         trusted=trusted(base),
-        linger=base.settings.linger,
+        consumers=planner.consumers,
     )
 
 
@@ -155,9 +168,8 @@ def _make_leases(base: Base, seeds: SeedParts, publisher: Publisher) -> Leases:
     return Leases(
         get_pool=base.links.get_pool,
         registry=base.registry,
-        work=publisher,
-        available=seeds.seed_queues,
-        replicas=base.replicas,
+        publisher=publisher,
+        seed_queues=seeds.seed_queues,
         rpc=base.rpc,
         events=base.events,
         timeout=base.settings.ack_timeout,
@@ -214,7 +226,7 @@ def make_observe(base: Base, seeds: SeedParts, delivery: DeliveryParts, workers:
     seed_stats = SeedStats(
         registry=base.registry,
         catalog=seeds.catalog,
-        dispatcher=delivery.dispatcher,
+        owned_seeds=delivery.owned_seeds,
         publisher=delivery.publisher,
         leases=delivery.leases,
         isolation=delivery.isolation,
@@ -225,7 +237,7 @@ def make_observe(base: Base, seeds: SeedParts, delivery: DeliveryParts, workers:
     )
     drained = DrainWatcher(
         registry=base.registry,
-        dispatcher=delivery.dispatcher,
+        owned_seeds=delivery.owned_seeds,
         seed_queues=seeds.seed_queues,
         publisher=delivery.publisher,
         seed_stats=seed_stats,
@@ -233,7 +245,7 @@ def make_observe(base: Base, seeds: SeedParts, delivery: DeliveryParts, workers:
     )
     overview = Overview(
         registry=base.registry,
-        dispatcher=delivery.dispatcher,
+        owned_seeds=delivery.owned_seeds,
         seed_stats=seed_stats,
         replicas=base.replicas,
         throughput=throughput,
@@ -252,13 +264,12 @@ def make_releases(
         get_pool=base.links.get_pool,
         registry=base.registry,
         publisher=delivery.publisher,
-        seed_queues=seeds.seed_queues,
         events=base.events,
     )
     seed_releases = SeedReleases(
         registry=base.registry,
         catalog=seeds.catalog,
-        dispatcher=delivery.dispatcher,
+        owned_seeds=delivery.owned_seeds,
         publisher=delivery.publisher,
         sweeper=sweeper,
         leases=delivery.leases,

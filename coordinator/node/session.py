@@ -81,7 +81,7 @@ async def open_session(settings: Settings, instance: str, process: ProcessState)
     async with connected(settings, instance, health) as links, asyncio.TaskGroup() as group:
         session = await _start(settings, instance, links, process)
         tasks = [group.create_task(loop, name=name) for name, loop in _loops(session, settings, links).items()]
-        await session.dispatcher.start()
+        await session.owned_seeds.start()
         tasks.append(group.create_task(session.dispatcher.run(), name="dispatch"))
         try:
             yield session
@@ -120,9 +120,9 @@ def _loops(session: Session, settings: Settings, links: Connections) -> Loops:
         "events": session.events.run(),
         "intake": background.intake.run(reader),
         "purged queues": background.purged_queues.run(),
-        "registry": session.dispatcher.keep_up(),
-        "malformed pages": session.dispatcher.bury(),
-        "stuck consumers": renew_consumers(session.dispatcher, links.management, settings.broker_tick),
+        "registry": session.owned_seeds.follow_registry(),
+        "malformed pages": session.owned_seeds.keep_malformed(),
+        "stuck consumers": renew_consumers(session.owned_seeds, links.management, settings.broker_tick),
         "leases": session.leases.expire(),
         "returns": background.returns.run(reader),
         "isolation": session.isolation.run(reader),
@@ -143,7 +143,7 @@ async def _wind_down(session: Session, seconds: float) -> None:
     with contextlib.suppress(BrokerUnavailableError, BrokerRefusedError, TimeoutError):
         async with asyncio.timeout(seconds):
             await session.replicas.leave()
-            await session.dispatcher.stop()
+            await session.owned_seeds.stop()
             await session.leases.give_all_back()
 
 

@@ -11,6 +11,7 @@ from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
 from coordinator.node.background import BackgroundParts, make_background
 from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.owned_seeds import OwnedSeeds
 from coordinator.node.events import Events
 from coordinator.node.failures.isolation import Isolation
 from coordinator.node.leases import Leases
@@ -41,6 +42,7 @@ from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
+from coordinator.node.work_queues.depth import QueueDepths
 from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.workers.callbacks import Callbacks
 from coordinator.node.workers.heartbeats import Heartbeats
@@ -62,6 +64,8 @@ class Session:
     dead_letters: DeadLetters
     catalog: SeedCatalog
     publisher: Publisher
+    depth: QueueDepths
+    owned_seeds: OwnedSeeds
     dispatcher: Dispatcher
     leases: Leases
     isolation: Isolation
@@ -129,6 +133,8 @@ def _make_session(
         dead_letters=seeds.dead_letters,
         catalog=seeds.catalog,
         publisher=delivery.publisher,
+        depth=delivery.publisher.depth,
+        owned_seeds=delivery.owned_seeds,
         dispatcher=delivery.dispatcher,
         leases=delivery.leases,
         isolation=delivery.isolation,
@@ -155,22 +161,22 @@ def _connect_replicas(session: Session) -> None:
     rpc.on_gone = replicas.remove
     rpc.on_heartbeat = replicas.receive
     replicas.describe = lambda: ReplicaHeartbeat(
-        work=session.publisher.peer_load(), coordinator=session.overview.describe_self()
+        work=session.depth.peer_load(), coordinator=session.overview.describe_self()
     )
-    replicas.on_change(session.dispatcher.rebalance)
+    replicas.on_change(session.owned_seeds.rebalance)
     replicas.on_change(session.isolation.forget_agreement)
     replicas.on_change(session.background.purged_queues.on_change)
 
 
 def _connect_parts(session: Session) -> None:
     """Connect the parts of this replica with each other."""
-    publisher, dispatcher, heartbeats = session.publisher, session.dispatcher, session.heartbeats
-    session.registry.listen(dispatcher.on_event)
+    depth, owned_seeds, heartbeats = session.depth, session.owned_seeds, session.heartbeats
+    session.registry.listen(owned_seeds.on_event)
     session.registry.listen(session.background.purged_queues.on_event)
     session.registry.listen(session.background.tag_notices.on_event)
-    publisher.on_room(dispatcher.wake)
-    publisher.wanted_by(dispatcher.planner.demands)
-    publisher.on_arrival(session.leases.wake_one)
+    depth.on_room(session.dispatcher.wake)
+    depth.demanded_by(owned_seeds.planner.demands)
+    depth.on_queued(session.leases.wake_one)
     session.events.held_by_workers = heartbeats.held
     heartbeats.on_silence = session.workers.fence
 

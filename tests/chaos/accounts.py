@@ -15,13 +15,14 @@ from typing import Any
 from coordinator.broker.types import Delivery, Message
 from coordinator.models import Batch
 from coordinator.node.dispatch import dispatcher
-from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.owned_seeds import OwnedSeeds
 from coordinator.node.dispatch.seed_consumer import SeedConsumer
 from coordinator.node.failures.returns import Returns
 from coordinator.node.leases import Leases
 from coordinator.node.releases.sweep import Sweeper
 from coordinator.node.seeds.seed_queue import SeedQueues
-from coordinator.node.work_queues.publisher import Publisher
+from coordinator.node.work_queues.in_flight import InFlightBatch
+from coordinator.node.work_queues.publisher import OnOutcome, Publisher
 from tests.chaos.patching import wrap
 
 
@@ -44,10 +45,10 @@ class Account:
 def keep(folder: Path, name: str) -> None:
     """Have this process write down what it does with batches and pages."""
     account = Account(folder, name)
-    wrap(Dispatcher, "_on_page", lambda act: _on_page(account, act))
+    wrap(OwnedSeeds, "on_page", lambda act: _on_page(account, act))
     wrap(dispatcher, "settle", lambda act: _settle(account, act))
-    wrap(Publisher, "send", lambda act: _send(account, act))
-    wrap(Publisher, "_ended", lambda act: _ended(account, act))
+    wrap(Publisher, "start", lambda act: _start(account, act))
+    wrap(Publisher, "ended", lambda act: _ended(account, act))
     wrap(SeedQueues, "_put", lambda act: _put(account, act))
     wrap(Returns, "_deal", lambda act: _came(account, "returned", act))
     wrap(Sweeper, "_sort", lambda act: _came(account, "swept", act))
@@ -59,9 +60,9 @@ def _headers(headers: Any) -> list[str]:
 
 
 def _on_page(account: Account, act: Callable[..., None]) -> Callable[..., None]:
-    def on_page(self: Dispatcher, line: SeedConsumer, delivery: Delivery) -> None:
-        account.came("page", delivery, line.id)
-        act(self, line, delivery)
+    def on_page(self: OwnedSeeds, consumer: SeedConsumer, delivery: Delivery) -> None:
+        account.came("page", delivery, consumer.id)
+        act(self, consumer, delivery)
 
     return on_page
 
@@ -74,18 +75,19 @@ def _settle(account: Account, act: Callable[..., None]) -> Callable[..., None]:
     return settle
 
 
-def _send(account: Account, act: Callable[..., Any]) -> Callable[..., Any]:
-    def send(self: Publisher, batch: Batch, **marks: bool) -> Any:
-        account.note("send", batch.id, batch.seed, batch.epoch, batch.attempt, marks)
-        return act(self, batch, **marks)
+def _start(account: Account, act: Callable[..., Any]) -> Callable[..., Any]:
+    def start(self: Publisher, batch: Batch, on_outcome: OnOutcome, **marks: Any) -> Any:
+        flags = {name: mark for name, mark in marks.items() if name != "planned"}
+        account.note("send", batch.id, batch.seed, batch.epoch, batch.attempt, flags)
+        return act(self, batch, on_outcome, **marks)
 
-    return send
+    return start
 
 
 def _ended(account: Account, act: Callable[..., None]) -> Callable[..., None]:
-    def ended(self: Publisher, batch: Batch, queue: str, publication: str, error: Exception | None) -> None:
-        account.note("sent", batch.id, publication, repr(error))
-        act(self, batch, queue, publication, error)
+    def ended(self: Publisher, batch: Batch, begun: InFlightBatch, on_outcome: OnOutcome, error: Any) -> None:
+        account.note("sent", batch.id, begun.publication, repr(error))
+        act(self, batch, begun, on_outcome, error)
 
     return ended
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from coordinator.broker.types import Message
 from coordinator.domain.registry import State
 from coordinator.domain.retry_policy import Verdict
-from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.planner import Planner
 from coordinator.node.failures import returns
 from coordinator.node.releases.commands import Commands
 from coordinator.node.seeds.seed_queue import SeedQueues
-from coordinator.node.work_queues.publisher import Publisher
+from coordinator.node.work_queues.publisher import OnOutcome, Publisher
 from coordinator.node.work_queues.queue_channels import OnEnd, QueueChannels
 from tests.chaos.patching import wrap
 
@@ -27,16 +27,15 @@ STARVED = "untouched"
 Act = Callable[..., Any]
 
 
-def lose(send: Act) -> Act:
-    """Say that a batch was sent that was not, now and then."""
+def lose(publish: Act) -> Act:
+    """Say that a batch was published that was not, now and then."""
     count = itertools.count(1)
 
-    def planted(*args: Any, **told: Any) -> Any:
+    def planted(self: QueueChannels, queue: str, message: Message, on_end: OnEnd) -> Any:
         if next(count) % EVERY:
-            return send(*args, **told)
-        sent: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        sent.set_result("never-sent")
-        return sent
+            return publish(self, queue, message, on_end)
+        asyncio.get_running_loop().call_soon(on_end, None)
+        return True
 
     return planted
 
@@ -56,24 +55,23 @@ def send_late(publish: Act) -> Act:
     return planted
 
 
-def send_twice(send: Act) -> Act:
-    """Send a batch twice, now and then, as if each were the first."""
+def send_twice(start: Act) -> Act:
+    """Publish a batch twice, now and then, as if each were the first."""
     count = itertools.count(1)
 
-    def planted(*args: Any, **told: Any) -> Any:
+    def planted(self: Publisher, batch: Any, on_outcome: OnOutcome, **told: Any) -> Any:
         if next(count) % EVERY == 0:
-            send(*args, **told)
-        return send(*args, **told)
+            start(self, batch, lambda *_: None, **{**told, "planned": None})
+        return start(self, batch, on_outcome, **told)
 
     return planted
 
 
-def drop_marks(send: Act) -> Act:
+def drop_marks(start: Act) -> Act:
     """Send what comes again without saying so."""
 
-    def planted(*args: Any, redelivered: bool = False, **told: Any) -> Awaitable[Any]:  # noqa: ARG001
-        sent: Awaitable[Any] = send(*args, redelivered=False, **told)
-        return sent
+    def planted(*args: Any, redelivered: bool = False, **told: Any) -> Any:  # noqa: ARG001
+        return start(*args, redelivered=False, **told)
 
     return planted
 
@@ -99,7 +97,7 @@ def bury_early(judge: Act) -> Act:
 def starve(cost: Act) -> Act:
     """Never give one seed its turn."""
 
-    def planted(self: Dispatcher, ident: str, *args: Any) -> Any:
+    def planted(self: Planner, ident: str, *args: Any) -> Any:
         return 0 if ident == STARVED else cost(self, ident, *args)
 
     return planted
@@ -126,13 +124,13 @@ def resume_by_itself(apply: Act) -> Act:
 
 
 PLANTS: dict[str, Callable[[], None]] = {
-    "lose": lambda: wrap(Publisher, "send", lose),
-    "stale": lambda: wrap(QueueChannels, "try_send", send_late),
-    "twice": lambda: wrap(Publisher, "send", send_twice),
-    "unmarked": lambda: wrap(Publisher, "send", drop_marks),
+    "lose": lambda: wrap(QueueChannels, "try_publish", lose),
+    "stale": lambda: wrap(QueueChannels, "try_publish", send_late),
+    "twice": lambda: wrap(Publisher, "start", send_twice),
+    "unmarked": lambda: wrap(Publisher, "start", drop_marks),
     "attempts": lambda: wrap(SeedQueues, "put_batch", raise_attempts),
     "bury": lambda: wrap(returns, "judge", bury_early),
-    "starve": lambda: wrap(Dispatcher, "_cost", starve),
+    "starve": lambda: wrap(Planner, "_cost", starve),
     "purge": lambda: wrap(Commands, "_purge_seed", misstate_purges),
     "resume": lambda: wrap(State, "_apply", resume_by_itself),
 }

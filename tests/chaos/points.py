@@ -14,7 +14,7 @@ from typing import Any
 from coordinator.domain.registry_events import Event, Snapshot
 from coordinator.node import registry
 from coordinator.node.dispatch import dispatcher
-from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.owned_seeds import OwnedSeeds
 from coordinator.node.dispatch.seed_consumer import SeedConsumer
 from coordinator.node.failures.returns import Returns
 from coordinator.node.registry import Registry
@@ -57,11 +57,11 @@ def arm(triggers: Triggers) -> None:
     # A batch is confirmed, and the pages that it was made of are not yet acked.
     wrap(dispatcher, "settle", lambda act: _preceded_by(lambda: triggers.passing("confirm-ack"), act))
     # A batch is back in its seed's queue, and not yet acked in the work queue.
-    wrap(Sweeper, "_take_out", followed_by(lambda: triggers.passing("mid-sweep")))
+    wrap(Sweeper, "_count_stale", lambda act: _preceded_by(lambda: triggers.passing("mid-sweep"), act))
     # A batch that came back is sent on, and not yet acked in `returns`.
     wrap(Returns, "_settle", followed_by(lambda: triggers.passing("mid-return")))
     # An owner has cancelled its consumer, and holds pages that the next one may not have yet.
-    wrap(Dispatcher, "_close", lambda act: _dying_when_handed_over(triggers, act))
+    wrap(OwnedSeeds, "let_go", lambda act: _dying_when_handed_over(triggers, act))
     # A snapshot is made and not yet confirmed.
     vars(registry)["SNAPSHOT_EVERY"] = SNAPSHOT_EVERY
     wrap(Registry, "_publish", lambda act: _dying_in_snapshots(triggers, act))
@@ -77,12 +77,11 @@ def _preceded_by(before: Callable[[], None], act: Callable[..., None]) -> Callab
 
 
 def _dying_when_handed_over(triggers: Triggers, close: Act) -> Act:
-    async def close_or_die(self: Dispatcher, line: SeedConsumer) -> None:
-        state = getattr(self, "_registry").state  # noqa: B009 - what is private there is not typed for us
-        seed = state.seeds.get(line.id)
+    async def close_or_die(self: OwnedSeeds, consumer: SeedConsumer) -> None:
+        seed = self.registry.state.seeds.get(consumer.id)
         if seed is not None and seed.state == "running":
-            wrap(line, "close", followed_by(lambda: triggers.passing("mid-handover")))
-        await close(self, line)
+            wrap(consumer, "close", followed_by(lambda: triggers.passing("mid-handover")))
+        await close(self, consumer)
 
     return close_or_die
 

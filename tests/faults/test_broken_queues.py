@@ -66,7 +66,7 @@ async def test_a_work_queue_that_confirms_nothing_holds_up_its_own_batches_alone
         known = ("seed.whole", "seed.routed", "work")
         await until_on_disk(killable.folder, settings, *known)
         await node.session.catalog.set("routed", SeedSpec(policies=(Route(type="route", route_to="lost"),)))
-        await node.session.publisher.declare(("lost",))
+        await node.session.depth.declare(("lost",))
         await kill_broker(killable)
         assert not knows_its_queues(killable.folder, settings, "work.lost")
         await killable.restart()

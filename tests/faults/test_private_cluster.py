@@ -222,7 +222,7 @@ async def test_a_seed_is_purged_and_begins_anew_while_a_node_is_cut_off(
     async with running_coordinator(here) as node:
         await declare(there, topology.seed_queue("s"))  # its leader is on the node that goes away
         await publish_items(here, "s", [items(50, f"old{page}-") for page in range(300)])
-        await eventually(lambda: node.session.dispatcher.buffered("s")[0], "it is dispatched", LONG)
+        await eventually(lambda: node.session.owned_seeds.buffered("s")[0], "it is dispatched", LONG)
         lost = await Connection.open(there.amqp_urls(), "minority")
         kept = await Connection.open(only(settings, 1).amqp_urls(), "majority")
         await cluster.cut_off(2)

@@ -71,7 +71,7 @@ async def beside(settings: Settings, folder: Path) -> AsyncIterator[tuple[Coordi
         drain = await Drain.begin(settings)
         await publish_items(settings, seed, [items(100, "first-")])
         await eventually(lambda: drain.counts[seed] == 100, "the other dispatches")
-        assert seed not in node.session.dispatcher.lines
+        assert seed not in node.session.owned_seeds.consumers
         yield node, other, seed, drain
         await drain.close()
 

@@ -108,7 +108,7 @@ async def test_shares_of_priorities(api: httpx.AsyncClient, node: Coordinator, s
         await api.put(f"/release/seed/{priority}")
         await publish_items(settings, priority, [items(100, f"{n}-") for n in range(60)])
     await api.put("/resume/seed", json={"id": ["low", "medium", "high"]})
-    buffered = node.session.dispatcher.buffered
+    buffered = node.session.owned_seeds.buffered
     await eventually(lambda: all(buffered(seed)[0] >= 500 for seed in ("low", "medium", "high")), "all have something")
     drain = await Drain.begin(settings)
     await eventually(lambda: len(drain.items("high")) >= 4200, "4,200 items of the high seed")
@@ -127,7 +127,7 @@ async def test_a_small_seed_behind_a_large_one(api: httpx.AsyncClient, node: Coo
     await submit(api, "small", 10)
     session = node.session
     await eventually(
-        lambda: session.dispatcher.buffered("small")[0] or "small" in session.publisher.ledger.counts(),
+        lambda: session.owned_seeds.buffered("small")[0] or "small" in session.publisher.ledger.counts(),
         "its page is at hand",
     )
     before = 0

@@ -53,7 +53,7 @@ SEEDS = [f"seed-{number}" for number in range(12)]
 
 def lines_of(*nodes: Coordinator) -> dict[str, set[str]]:
     """The seeds whose queues each coordinator consumes."""
-    return {node.instance: set(node.session.dispatcher.lines) for node in nodes}
+    return {node.instance: set(node.session.owned_seeds.consumers) for node in nodes}
 
 
 async def test_seeds_are_shared_and_shared_anew(settings: Settings) -> None:
@@ -62,7 +62,7 @@ async def test_seeds_are_shared_and_shared_anew(settings: Settings) -> None:
         for seed in SEEDS:
             await submit(api, seed, 300)
         drain = await Drain.begin(settings, prefetch=2)
-        await eventually(lambda: set(first.session.dispatcher.lines) == set(SEEDS), "one has all")
+        await eventually(lambda: set(first.session.owned_seeds.consumers) == set(SEEDS), "one has all")
         async with running_coordinator(settings) as second, running_coordinator(settings) as third:
             nodes = [first, second, third]
             await eventually(
@@ -76,7 +76,7 @@ async def test_seeds_are_shared_and_shared_anew(settings: Settings) -> None:
             assert {(await seed_of(api, seed))["owner"] for seed in SEEDS} <= {node.instance for node in nodes}
             for seed in SEEDS:
                 await submit(api, seed, [{"id": f"{seed}-late-{number}"} for number in range(100)])
-        await eventually(lambda: set(first.session.dispatcher.lines) == set(SEEDS), "it has all again")
+        await eventually(lambda: set(first.session.owned_seeds.consumers) == set(SEEDS), "it has all again")
         await eventually(lambda: sum(drain.counts.values()) >= 400 * len(SEEDS), "every item")
     assert max(Counter((batch["seed"], item["id"]) for batch in drain.seen for item in batch["items"]).values()) == 1
     assert {batch["attempt"] for batch in drain.seen} == {1}
@@ -379,7 +379,7 @@ async def test_the_last_offer_is_alone_among_all(broker: BrokerUrls) -> None:
             await eventually(lambda: worker.deliveries, "the last offer")
             assert worker.deliveries[0].headers["alone"] is True
             await submit(api, seed, 20)
-            await eventually(lambda: two.session.dispatcher.buffered(seed)[0] == 20, "others wait")
+            await eventually(lambda: two.session.owned_seeds.buffered(seed)[0] == 20, "others wait")
             assert len(worker.deliveries) == 1
             await worker.deliveries.pop().reject()
             await eventually(lambda: seed in {batch["seed"] for batch in worker.batches}, "the others go on")

@@ -1,12 +1,11 @@
-"""Planning: which pages of the lines become batches next, in fair turns, as far as there is room for them."""
+"""Planning: which pages at hand become batches next, in fair turns, while there is room for them."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coordinator import topology
 from coordinator.domain.diagnosis import Obstacle
@@ -15,34 +14,45 @@ from coordinator.domain.packing import Piece
 from coordinator.models import Batch
 from coordinator.node.dispatch.seed_consumer import SeedConsumer
 from coordinator.node.registry import Registry
-from coordinator.node.work_queues.publisher import Publisher
+from coordinator.node.work_queues.depth import QueueDepths
+from coordinator.node.work_queues.in_flight import InFlight, InFlightBatch
 from coordinator.times import rfc3339
 
 
 @dataclass(slots=True)
 class PlannedBatch:
-    """A batch, and what it was made of."""
+    """A batch, what it was made of, and its place in the count of what is in flight."""
 
-    line: SeedConsumer
+    consumer: SeedConsumer
     pieces: list[Piece]
     batch: Batch
+    in_flight: InFlightBatch
 
 
+@dataclass(slots=True, kw_only=True)
 class Planner:
-    """The turns of the seeds that have pages at hand; it decides, and sends nothing."""
+    """The turns of the seeds that have pages at hand; it decides, and publishes nothing.
 
-    def __init__(self, lines: Mapping[str, SeedConsumer], registry: Registry, work: Publisher, linger: float) -> None:
-        self.short: set[str] = set()
-        """Work queues that the last plan found short of room."""
-        self.next_look = math.inf
-        """When a page's patience or a throttle's wait is over that the last plan met, by the monotonic clock."""
-        self._lines = lines
-        self._registry = registry
-        self._publisher = work
-        self._linger = linger
-        self._turns = Turns()
-        self._destinations: set[str] = set()
-        """Work queues that batches of the lines may go to; some, perhaps, to which no more will."""
+    Attributes:
+        registry: knows which seeds run.
+        depth: the room in the work queues.
+        in_flight: counts what is planned.
+        linger: seconds that a small page may wait for more.
+        consumers: the seed consumers of this coordinator, by seed; `OwnedSeeds` adds and removes them.
+        short: work queues that the last plan found short of room.
+        next_look: when the first linger or throttle that stopped the last plan is over, by the monotonic clock.
+    """
+
+    registry: Registry
+    depth: QueueDepths
+    in_flight: InFlight
+    linger: float
+    consumers: dict[str, SeedConsumer] = field(default_factory=dict)
+    short: set[str] = field(default_factory=set)
+    next_look: float = math.inf
+    _turns: Turns = field(default_factory=Turns)
+    _destinations: set[str] = field(default_factory=set)
+    """Work queues that batches may go to; perhaps more than are still used."""
 
     def add(self, ident: str) -> None:
         """Give a seed turns: it has pages at hand."""
@@ -52,75 +62,75 @@ class Planner:
         """Give a seed no more turns, if it had any."""
         self._turns.remove(ident)
 
-    def note(self, queue: str) -> None:
-        """Know of a work queue that batches may go to. One that was not noted counts as one without room."""
+    def add_destination(self, queue: str) -> None:
+        """Add a work queue that batches may go to. One that was not added counts as one without room."""
         self._destinations.add(queue)
 
     def plan(self, most: int) -> list[PlannedBatch]:
-        """Take what goes now out of the lines, so many batches at most, each with its place in its queue reserved."""
+        """Move what goes now out of the buffers, so many batches at most; each counts as in flight from here on."""
         self.short.clear()
         self.next_look = math.inf
         now, created = time.monotonic(), rfc3339(time.time())
-        parcels: list[PlannedBatch] = []
-        while len(parcels) < most and len(self._turns) and self._find_room():
+        planned: list[PlannedBatch] = []
+        while len(planned) < most and len(self._turns) and self._find_room():
             ident = self._turns.next(lambda seed: self._cost(seed, now), self._weight)
             if ident is None:
                 break
-            line = self._lines[ident]
-            pieces = line.buffer.take(line.largest)
-            batch = line.make_batch(pieces, self._registry.state.seeds[ident].epoch, created)
-            line.meter.spend(now, batch.count)
-            self._publisher.reserve(topology.work_queue_name(batch.tags))
-            parcels.append(PlannedBatch(line, pieces, batch))
-        return parcels
+            consumer = self.consumers[ident]
+            pieces = consumer.buffer.take(consumer.largest)
+            batch = consumer.make_batch(pieces, self.registry.state.seeds[ident].epoch, created)
+            consumer.meter.spend(now, batch.count)
+            begun = self.in_flight.begin(ident, topology.work_queue_name(batch.tags), consumer)
+            planned.append(PlannedBatch(consumer, pieces, batch, begun))
+        return planned
 
     def demands(self) -> dict[str, float]:
         """The weight of the seeds that could send now if there were room, by work queue."""
         demands: defaultdict[str, float] = defaultdict(float)
         now = time.monotonic()
-        for line in self._lines.values():
-            if len(line.buffer) and line.meter.allows(now, line.buffer.next_count(line.largest)):
-                demands[line.next_queue()] += WEIGHTS[line.spec.priority]
+        for consumer in self.consumers.values():
+            if len(consumer.buffer) and consumer.meter.allows(now, consumer.buffer.next_count(consumer.largest)):
+                demands[consumer.next_queue()] += WEIGHTS[consumer.spec.priority]
         return demands
 
     def obstacle(self, ident: str) -> Obstacle | None:
-        """What stands in the way of a seed's next batch; None where another coordinator dispatches it, or nobody."""
-        line = self._lines.get(ident)
-        if line is None:
+        """What stands in the way of a seed's next batch; None where this coordinator does not dispatch it."""
+        consumer = self.consumers.get(ident)
+        if consumer is None:
             return None
-        if not len(line.buffer):
+        if not len(consumer.buffer):
             return Obstacle()
-        wait = line.meter.wait(time.monotonic(), line.buffer.next_count(line.largest))
+        wait = consumer.meter.wait(time.monotonic(), consumer.buffer.next_count(consumer.largest))
         until = time.time() + wait if wait > 0 else None
-        return Obstacle(until, is_full=self._publisher.room(line.next_queue()) <= 0)
+        return Obstacle(until, is_full=self.depth.room(consumer.next_queue()) <= 0)
 
     def _find_room(self) -> bool:
-        """Whether any work queue has room, else all who have pages would be asked in vain; notes which have none."""
-        if any(self._publisher.room(queue) > 0 for queue in self._destinations):
+        """Whether any work queue has room: without it, no seed need be asked. Adds those without room to `short`."""
+        if any(self.depth.room(queue) > 0 for queue in self._destinations):
             return True
-        self.short.update(filter(self._publisher.is_short, self._destinations))
+        self.short.update(filter(self.depth.is_short, self._destinations))
         return False
 
     def _weight(self, seed: str) -> int:
-        return WEIGHTS[self._lines[seed].spec.priority]
+        return WEIGHTS[self.consumers[seed].spec.priority]
 
     def _cost(self, ident: str, now: float) -> int | None:
-        """Items of the seed's next batch, 0 when it cannot go now, None for want of room; notes what to wait for."""
-        line = self._lines.get(ident)
-        seed = self._registry.state.seeds.get(ident)
-        if line is None or seed is None or seed.state != "running":
+        """Items of the seed's next batch, 0 when it cannot go now, None without room; records what to wait for."""
+        consumer = self.consumers.get(ident)
+        seed = self.registry.state.seeds.get(ident)
+        if consumer is None or seed is None or seed.state != "running":
             return 0
-        size = line.largest
-        if not line.buffer.is_ripe(size, now, self._linger) and not line.is_cramped:
-            self.next_look = min(self.next_look, line.buffer.ripens_at(self._linger))
+        size = consumer.largest
+        if not consumer.buffer.is_ripe(size, now, self.linger) and not consumer.is_cramped:
+            self.next_look = min(self.next_look, consumer.buffer.ripens_at(self.linger))
             return 0
-        queue = line.next_queue()
-        if self._publisher.is_short(queue):
+        queue = consumer.next_queue()
+        if self.depth.is_short(queue):
             self.short.add(queue)
-            if self._publisher.room(queue) <= 0:
+            if self.depth.room(queue) <= 0:
                 return None
-        count = line.buffer.next_count(size)
-        if not line.meter.allows(now, count):
-            self.next_look = min(self.next_look, now + line.meter.wait(now, count))
+        count = consumer.buffer.next_count(size)
+        if not consumer.meter.allows(now, count):
+            self.next_look = min(self.next_look, now + consumer.meter.wait(now, count))
             return 0
         return count

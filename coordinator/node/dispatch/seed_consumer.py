@@ -1,10 +1,11 @@
-"""A seed's line: its pages at hand at its owner, from the seed's queue to the next batch."""
+"""A seed's consumer at its owner, and the pages at hand, from the seed's queue to the next batch."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from coordinator import topology
@@ -29,29 +30,30 @@ MOST_SILENT: Final = 3
 """How many seeds' queues may be silent at once. If more are silent, the broker itself is in trouble."""
 
 
+@dataclass(slots=True, kw_only=True)
 class ConsumerChannels:
-    """ConsumerChannels for consumers of seeds' queues; several share one."""
+    """Channels for consumers of seeds' queues; several share one."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._seeds: dict[Channel, int] = {}
-        self._lock = asyncio.Lock()
+    connection: Connection
+    _consumers: dict[Channel, int] = field(default_factory=dict)
+    """How many consumers each channel carries."""
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def take(self) -> Channel:
-        """Return a channel that has room for one more consumer.
+    async def acquire(self) -> Channel:
+        """Find a channel with room for one more consumer.
 
         Raises:
             BrokerUnavailableError: the connection has ended.
         """
         async with self._lock:
-            free = (one for one, seeds in self._seeds.items() if seeds < SEEDS_A_CHANNEL)
-            channel = next(free, None) or await self._connection.channel()
-            self._seeds[channel] = self._seeds.get(channel, 0) + 1
+            free = (one for one, seeds in self._consumers.items() if seeds < SEEDS_A_CHANNEL)
+            channel = next(free, None) or await self.connection.channel()
+            self._consumers[channel] = self._consumers.get(channel, 0) + 1
         return channel
 
-    def give_back(self, channel: Channel) -> None:
-        """Make room for another consumer on this channel."""
-        self._seeds[channel] -= 1
+    def release(self, channel: Channel) -> None:
+        """Free a consumer's place."""
+        self._consumers[channel] -= 1
 
     async def must_answer(self, seed: str) -> None:
         """Make sure that a seed's queue has a leader. Consuming a queue without one ends the connection.
@@ -61,24 +63,24 @@ class ConsumerChannels:
             BrokerUnavailableError: the connection has ended, or many seeds' queues do not answer.
         """
         try:
-            await self._connection.must_answer(topology.seed_queue_name(seed))
+            await self.connection.must_answer(topology.seed_queue_name(seed))
         except QueueMissingError:
             pass  # the consumer declares it
         except QueueSilentError as error:
-            if self._connection.health.count_not_consumable(topology.seed_queue_name("")) > MOST_SILENT:
+            if self.connection.health.count_not_consumable(topology.seed_queue_name("")) > MOST_SILENT:
                 raise BrokerUnavailableError("the queues of many seeds do not answer") from error
             raise
 
     def silence(self, seed: str) -> float:
         """Seconds until a seed's queue that gave no answer may be asked again."""
-        return self._connection.silence(topology.seed_queue_name(seed))
+        return self.connection.silence(topology.seed_queue_name(seed))
 
 
 def read_page(delivery: Delivery, seed: str, trusted: frozenset[str]) -> Piece:
     """A message of a seed's queue as a piece: a page, or a batch that came back.
 
-    What the headers claim counts only from a trusted user, whom the broker has verified; but anybody may say that a
-    page has perhaps been added before.
+    What the headers claim counts only from a trusted user, whom the broker has verified; but any user may mark a
+    page as added before.
 
     Raises:
         InvalidInputError: it is malformed.
@@ -121,7 +123,7 @@ class SeedConsumer:
         on_loss: Callable[[SeedConsumer], None],
         prefetch: int = FEW_PAGES,
     ) -> None:
-        """Make a line that is not open yet.
+        """Make a consumer that is not open yet.
 
         Args:
             seed: the seed.
@@ -150,7 +152,7 @@ class SeedConsumer:
         """Consume the seed's queue, made if it is not there: else that would keep every coordinator from starting.
 
         Args:
-            channels: where to find a place.
+            channels: where to find a channel.
             is_new: whether the queue was made a moment ago, so that it needs not show that it has a leader.
 
         Raises:
@@ -159,7 +161,7 @@ class SeedConsumer:
         async with self._changing:
             if not is_new:
                 await channels.must_answer(self.id)
-            self._channel = await channels.take()
+            self._channel = await channels.acquire()
             await self._consume(self._channel)
 
     async def reopen(self) -> None:
@@ -173,7 +175,7 @@ class SeedConsumer:
         async with self._changing:
             if self._channel is not None:
                 await self._channel.cancel(self._consumer)
-                channels.give_back(self._channel)
+                channels.release(self._channel)
                 self._channel = None
         return self.buffer.drain()
 
@@ -185,7 +187,7 @@ class SeedConsumer:
     async def renew(self) -> None:
         """End the consumer, and begin another.
 
-        Never at once with a close: the new consumer of a line that is closed would hold its seed's pages for ever.
+        Never at once with a close: the new consumer of a seed that was let go would hold its seed's pages for ever.
         """
         async with self._changing:
             if self._channel is not None:

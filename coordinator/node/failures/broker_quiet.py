@@ -24,9 +24,9 @@ async def is_nothing_out(publisher: Publisher, management: Management) -> bool:
     except ManagementError as error:
         log.warning("management.failed", problem=str(error))
         return False
-    for queue in set(publisher.queues).difference(totals):
-        await publisher.look(queue)
-    return not publisher.is_leaving and all(_is_still(publisher, queue, totals) for queue in publisher.queues)
+    for queue in set(publisher.depth.queues).difference(totals):
+        await publisher.depth.look(queue)
+    return not publisher.in_flight and all(_is_still(publisher, queue, totals) for queue in publisher.depth.queues)
 
 
 def _is_still(publisher: Publisher, queue: str, totals: Mapping[str, Totals]) -> bool:
@@ -37,5 +37,5 @@ def _is_still(publisher: Publisher, queue: str, totals: Mapping[str, Totals]) ->
     """
     out = totals.get(queue)
     if out is None:
-        return publisher.is_silent(queue, LEADERLESS)
-    return out.unacked == 0 and (out.ready == 0 or not publisher.consumers(queue))
+        return publisher.depth.is_silent(queue, LEADERLESS)
+    return out.unacked == 0 and (out.ready == 0 or not publisher.depth.consumers(queue))

@@ -22,7 +22,7 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.management import Management
 from coordinator.broker.types import Delivery
 from coordinator.domain.stillness import Stillness
-from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
+from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
 from coordinator.node.failures.broker_quiet import is_nothing_out
 from coordinator.node.registry import Registry
@@ -39,7 +39,8 @@ from coordinator.node.replicas.rpc import Rpc
 from coordinator.node.replicas.topics import WORK_ALONE, WORK_PAUSE, WORK_PAUSED, WORK_RESUME
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
-from coordinator.node.work_queues.publisher import Publisher, StaleBatchError
+from coordinator.node.work_queues.outcome import Outcome
+from coordinator.node.work_queues.publisher import Publisher
 from coordinator.node.work_queues.standstill import WORK_SHARE
 
 log = structlog.get_logger(__name__)
@@ -212,15 +213,12 @@ class Isolation:
         """
         publication = ""
         begun = time.monotonic()
-        try:
-            publication = await self.publisher.send(batch, alone=alone)
+        publishing = await self.publisher.publish_or_put_back(batch, alone=alone)
+        if publishing.outcome is Outcome.PUBLISHED:
+            publication = publishing.publication
             if alone:
                 self._last_offer, self._offered_at = publication, begun
             log.info("batch.offered", batch=batch.id, seed=batch.seed, attempt=batch.attempt, alone=alone)
-        except (StaleBatchError, QueueFullError):
-            await self.seed_queues.put_batch(batch)
-        except QueueSilentError:
-            await self.seed_queues.put_batch(batch, redelivered=True)
         self._offered = None
         await delivery.ack()
         return publication
@@ -276,7 +274,7 @@ class Isolation:
         return self._state()
 
     def _state(self) -> DispatchState:
-        return DispatchState(quiet=self.publisher.is_quiet, leaving=self.publisher.is_leaving)
+        return DispatchState(quiet=self.publisher.is_quiet, leaving=bool(self.publisher.in_flight))
 
     async def paused_for_peer(self, _: Empty) -> DispatchPause:
         """Answer another replica: whether this one publishes nothing now, and what it owes to dispatch."""

@@ -13,7 +13,7 @@ from coordinator.broker.batch_codec import death_reason, is_alone, is_marked, pu
 from coordinator.broker.connection import Connection
 from coordinator.broker.types import Delivery
 from coordinator.domain.retry_policy import Memory, Verdict, judge
-from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
+from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.failures.isolation import Isolation
@@ -21,7 +21,7 @@ from coordinator.node.registry import Registry
 from coordinator.node.seeds.catalog import SeedCatalog
 from coordinator.node.seeds.dead_letters import DeadLetters
 from coordinator.node.seeds.seed_queue import SeedQueues
-from coordinator.node.work_queues.publisher import Publisher, StaleBatchError
+from coordinator.node.work_queues.publisher import Publisher
 from coordinator.times import rfc3339
 from coordinator.topology import Header
 
@@ -127,9 +127,4 @@ class Returns:
 
     async def _resend(self, batch: Batch, *, again: bool) -> None:
         await self.publisher.standstill.is_over.wait()
-        try:
-            await self.publisher.send(batch, redelivered=again)
-        except (StaleBatchError, QueueFullError):
-            await self.seed_queues.put_batch(batch, redelivered=again)
-        except QueueSilentError:
-            await self.seed_queues.put_batch(batch, redelivered=True)
+        await self.publisher.publish_or_put_back(batch, redelivered=again)

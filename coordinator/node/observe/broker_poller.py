@@ -46,8 +46,8 @@ class BrokerPoller:
         """Look at the work queues with batches of this replica, or with a fetch that waits, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            for queue in self.publisher.queues if self.leases.is_awaited else self.publisher.ledger.busy():
-                await self.publisher.look(queue)
+            for queue in self.publisher.depth.queues if self.leases.is_awaited else self.publisher.ledger.busy():
+                await self.publisher.depth.look(queue)
             self._bound_by_capacity()
 
     async def watch_workers(self) -> None:
@@ -90,6 +90,6 @@ class BrokerPoller:
             able = [presence for presence in present if tags.issubset(presence.tags)]
             # The broker counts what was fetched and is not settled as a consumer each, from then on.
             # A queue without consumers just lost its leader or its only worker: its batches come back, none is acked.
-            fetched = self.leases.fetched(queue, self.publisher.asked(queue))
-            if able and self.publisher.consumers(queue) - fetched <= len(able):
+            fetched = self.leases.fetched(queue, self.publisher.depth.asked(queue))
+            if able and self.publisher.depth.consumers(queue) - fetched <= len(able):
                 self.publisher.bound(queue, sum(presence.capacity for presence in able), leased)

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.owned_seeds import OwnedSeeds
 from coordinator.node.events import Events
 from coordinator.node.observe.seed_stats import SeedStats
 from coordinator.node.registry import Registry
@@ -31,7 +31,7 @@ class DrainWatcher:
     """
 
     registry: Registry
-    dispatcher: Dispatcher
+    owned_seeds: OwnedSeeds
     seed_queues: SeedQueues
     publisher: Publisher
     seed_stats: SeedStats
@@ -51,7 +51,7 @@ class DrainWatcher:
 
     async def look(self) -> None:
         """Look once."""
-        for seed in [one for one in self._active if one not in self.dispatcher.lines]:
+        for seed in [one for one in self._active if one not in self.owned_seeds.consumers]:
             del self._active[seed]  # its new owner looks at it; what came so far is no news if it comes back
             self._drained[seed] = self._pages(seed)
         candidates = self._candidates()[:AT_ONCE]
@@ -78,7 +78,7 @@ class DrainWatcher:
         """Return the seeds that may be drained now, and were not at the last look."""
         out = self.publisher.ledger.counts()
         fresh = []
-        for seed, line in self.dispatcher.lines.items():
+        for seed, line in self.owned_seeds.consumers.items():
             if len(line.buffer) or seed in out:
                 self._active.setdefault(seed, None)
             elif seed not in self._active and self._drained.get(seed) != self._pages(seed):

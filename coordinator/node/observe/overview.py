@@ -16,7 +16,7 @@ from coordinator.broker.connection import Connection
 from coordinator.broker.management import BrokerNode, Management, Product, Totals
 from coordinator.domain.diagnosis import warning
 from coordinator.errors import ManagementError, QueueSilentError
-from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.owned_seeds import OwnedSeeds
 from coordinator.node.observe.seed_stats import SeedStats
 from coordinator.node.observe.throughput import Throughput
 from coordinator.node.registry import Registry
@@ -69,7 +69,7 @@ class Overview:
     """Asks the broker and the other replicas."""
 
     registry: Registry
-    dispatcher: Dispatcher
+    owned_seeds: OwnedSeeds
     seed_stats: SeedStats
     replicas: Replicas
     throughput: Throughput
@@ -145,6 +145,6 @@ class Overview:
             version=version("batch-coordinator"),
             host=platform.node(),
             since=rfc3339(self.throughput.since),
-            seeds=len(self.dispatcher.lines),
+            seeds=len(self.owned_seeds.consumers),
             lag=round(self.throughput.lag, 4),
         )

@@ -19,7 +19,7 @@ from coordinator.domain.registry import Seed
 from coordinator.domain.seed_traffic import Traffic
 from coordinator.domain.tags import TagSet
 from coordinator.errors import ManagementError, QueueSilentError
-from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.owned_seeds import OwnedSeeds
 from coordinator.node.failures.isolation import Isolation
 from coordinator.node.leases import Leases
 from coordinator.node.observe.throughput import Throughput
@@ -75,7 +75,7 @@ class SeedStats:
 
     registry: Registry
     catalog: SeedCatalog
-    dispatcher: Dispatcher
+    owned_seeds: OwnedSeeds
     publisher: Publisher
     leases: Leases
     isolation: Isolation
@@ -120,9 +120,9 @@ class SeedStats:
         ids = [seed.id for seed in seeds]
         asked, leases = await self._ask(ids, await self._pages_at_once(ids) if len(seeds) > COUNTED else None)
         tag_sets = {seed.spec.tags for seed in seeds}
-        consumers = {tags: self.publisher.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
+        consumers = {tags: self.publisher.depth.consumers(topology.work_queue_name(tags)) for tags in tag_sets}
         eligible = self._eligible(consumers, leases)
-        strange = {tags: await self.publisher.strange(topology.work_queue_name(tags)) for tags in tag_sets}
+        strange = {tags: await self.publisher.depth.foreign(topology.work_queue_name(tags)) for tags in tag_sets}
         has_heartbeats = bool(self.heartbeats.present())
         in_hand, held = self.heartbeats.items_by_seed()
         views = []
@@ -227,10 +227,10 @@ class SeedStats:
         leased: Counter[str] = Counter()
         for lease in self.leases.held():
             leased[lease.batch.seed] += lease.batch.count
-        strangers = {one.seed for one in self.publisher.ledger.sent() if one.batch not in known}
+        strangers = {one.seed for one in self.publisher.ledger.delivered() if one.batch not in known}
         return {
             seed: SeedShare(
-                at_hand=self.dispatcher.buffered(seed)[0],
+                at_hand=self.owned_seeds.buffered(seed)[0],
                 queued=queued,
                 sent=sent,
                 taken=self.publisher.ledger.taken(seed),
@@ -240,7 +240,7 @@ class SeedStats:
                 leased=leased[seed],
                 rate=self.throughput.rate(seed),
                 settled=self.throughput.is_settled(seed),
-                obstacle=_array(self.dispatcher.planner.obstacle(seed)),
+                obstacle=_array(self.owned_seeds.planner.obstacle(seed)),
             )
             for seed in seeds
             for queued, sent in [counts.get(seed, (0, 0))]

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from coordinator.domain.seed_traffic import Traffic
-from coordinator.node.dispatch.dispatcher import Dispatcher
+from coordinator.node.dispatch.owned_seeds import OwnedSeeds
 from coordinator.node.failures.isolation import Isolation
 from coordinator.node.leases import Leases
 from coordinator.node.registry import Registry
@@ -51,7 +51,7 @@ class SeedReleases:
 
     registry: Registry
     catalog: SeedCatalog
-    dispatcher: Dispatcher
+    owned_seeds: OwnedSeeds
     publisher: Publisher
     sweeper: Sweeper
     leases: Leases
@@ -85,8 +85,8 @@ class SeedReleases:
         return sum(map(_read, answers.given.values()), _of(swept) + own)
 
     async def _stop_here(self, seed: str) -> ReleasedItems:
-        await self.dispatcher.tend(seed)
-        await self.publisher.in_flight.settled(seed)
+        await self.owned_seeds.update(seed)
+        await self.publisher.in_flight.seed_is_idle(seed)
         swept = await self.sweeper.finish(seed)
         leased = await self.leases.take_back(seed)
         suspected = await self.isolation.take_back(seed)
@@ -103,7 +103,7 @@ class SeedReleases:
 
     async def _found_here(self, seed: str) -> ReleasedItems:
         """Return what sweeps for other seeds, and fetches, have found of this seed here."""
-        return _of(await self.sweeper.finish(seed)) + _of(await self.leases.met(seed))
+        return _of(await self.sweeper.finish(seed)) + _of(await self.leases.found_stale(seed))
 
     async def found_for_peer(self, question: OneSeed) -> SeedItems:
         """Answer another replica: what sweeps and fetches found of a seed here."""

@@ -11,13 +11,13 @@ import structlog
 from coordinator.broker.batch_codec import is_marked, publication_of, read_batch
 from coordinator.broker.get_pool import GetChannels, GetPool
 from coordinator.broker.types import Delivery, OnDelivery
-from coordinator.errors import InvalidInputError, QueueFullError, QueueSilentError
+from coordinator.errors import InvalidInputError
 from coordinator.models import Batch
 from coordinator.node.events import Events
 from coordinator.node.registry import Registry
-from coordinator.node.seeds.seed_queue import SeedQueues
 from coordinator.node.seeds.stale_batches import Swept
-from coordinator.node.work_queues.publisher import Publisher, StaleBatchError
+from coordinator.node.work_queues.outcome import Outcome
+from coordinator.node.work_queues.publisher import Publisher
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,6 @@ class Sweeper:
     get_pool: GetPool
     registry: Registry
     publisher: Publisher
-    seed_queues: SeedQueues
     events: Events
     _running: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _next: asyncio.Task[None] | None = field(default=None, init=False)
@@ -77,9 +76,9 @@ class Sweeper:
 
         async def count(queue: str) -> int:
             async with places:
-                return await self.publisher.surely_waiting(queue, on_delivery)
+                return await self.publisher.depth.surely_waiting(queue, on_delivery)
 
-        queues = self.publisher.queues
+        queues = self.publisher.depth.queues
         # All come to their end: a look that is cut short would leave a batch unsettled.
         counts = await asyncio.gather(*map(count, queues), return_exceptions=True)
         found: dict[str, int] = {}
@@ -111,23 +110,13 @@ class Sweeper:
             # A message that is not a batch goes to `returns`, as all that fails, and becomes a dead letter there.
             await delivery.reject()
             return
-        if self.registry.state.is_stale(batch.seed, batch.epoch):
-            await self._take_out(batch, redelivered=is_marked(delivery))
-        else:
-            try:
-                await self.publisher.send(batch, redelivered=is_marked(delivery))
-            except StaleBatchError:
-                await self._take_out(batch, redelivered=is_marked(delivery))
-            except QueueFullError:
-                await self.seed_queues.put_batch(batch, redelivered=is_marked(delivery))
-            except QueueSilentError:
-                await self.seed_queues.put_batch(batch, redelivered=True)
+        publishing = await self.publisher.publish_or_put_back(batch, redelivered=is_marked(delivery))
+        if publishing.outcome is Outcome.STALE:
+            self._count_stale(batch)
         await delivery.ack()
         await self.publisher.returned(publication_of(delivery))
 
-    async def _take_out(self, batch: Batch, *, redelivered: bool) -> None:
-        is_kept = batch.seed in self.registry.state.seeds
-        if is_kept:
-            await self.seed_queues.put_batch(batch, redelivered=redelivered)
-        self._found[batch.seed].add(batch, is_kept=is_kept)
+    def _count_stale(self, batch: Batch) -> None:
+        """Count a batch that is back in its seed's queue, or discarded where the seed was purged."""
+        self._found[batch.seed].add(batch, is_kept=batch.seed in self.registry.state.seeds)
         self.events.batch("batch.returned", batch, reason=f"epoch {batch.epoch} is over")

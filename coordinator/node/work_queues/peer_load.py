@@ -1,4 +1,4 @@
-"""What coordinators say to each other of the work queues that they share."""
+"""What the other coordinators have in the work queues that all share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from coordinator.node.replicas.membership import Replicas
 
 @dataclass(frozen=True, slots=True)
 class PeerLoad:
-    """What another coordinator says of a work queue.
+    """What another coordinator has in a work queue, as of `ago` seconds before.
 
-    That is the weight of its seeds that wait, the batches a second that it sends, how many it has published in all, and
-    its batches queued and sent, as of `ago` seconds before.
+    Attributes:
+        ago: seconds since it said so.
+        demand: the weight of its seeds that wait.
+        rate: the batches a second that it publishes.
+        published: how many it has published in all.
+        queued: its batches that wait in the queue.
+        delivered: its batches that are unacked on a consumer.
     """
 
     ago: float
@@ -20,7 +25,7 @@ class PeerLoad:
     rate: float
     published: int
     queued: int
-    sent: int
+    delivered: int
 
     @property
     def published_by_now(self) -> float:
@@ -28,30 +33,29 @@ class PeerLoad:
         return self.published + self.rate * self.ago
 
 
+@dataclass(frozen=True, slots=True)
 class PeerLoads:
-    """The others' claims, as they were told last."""
+    """The loads of the others, as each announced them last.
 
-    def __init__(self, replicas: Replicas) -> None:
-        """Make them.
+    Attributes:
+        replicas: brings the heartbeats of the others, with their load of each queue.
+    """
 
-        Args:
-            replicas: brings the heartbeats of the others, with their load of each queue.
-        """
-        self._replicas = replicas
+    replicas: Replicas
 
     def of(self, queue: str) -> list[PeerLoad]:
-        """What each of them says of a queue, if anything."""
+        """The load of each of them in a queue; those without one are left out."""
         return [
             PeerLoad(ago, load.demand, load.rate, load.published, load.queued, load.sent)
-            for ago, heartbeat in self._replicas.heartbeats()
+            for ago, heartbeat in self.replicas.heartbeats()
             if (load := heartbeat.work.get(queue)) is not None
         ]
 
     def published(self, queue: str) -> float:
         """How many batches they are likely to have published there by now."""
-        return sum(claim.published_by_now for claim in self.of(queue))
+        return sum(load.published_by_now for load in self.of(queue))
 
     def part_of(self, figure: int, queue: str, mine: int) -> int:
-        """How much of the broker's figure of a queue's unacked batches is likely of the one that has sent so many."""
-        others = sum(claim.sent for claim in self.of(queue))
+        """How much of the broker's figure of a queue's unacked batches is likely of the coordinator with so many."""
+        others = sum(load.delivered for load in self.of(queue))
         return figure if not others else round(figure * mine / (mine + others))

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -19,6 +19,7 @@ import structlog
 from coordinator import topology
 from coordinator.broker.channel import Channel
 from coordinator.broker.connection import Connection
+from coordinator.broker.queue_health import QueueHealth
 from coordinator.broker.types import Message
 from coordinator.errors import (
     BrokerInternalError,
@@ -46,30 +47,36 @@ class _Route:
     channel: Channel
 
 
+@dataclass(slots=True, kw_only=True)
 class QueueChannels:
-    """The channels of one session, by work queue."""
+    """The channels of one session, by work queue.
 
-    def __init__(self, connection: Connection) -> None:
-        """Make it without any channel.
+    Attributes:
+        connection: carries the channels of queues that are alive, and records which those are.
+    """
 
-        Args:
-            connection: carries the channels of queues that are alive, and records which those are.
-        """
-        self._connection = connection
-        self._health = connection.health
-        self._channels: dict[str, _Route] = {}
-        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+    connection: Connection
+    health: QueueHealth = field(init=False)
+    _channels: dict[str, _Route] = field(default_factory=dict, init=False)
+    _opening: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock), init=False)
+
+    def __post_init__(self) -> None:
+        self.health = self.connection.health
 
     def is_broken(self, queue: str) -> bool:
         """Whether a queue broke, and must not be used yet."""
-        return self._health.is_broken(queue, time.monotonic())
+        return self.health.is_broken(queue, time.monotonic())
+
+    def gave_message(self, queue: str) -> None:
+        """Record that a queue answered when it was asked for a message."""
+        self.health.gave_message(queue)
 
     def broke(self, queue: str, error: Exception) -> None:
         """Record and log that a queue is broken."""
-        seconds = self._health.broke(queue, time.monotonic())
+        seconds = self.health.broke(queue, time.monotonic())
         log.warning("work.queue_broken", queue=queue, pause=seconds, problem=str(error))
 
-    def try_send(self, queue: str, message: Message, on_end: OnEnd) -> bool:
+    def try_publish(self, queue: str, message: Message, on_end: OnEnd) -> bool:
         """Publish to a work queue if its channel is open; returns whether it is.
 
         Args:
@@ -114,11 +121,11 @@ class QueueChannels:
         error = confirm.exception()
         match error:
             case None:
-                self._health.confirmed(queue)
+                self.health.confirmed(queue)
                 return None
             case UnroutableError():
                 log.warning("work.queue_missing", queue=queue)
-                self._health.went_missing(queue)
+                self.health.went_missing(queue)
                 self._forget(queue, route)
                 meant: CoordinatorError = QueueFullError(f"the queue {queue!r} was missing")
             case BrokerUnavailableError():
@@ -141,9 +148,9 @@ class QueueChannels:
         async with self._opening[queue]:
             route = self._channels.get(queue)
             if route is None:
-                connection = self._connection if self._health.is_alive(queue) else await self._connection.beside()
+                connection = self.connection if self.health.is_alive(queue) else await self.connection.beside()
                 route = self._channels[queue] = _Route(connection, await connection.channel())
-                if connection is not self._connection:
+                if connection is not self.connection:
                     await self._declare(route, queue)
             return route
 
@@ -159,7 +166,7 @@ class QueueChannels:
 
     def _is_alone(self, route: _Route) -> bool:
         """Whether a route has its own connection, because its queue may be broken."""
-        return route.connection is not self._connection
+        return route.connection is not self.connection
 
     def _forget(self, queue: str, route: _Route) -> bool:
         """Stop publishing on this channel; returns whether it was in use until now."""

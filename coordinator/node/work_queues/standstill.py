@@ -1,4 +1,4 @@
-"""When coordinators send nothing of their own accord, for a last offer, and how long they must dispatch afterwards."""
+"""When coordinators publish nothing, for a last offer, and how long they must dispatch afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WORK_SHARE: Final = 4
 
 
 class Standstill:
-    """One coordinator's part in it. All take part, so each knows what is owed to dispatch, whoever asks next."""
+    """One coordinator's part in it. All take part, so each knows what is owed to dispatch, whichever asks next."""
 
     def __init__(self) -> None:
         self.is_over = asyncio.Event()
@@ -21,7 +21,7 @@ class Standstill:
         self._rest_until = 0.0
 
     def pause(self, seconds: float) -> None:
-        """Send nothing until told to go on, or for so many seconds: whoever asked for it may die."""
+        """Publish nothing until `resume`, or for so many seconds: the coordinator that asked for it may die."""
         if self.is_over.is_set():
             self._begun = time.monotonic()
             self.is_over.clear()

@@ -91,7 +91,7 @@ class HeldBatches:
                 None,
                 HeldBatch(batch=one.batch, seed=one.seed, count=one.count, since=rfc3339(one.at + ago), begun=None),
             )
-            for one in self.publisher.ledger.sent()
+            for one in self.publisher.ledger.delivered()
         ]
 
 

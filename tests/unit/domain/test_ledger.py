@@ -18,7 +18,7 @@ def test_the_last_published_are_those_that_wait() -> None:
     ledger = ledger_with(1, 2, 3)
     ledger.saw_depth("work", ready=1, asked=5, now=6)
     assert ledger.counts() == {"s": (1, 2)}
-    assert [(one.batch, one.at) for one in ledger.sent()] == [("b0", 6), ("b1", 6)]
+    assert [(one.batch, one.at) for one in ledger.delivered()] == [("b0", 6), ("b1", 6)]
 
 
 def test_a_figure_says_nothing_of_what_was_published_after_it_was_asked_for() -> None:
@@ -46,9 +46,9 @@ def test_a_figure_that_lagged_is_put_right() -> None:
     assert ledger.counts() == {"s": (0, 3)}
     ledger.saw_depth("work", ready=3, asked=7, now=8)
     assert ledger.counts() == {"s": (2, 1)}
-    assert [one.batch for one in ledger.sent()] == ["b0"]
+    assert [one.batch for one in ledger.delivered()] == ["b0"]
     ledger.saw_depth("work", ready=1, asked=9, now=10)
-    assert [one.batch for one in ledger.sent()] == ["b0", "b1"]
+    assert [one.batch for one in ledger.delivered()] == ["b0", "b1"]
 
 
 def test_what_others_published_waits_behind() -> None:

@@ -24,7 +24,7 @@ class House:
         self.asked = 0
         self.watcher = DrainWatcher(
             registry=cast("Any", SimpleNamespace(state=SimpleNamespace(seeds={"s": "s"}))),
-            dispatcher=cast("Any", SimpleNamespace(lines=self.lines)),
+            owned_seeds=cast("Any", SimpleNamespace(consumers=self.lines)),
             seed_queues=cast("Any", SimpleNamespace(pages=self.pages)),
             publisher=cast("Any", SimpleNamespace(ledger=SimpleNamespace(counts=lambda: self.out))),
             seed_stats=cast("Any", SimpleNamespace(views=self.views)),

@@ -28,7 +28,9 @@ class House:
         self.publisher = cast(
             "Any",
             SimpleNamespace(
-                ledger=self.ledger, consumers=lambda _: 1, asked=lambda _: 2.0, bound=self.ledger.bound, look=None
+                ledger=self.ledger,
+                depth=SimpleNamespace(consumers=lambda _: 1, asked=lambda _: 2.0, look=None),
+                bound=self.ledger.bound,
             ),
         )
 
@@ -38,7 +40,7 @@ class House:
         return SeedStats(
             registry=nothing,
             catalog=cast("Any", SimpleNamespace(traffic=lambda _: Traffic(1, 20, 1, 20))),
-            dispatcher=cast(
+            owned_seeds=cast(
                 "Any", SimpleNamespace(buffered=lambda _: (5, 1), planner=SimpleNamespace(obstacle=lambda _: None))
             ),
             publisher=self.publisher,
