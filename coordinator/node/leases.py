@@ -145,7 +145,7 @@ class Leases:
         found = set()
         for handle in dict.fromkeys(handles):
             instance = handle.partition(".")[0]
-            if instance in self.replicas.others:
+            if instance in self.rpc.peers():
                 elsewhere[instance].append(handle)
             elif await self._settle_here(handle, how, worker):
                 found.add(handle)
