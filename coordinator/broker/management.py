@@ -7,7 +7,6 @@ import contextlib
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,59 +15,15 @@ from urllib.parse import quote
 import httpx
 
 from coordinator import topology
+from coordinator.broker.management_answers import BrokerConnection, BrokerNode, Product, Totals, may_answer, read_totals
 from coordinator.errors import ManagementError
 from coordinator.tls import close_unfinished, verification
 
 TIMEOUT: Final = 5.0
 NOT_FOUND: Final = 404
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerConnection:
-    """A client's connection: the broker's name for it, its user, and the name that the client chose."""
-
-    name: str
-    user: str
-    client_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The number of messages in a queue at the broker's last count, which is some seconds old."""
-
-    ready: int
-    unacked: int
-    leaving: int = 0
-    """Failed messages that are on their way to the dead-letter queue."""
-    members: int = 1
-    """The number of nodes that have a copy of the queue."""
-    away: int = 0
-    """How many of those nodes the broker knows to be down."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the queue holds no message."""
-        return not self.ready + self.unacked + self.leaving
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """The broker's product name and version."""
-
-    name: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerNode:
-    """A node of the broker. `memory` is what it uses and `disk_free` what is left, in bytes."""
-
-    name: str
-    running: bool
-    memory_alarm: bool
-    disk_alarm: bool
-    memory: int
-    disk_free: int
+FAILED: Final = 500
+GONE, LOOK = 1.0, 0.02
+"""Seconds in which a connection that ends is gone, and between two looks for it."""
 
 
 class Management:
@@ -183,14 +138,29 @@ class Management:
         The request disables statistics. With them the broker does not find a connection that it has not counted yet.
         """
         path = f"/api/connections/{quote(name, safe='')}?disable_stats=true"
-        with contextlib.suppress(_MissingError):
+        try:
             await self._call("DELETE", path, headers={"X-Reason": reason})
+        except _MissingError:
+            return
+        except ManagementError as error:
+            # The broker answers so when the connection ends by itself in the same moment, as when its user was deleted.
+            if error.status != FAILED or not await self._is_gone(name):
+                raise
+
+    async def _is_gone(self, connection: str) -> bool:
+        """Whether a connection ends within a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GONE):
+                while connection in await self.connection_users():
+                    await asyncio.sleep(LOOK)
+                return True
+        return False
 
     async def totals(self) -> dict[str, Totals]:
         """Count the messages of each queue. Queues without a leader or a majority of their members are left out."""
         query = "disable_stats=true&enable_queue_totals=true"
         answer = (await self._call("GET", f"/api/queues/{self._vhost}?{query}")).json()
-        return {str(one["name"]): _totals_of(one) for one in answer if "messages_ready" in one and _may_answer(one)}
+        return {str(one["name"]): read_totals(one) for one in answer if "messages_ready" in one and may_answer(one)}
 
     async def running_nodes(self) -> set[str]:
         """List the names of the running nodes, as the node that answers sees them."""
@@ -264,20 +234,6 @@ def _client(url: str, ca_file: Path | None) -> httpx.AsyncClient:
         verify=verification(url, ca_file),
         event_hooks={"request": [close_unfinished]},
     )
-
-
-def _totals_of(queue: Mapping[str, Any]) -> Totals:
-    ready, unacked = int(queue["messages_ready"]), int(queue.get("messages_unacknowledged", 0))
-    leaving = max(0, int(queue.get("messages", 0)) - ready - unacked)
-    members, online = (len(queue.get(key) or ()) for key in ("members", "online"))
-    return Totals(ready, unacked, leaving, max(1, members), max(0, members - online))
-
-
-def _may_answer(queue: Mapping[str, Any]) -> bool:
-    """Whether a queue has a leader and a majority of its members. A queue without members is not replicated."""
-    members = queue.get("members") or ()
-    is_led = queue.get("leader", "") is not None
-    return not members or (is_led and 2 * len(queue.get("online") or ()) > len(members))
 
 
 def _figure(value: object) -> int:

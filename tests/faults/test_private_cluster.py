@@ -19,7 +19,8 @@ from structlog.testing import capture_logs
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.management import Management, Totals
+from coordinator.broker.management import Management
+from coordinator.broker.management_answers import Totals
 from coordinator.broker.types import Delivery, Depth, Message
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, PrivateBrokerError
 from coordinator.local_rabbitmq.cluster import PrivateCluster

@@ -7,7 +7,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from coordinator.broker.management import BrokerConnection, Management
+from coordinator.broker.management import Management
+from coordinator.broker.management_answers import BrokerConnection
 from coordinator.errors import BrokerUnavailableError
 from coordinator.models import Item
 from coordinator.settings import Settings

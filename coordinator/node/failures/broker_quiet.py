@@ -7,7 +7,8 @@ from typing import Final
 
 import structlog
 
-from coordinator.broker.management import Management, Totals
+from coordinator.broker.management import Management
+from coordinator.broker.management_answers import Totals
 from coordinator.errors import ManagementError
 from coordinator.node.work_queues.publisher import Publisher
 

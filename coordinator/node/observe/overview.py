@@ -13,7 +13,8 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.connection import Connection
-from coordinator.broker.management import BrokerNode, Management, Product, Totals
+from coordinator.broker.management import Management
+from coordinator.broker.management_answers import BrokerNode, Product, Totals
 from coordinator.domain.diagnosis import warning
 from coordinator.errors import ManagementError, QueueSilentError
 from coordinator.node.dispatch.owned_seeds import OwnedSeeds

@@ -13,7 +13,8 @@ from typing import Final
 import structlog
 
 from coordinator import topology
-from coordinator.broker.management import Management, Totals
+from coordinator.broker.management import Management
+from coordinator.broker.management_answers import Totals
 from coordinator.domain.diagnosis import EligibleWorkers, Obstacle, Standing, is_drained, why
 from coordinator.domain.registry import Seed
 from coordinator.domain.seed_traffic import Traffic

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from coordinator import topology
-from coordinator.broker.management import Management, Totals
+from coordinator.broker.management import Management
+from coordinator.broker.management_answers import Totals
 from coordinator.domain.registry_events import Event, SeedPurged
 from coordinator.errors import BrokerRefusedError, BrokerUnavailableError, ManagementError
 from coordinator.node.registry import Registry

@@ -13,7 +13,8 @@ import structlog
 
 from coordinator import topology
 from coordinator.broker.channel import Channel
-from coordinator.broker.management import BrokerConnection, Management
+from coordinator.broker.management import Management
+from coordinator.broker.management_answers import BrokerConnection
 from coordinator.domain.diagnosis import state_of
 from coordinator.domain.registry import Worker
 from coordinator.domain.registry_events import (

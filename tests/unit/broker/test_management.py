@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from coordinator.broker.management import Management, Totals
+from coordinator.broker.management import Management
+from coordinator.broker.management_answers import Totals
 from coordinator.errors import ManagementError
 
 Answer = tuple[int, object]
@@ -91,6 +92,22 @@ async def test_what_does_not_exist_is_deleted_already() -> None:
         await management.delete_vhost()
         await management.close_connection("c 1", "released")
         assert asked == ["DELETE /api/users/w%2F1", "DELETE /api/vhosts/a%2Fb", "DELETE /api/connections/c%201"]
+        await management.close()
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+async def test_a_connection_that_ends_while_it_is_closed(monkeypatch: pytest.MonkeyPatch, *, is_left: bool) -> None:
+    """The broker fails to close it. That is an error only if the connection is still there."""
+    monkeypatch.setattr("coordinator.broker.management.GONE", 0.1)
+    left = [{"name": "c", "user": "w", "vhost": "/"}] if is_left else []
+    async with node(lambda asked: (500, "") if asked.startswith("DELETE") else (200, left)) as (url, _):
+        management = Management(url, "/")
+        closing = management.close_connection("c", "released")
+        if is_left:
+            with pytest.raises(ManagementError, match="500"):
+                await closing
+        else:
+            await closing
         await management.close()
 
 
