@@ -10,7 +10,7 @@ import { policyForm, readPolicies } from "/dashboard/policies.js";
 const getSeed = (id) => call("GET", `/seed/${quoted(id)}`);
 
 /** What an action would do now, as the coordinator says. */
-const foretell = async (action, id) => told(forecast.effects(await call("GET", `/dry-run/${action}/${quoted(id)}`)));
+const foretell = async (action, id) => asList(forecast.effects(await call("GET", `/dry-run/${action}/${quoted(id)}`)));
 
 async function releaseSeed(id) {
   const body = [h("p", {}, "As of now:"), await foretell("release/seed", id)];

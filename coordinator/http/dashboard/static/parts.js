@@ -1,7 +1,7 @@
 // Parts of several views: pills, tables, pages, sparklines, lists of held batches.
 
 import { path } from "/dashboard/api.js";
-import { told } from "/dashboard/ask.js";
+import { asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import { effects, isFresh } from "/dashboard/forecast.js";
 import { ago, brief, clock, duration, many, number, secondsSince } from "/dashboard/format.js";
@@ -73,7 +73,7 @@ export function absent(part, nothing = "") {
 
 /** What an action would do now, as the coordinator says. */
 export const ifYou = (act, part) =>
-  card(`If you ${act}`, part?.status === 200 ? told(effects(part.body)) : absent(part));
+  card(`If you ${act}`, part?.status === 200 ? asList(effects(part.body)) : absent(part));
 
 /**
  * Make a table with one row for each of `rows`.
