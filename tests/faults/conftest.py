@@ -36,6 +36,7 @@ async def cluster(nodes: PrivateCluster) -> AsyncIterator[PrivateCluster]:
 
     What a test that failed has killed is started again: else all tests after it fail, too.
     """
+    await until_whole(nodes)  # a node that is still joining fails to start a virtual host
     yield nodes
     for node in range(len(nodes)):
         if nodes.pid_of(node) is None:

@@ -68,7 +68,8 @@ async def own_vhost(
     base = f"{management.scheme}://{management.netloc.rpartition('@')[2]}"
     user, password = nodes[0].username or "guest", nodes[0].password or "guest"
     async with client_of(base, timeout=60, auth=(user, password)) as http:
-        (await http.put(f"/api/vhosts/{name}")).raise_for_status()
+        made = await http.put(f"/api/vhosts/{name}")
+        assert made.is_success, f"the broker made no virtual host: {made.status_code} {made.text}"
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         (await http.put(f"/api/permissions/{name}/{quote(user)}", json=everything)).raise_for_status()
         try:

@@ -172,7 +172,7 @@ async def test_too_many_connections() -> None:
         async with connected(client) as (reader, _):
             answer = await rest_of(reader)
             assert_refused(answer, 429)
-            assert b"5 (COORDINATOR_MAX_CONNECTIONS)" in answer
+            assert b"limit of 5 connections is reached (COORDINATOR_MAX_CONNECTIONS)" in answer
             assert b"retry-after: 1" in answer.lower()
         await assert_alive(client)
         await stack.aclose()

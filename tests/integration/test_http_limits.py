@@ -166,7 +166,7 @@ async def test_bodies_share_their_memory(broker: BrokerUrls) -> None:
         answer = await api.post("/release/seed", content=b" " * 1500)
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
-        assert "6000 (COORDINATOR_MAX_BUFFERED)" in answer.json()["message"]
+        assert "limit of 6000 bytes of bodies is reached (COORDINATOR_MAX_BUFFERED)" in answer.json()["message"]
         assert (await api.get("/seed")).status_code == 200
         end.set()
         assert (await first).status_code == 202
@@ -180,7 +180,7 @@ async def test_calls_that_wait(broker: BrokerUrls) -> None:
         await eventually(lambda: limits.polls.used == 2, "two calls that wait")
         answer = await api.get("/batch", params={"wait": 1})
         assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
-        assert "2 (COORDINATOR_MAX_POLLS)" in answer.json()["message"]
+        assert "limit of 2 calls that wait is reached (COORDINATOR_MAX_POLLS)" in answer.json()["message"]
         assert (await api.get("/batch")).status_code == 200
         polls[0].cancel()
         await eventually(lambda: limits.polls.used == 1, "one to have left")
@@ -200,7 +200,10 @@ async def test_requests_a_second(broker: BrokerUrls, tmp_path: Path) -> None:
         answers = await asyncio.gather(*(api.get("/seed", headers=busy) for _ in range(40)))
         refused = [answer for answer in answers if answer.status_code == 429]
         assert {answer.status_code for answer in answers} == {200, 429}
-        assert "5 (COORDINATOR_RATE_LIMIT)" in refused[0].json()["message"]
+        assert (
+            "limit of 5 requests a second from one caller is reached (COORDINATOR_RATE_LIMIT)"
+            in refused[0].json()["message"]
+        )
         assert {answer.headers["retry-after"] for answer in refused} == {"1"}
         assert (await api.get("/seed", headers=calm)).status_code == 200
         strangers = await asyncio.gather(*(api.get("/seed") for _ in range(40)))

@@ -81,6 +81,9 @@ BESIDE: list[tuple[str, str, set[Role]]] = [
     ("GET", "/dashboard/api/queue", {"operator"}),
     ("GET", "/dashboard/api/coordinator", {"operator"}),
     ("GET", "/dashboard/api/broker", {"operator"}),
+    ("GET", "/dashboard/api/dry-run/release/seed/x", {"operator"}),
+    ("GET", "/dashboard/api/dry-run/release/worker/x", {"operator"}),
+    ("GET", "/dashboard/api/dry-run/drain/worker/x", {"operator"}),
 ]
 """The routes beside the API. Health and static files, which hold no data, need no token."""
 

@@ -1,6 +1,6 @@
 // Actions: each reads the current state, says in numbers what it will do and asks, does it, and says what it did.
 
-import { call, id as quoted, path } from "/dashboard/api.js";
+import { call, id as quoted } from "/dashboard/api.js";
 import { ask, say, asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import { many, number } from "/dashboard/format.js";

@@ -1,7 +1,6 @@
 // The seeds, and the page of one.
 
 import { id as quoted, path } from "/dashboard/api.js";
-import { asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import * as forecast from "/dashboard/forecast.js";
 import { duration, inWords, many, number, rate, secondsSince } from "/dashboard/format.js";

@@ -1,7 +1,6 @@
 // The workers, and the page of one.
 
 import { id as quoted, path } from "/dashboard/api.js";
-import { asList } from "/dashboard/ask.js";
 import { h } from "/dashboard/dom.js";
 import { clock, many, number, secondsSince } from "/dashboard/format.js";
 import {
