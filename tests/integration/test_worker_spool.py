@@ -191,7 +191,7 @@ async def test_what_kills_every_run_goes_back(settings: Settings, api: httpx.Asy
 
 
 def holds(path: Path, batch: str) -> bool:
-    """Whether a file of the spool holds a batch; not if it is gone since it was listed, as after another batch's end."""
+    """Whether a file of the spool holds a batch. Another batch may end, and take its file away after the listing."""
     try:
         return batch in path.read_text()
     except FileNotFoundError:
