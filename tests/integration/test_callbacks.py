@@ -12,9 +12,16 @@ from structlog.testing import capture_logs
 from coordinator.local_rabbitmq.node import BrokerUrls
 from tests.helpers.listener import Listener
 from tests.helpers.steps import served, submit
-from tests.helpers.support import eventually, own_vhost
+from tests.helpers.support import DEADLINE, eventually, own_vhost
 
 HOSTILE = "a/b+c= ü"
+PROMPT = "coordinator.node.workers.callbacks.PROMPT"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reply wait for the first try, however busy the machine is; how long it waits is no promise."""
+    monkeypatch.setattr(PROMPT, DEADLINE)
 
 
 async def register(api: httpx.AsyncClient, url: str, worker: str = "w", transport: str = "http") -> None:
@@ -49,8 +56,11 @@ async def test_every_http_worker_with_a_callback_is_told(api: httpx.AsyncClient)
         assert listener.hosts == [url.removeprefix("http://")] * 2
 
 
-async def test_a_slow_callback_does_not_hold_up_the_reply(api: httpx.AsyncClient) -> None:
-    """The release is answered while the callback is not; it is told of later."""
+async def test_a_slow_callback_does_not_hold_up_the_reply(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release is answered while the callback is not; the worker is called later."""
+    monkeypatch.setattr(PROMPT, 0.3)
     listener = Listener()
     await submit(api, "s", 5)
     with capture_logs() as logs:
@@ -99,8 +109,9 @@ async def test_what_the_worker_refuses_is_final(api: httpx.AsyncClient, status: 
         assert [path for _, path, _ in listener.calls] == ["/release/seed"]
 
 
-async def test_old_news_is_not_told(api: httpx.AsyncClient) -> None:
+async def test_old_news_is_not_told(api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be told before the seed was resumed is told no more."""
+    monkeypatch.setattr(PROMPT, 0.3)
     listener = Listener([500])
     await submit(api, "s", 5)
     with capture_logs() as logs:
