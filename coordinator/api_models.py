@@ -185,7 +185,7 @@ class CoordinatorAnswer(Answer):
 
 
 class CoordinatorList(Answer):
-    """A part of the coordinators; the first is the one that answers."""
+    """A part of the coordinators. The coordinator that answers comes first."""
 
     coordinators: list[CoordinatorAnswer]
     count: Total

@@ -59,7 +59,7 @@ class FetchedBatch(Answer):
 
 
 class Fetched(Answer):
-    """The fetched batches; the list is empty if there is none for this worker."""
+    """The fetched batches. The list is empty if no batch waits for this worker."""
 
     batches: list[FetchedBatch]
     draining: bool = False
